@@ -1,0 +1,157 @@
+//! What a session remembers between rows: plans, recipients and the log's partition. It only memoises the catalogue,
+//! so forgetting costs a re-read and never correctness.
+//!
+//! A change of endpoints, of an attached table or of the log's partitions reaches every session as a relcache
+//! invalidation, at the commit that made it. The callback sets a flag and does nothing else; the next row forgets all.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use crate::log::Partition;
+use crate::owner::guarded;
+use crate::plan::Plan;
+use crate::subscribers::{Recipients, Subscribers};
+
+#[derive(Default)]
+struct Memory {
+    subscribers: Option<Rc<Subscribers>>,
+    recipients: HashMap<String, Rc<Recipients>>,
+    plans: HashMap<pg_sys::Oid, Rc<Plan>>,
+    partition: Option<Rc<Partition>>,
+}
+
+thread_local! {
+    static STALE: Cell<bool> = const { Cell::new(false) };
+    /// The relations whose change makes the memory stale.
+    static WATCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+    static MEMORY: RefCell<Memory> = RefCell::new(Memory::default());
+}
+
+/// Registers the invalidation callback; once a session (Postgres has ten slots for all extensions together).
+pub fn register() {
+    // SAFETY: the callback is guarded and lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_invalidation), pg_sys::Datum::from(0)) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_invalidation(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    let concerned = relation == pg_sys::InvalidOid || WATCHED.with_borrow(|watched| watched.contains(&relation));
+    if concerned {
+        STALE.set(true);
+    }
+}
+
+/// Forgets everything if something has changed since. Called before each row, never inside the callback.
+fn forget_if_stale() {
+    if STALE.replace(false) {
+        // Dropped outside of the borrow: a partition's drop calls Postgres.
+        drop(MEMORY.take());
+        WATCHED.with_borrow_mut(Vec::clear);
+    }
+}
+
+/// Has a relation's changes make the memory stale. To be called before the relation is read.
+fn watch(relation: pg_sys::Oid) {
+    WATCHED.with_borrow_mut(|watched| {
+        if !watched.contains(&relation) {
+            watched.push(relation);
+        }
+    });
+}
+
+/// The compiled plan of a trigger.
+pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
+    forget_if_stale();
+    // SAFETY: Postgres gives a trigger function a valid trigger and relation.
+    let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid, (*trigger.tg_relation).rd_id) };
+    if let Some(plan) = MEMORY.with_borrow(|memory| memory.plans.get(&trigger_oid).cloned()) {
+        return Ok(plan);
+    }
+    watch(relation_oid);
+    let plan = Rc::new(Plan::compile(trigger)?);
+    MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
+    Ok(plan)
+}
+
+/// Who gets the events of a name.
+pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
+    forget_if_stale();
+    if let Some(recipients) = MEMORY.with_borrow(|memory| memory.recipients.get(event).cloned()) {
+        return Ok(recipients);
+    }
+    let recipients = Rc::new(subscribers()?.of(event));
+    MEMORY.with_borrow_mut(|memory| memory.recipients.insert(event.to_owned(), recipients.clone()));
+    Ok(recipients)
+}
+
+/// All endpoints with what they subscribe to.
+pub fn subscribers() -> Result<Rc<Subscribers>, String> {
+    if let Some(subscribers) = MEMORY.with_borrow(|memory| memory.subscribers.clone()) {
+        return Ok(subscribers);
+    }
+    let endpoint = relation(c"endpoint")?;
+    watch(endpoint);
+    let subscribers = Rc::new(guarded(owner_of(endpoint), Subscribers::load)?);
+    MEMORY.with_borrow_mut(|memory| memory.subscribers = Some(subscribers.clone()));
+    Ok(subscribers)
+}
+
+/// The log's partition for a UTC day, counted from 2000-01-01.
+pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
+    forget_if_stale();
+    if let Some(partition) = MEMORY.with_borrow(|memory| memory.partition.clone())
+        && partition.day == day
+    {
+        return Ok(partition);
+    }
+    let event = relation(c"event")?;
+    watch(event);
+    let partition = Rc::new(guarded(owner_of(event), || Partition::find_or_create(day))?);
+    watch(partition.heap);
+    MEMORY.with_borrow_mut(|memory| memory.partition = Some(partition.clone()));
+    Ok(partition)
+}
+
+/// A table of the extension.
+pub fn relation(name: &std::ffi::CStr) -> Result<pg_sys::Oid, String> {
+    // SAFETY: look-ups by name in the catalogue's cache, with C strings that outlive them.
+    let relation = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"webhooks".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    if relation == pg_sys::InvalidOid {
+        return Err(format!("table webhooks.{} is missing", name.to_string_lossy()));
+    }
+    Ok(relation)
+}
+
+/// The role that owns a relation.
+pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: the relation was just found; the lock keeps it while its owner is read.
+    unsafe {
+        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let owner = (*(*open).rd_rel).relowner;
+        pg_sys::relation_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        owner
+    }
+}
+
+/// Makes every session read the endpoints anew once this transaction commits. A statement trigger of `webhooks.endpoint`.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn forget_subscribers(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    if let Ok(endpoint) = relation(c"endpoint") {
+        // SAFETY: a queued message to all sessions, this one included.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(endpoint) }
+    }
+    pg_sys::Datum::from(0)
+}
+
+/// Tells Postgres how `forget_subscribers` is called.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_forget_subscribers() -> &'static pg_sys::Pg_finfo_record {
+    &pg_sys::Pg_finfo_record { api_version: 1 }
+}

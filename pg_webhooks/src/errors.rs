@@ -1,0 +1,106 @@
+//! What can be wrong with a caller's input, each with its SQLSTATE, a message that names the bad value, and a hint.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::endpoint_url::InvalidUrl;
+use crate::events::{BUILT_IN, InvalidEvent};
+use crate::retry::InvalidDuration;
+
+/// An error that the caller can mend.
+pub enum Error {
+    /// The URL of a registration.
+    Url(String, InvalidUrl),
+    /// `events` is NULL, empty, or holds a NULL.
+    NoEvents,
+    /// An event's name or pattern.
+    Event(InvalidEvent),
+    /// A secret that looks like a Standard Webhooks one and is not.
+    Secret,
+    /// Data of a custom event that is no object.
+    NotAnObject(String),
+    /// A duration in a setting.
+    Duration(InvalidDuration),
+    /// A required argument is NULL.
+    Null(&'static str),
+}
+
+impl Error {
+    /// Ends the statement with this error.
+    pub fn raise(self) -> ! {
+        let (code, message, hint) = self.parts();
+        ErrorReport::new(code, message, pgrx::function_name!()).set_hint(hint).report(PgLogLevel::ERROR);
+        unreachable!("reporting an ERROR does not return")
+    }
+
+    fn parts(self) -> (PgSqlErrorCode, String, String) {
+        use PgSqlErrorCode::*;
+        let invalid = ERRCODE_INVALID_PARAMETER_VALUE;
+        match self {
+            Self::Url(url, InvalidUrl::Malformed(why)) => {
+                (invalid, format!("invalid URL \"{url}\": {why}"), "A URL looks like https://example.com/webhooks.".into())
+            }
+            Self::Url(url, InvalidUrl::Scheme(scheme)) => (
+                invalid,
+                format!("invalid URL \"{url}\": scheme {scheme} can not carry a webhook"),
+                "Webhooks are HTTP requests: use an https:// URL, or http:// for a test.".into(),
+            ),
+            Self::Url(url, InvalidUrl::UserInfo) => (
+                invalid,
+                format!("invalid URL \"{}\": it holds a user name or password", without_password(&url)),
+                "Leave user:password@ out: the receiver knows the sender by the signature. Give a secret => … to sign with.".into(),
+            ),
+            Self::NoEvents => (
+                invalid,
+                "events must name at least one event".into(),
+                format!("Known are {}; patterns product.* and * take many.", BUILT_IN.join(", ")),
+            ),
+            Self::Event(InvalidEvent::Unknown(name, nearest)) => (
+                invalid,
+                format!("unknown event \"{name}\""),
+                format!("Did you mean {nearest}? Known are {}; patterns product.* and * take many.", BUILT_IN.join(", ")),
+            ),
+            Self::Event(InvalidEvent::Malformed(name)) => (
+                invalid,
+                format!("invalid event name \"{name}\""),
+                format!(
+                    "Known are {}; patterns product.* and * take many. A custom event is named like order.paid: lower case, with a dot.",
+                    BUILT_IN.join(", ")
+                ),
+            ),
+            Self::Event(InvalidEvent::Reserved(name)) => (
+                ERRCODE_RESERVED_NAME,
+                format!("event name \"{name}\" is reserved"),
+                "Events of product, supplier, import, stock and webhook come from row changes alone. Name yours like order.paid.".into(),
+            ),
+            Self::Secret => (
+                invalid,
+                "a secret that begins with whsec_ must be base64 behind that".into(),
+                "Take a secret of another form, or one made by: SELECT 'whsec_' || encode(gen_random_bytes(24), 'base64').".into(),
+            ),
+            Self::NotAnObject(data) => (
+                invalid,
+                format!("the data of an event must be a JSON object, not {data}"),
+                "Wrap it: jsonb_build_object('value', …).".into(),
+            ),
+            Self::Duration(InvalidDuration(text)) => (
+                invalid,
+                format!("invalid duration \"{text}\""),
+                "A duration is a whole number and a unit: 250ms, 30s, 5min, 6h, 7 days.".into(),
+            ),
+            Self::Null(argument) => (
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                format!("{argument} must not be NULL"),
+                format!("Give a value for {argument}."),
+            ),
+        }
+    }
+}
+
+/// The URL without what is between `//` and `@`, for an error that ends up in a log.
+fn without_password(url: &str) -> String {
+    match (url.find("//"), url.rfind('@')) {
+        (Some(start), Some(end)) if start < end => format!("{}//…{}", &url[..start], &url[end..]),
+        _ => url.to_owned(),
+    }
+}

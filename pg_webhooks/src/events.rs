@@ -1,0 +1,160 @@
+//! The names of events and the patterns that subscribe to them. Pure.
+//!
+//! The built-in families (product, supplier, import, stock, webhook) have the specification's events and no others, so
+//! a misspelt one is refused at registration. Any other dotted name is a custom event's, for `webhooks.emit`.
+
+/// The events of the specification.
+pub const BUILT_IN: [&str; 10] = [
+    "import.started",
+    "import.completed",
+    "import.failed",
+    "product.created",
+    "product.updated",
+    "product.deleted",
+    "supplier.created",
+    "supplier.updated",
+    "stock.low_alert",
+    TEST,
+];
+
+/// What `webhooks.test` sends.
+pub const TEST: &str = "webhook.test";
+
+/// Why a name or pattern is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum InvalidEvent {
+    /// Not of the form `family.name`, in lower case.
+    Malformed(String),
+    /// In a built-in family, or so near a built-in name that it must be a slip; with the nearest name.
+    Unknown(String, &'static str),
+    /// The specification's own, which row changes alone make.
+    Reserved(String),
+}
+
+/// Whether a subscription's pattern takes an event: the exact name, `family.*`, or `*`.
+pub fn matches(pattern: &str, event: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => event.starts_with(prefix),
+        None => pattern == event,
+    }
+}
+
+/// Checks a pattern of a registration.
+pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
+    if pattern == "*" || BUILT_IN.contains(&pattern) {
+        return Ok(());
+    }
+    let name = pattern.strip_suffix(".*").unwrap_or(pattern);
+    let is_family_pattern = name.len() < pattern.len();
+    if !is_well_formed(name) || !(is_family_pattern || name.contains('.')) {
+        // A single misspelt word helps more with the list of names than with the form.
+        return Err(match nearest(pattern) {
+            Some(known) => InvalidEvent::Unknown(pattern.to_owned(), known),
+            None => InvalidEvent::Malformed(pattern.to_owned()),
+        });
+    }
+    if is_family_pattern && families().any(|family| family == name) {
+        return Ok(());
+    }
+    match nearest(pattern) {
+        Some(known) => Err(InvalidEvent::Unknown(pattern.to_owned(), known)),
+        None => Ok(()),
+    }
+}
+
+/// Checks the name of an event that `emit` is to send.
+pub fn check_custom(name: &str) -> Result<(), InvalidEvent> {
+    if BUILT_IN.contains(&name) || families().any(|family| family == family_of(name)) {
+        Err(InvalidEvent::Reserved(name.to_owned()))
+    } else if !is_well_formed(name) || !name.contains('.') {
+        Err(InvalidEvent::Malformed(name.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+fn family_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+fn families() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|name| family_of(name))
+}
+
+/// Dotted words of lower-case letters, digits and underscores.
+fn is_well_formed(name: &str) -> bool {
+    name.len() <= 100
+        && name.split('.').all(|word| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        })
+}
+
+/// The built-in name that this one must have been meant for, if any.
+fn nearest(name: &str) -> Option<&'static str> {
+    let (distance, known) = BUILT_IN
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), *known))
+        .min_by_key(|(distance, _)| *distance)?;
+    let in_built_in_family = families().any(|family| {
+        let written = family_of(name).to_lowercase();
+        written == family || written.strip_suffix('s') == Some(family)
+    });
+    (in_built_in_family || distance <= 2).then_some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_takes_its_name_its_family_or_all() {
+        assert!(matches("product.updated", "product.updated"));
+        assert!(matches("product.*", "product.updated"));
+        assert!(matches("*", "order.paid"));
+        assert!(!matches("product.*", "products.updated"));
+        assert!(!matches("product.updated", "product.updated_twice"));
+    }
+
+    #[test]
+    fn the_specifications_events_and_families_may_be_subscribed_to() {
+        for pattern in BUILT_IN.iter().chain(&["*", "product.*", "import.*", "stock.*", "webhook.*"]) {
+            assert_eq!(check_pattern(pattern), Ok(()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn custom_events_may_be_subscribed_to() {
+        for pattern in ["order.paid", "order.*", "billing.invoice.sent"] {
+            assert_eq!(check_pattern(pattern), Ok(()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_built_in_name_is_answered_with_the_nearest_one() {
+        for (slip, meant) in [
+            ("product.exploded", "product.updated"),
+            ("products.updated", "product.updated"),
+            ("prodct.updated", "product.updated"),
+            ("Import.Completed", "import.completed"),
+        ] {
+            assert_eq!(check_pattern(slip), Err(InvalidEvent::Unknown(slip.to_owned(), meant)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for pattern in ["", " ", "order", "order.", ".paid", "order.*.x", "Order.Paid", "or der.paid", "**", "*.paid"] {
+            assert!(check_pattern(pattern).is_err(), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_custom_event_takes_no_built_in_name() {
+        assert_eq!(check_custom("order.paid"), Ok(()));
+        for name in ["product.created", "product.exploded", "webhook.test"] {
+            assert_eq!(check_custom(name), Err(InvalidEvent::Reserved(name.to_owned())));
+        }
+        assert!(check_custom("order").is_err() && check_custom("order.*").is_err());
+    }
+}

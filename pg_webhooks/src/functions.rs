@@ -1,0 +1,150 @@
+//! The functions that the SQL in `../../sql` calls: each converts its arguments and forwards to the module that knows.
+
+use std::time::SystemTime;
+
+use pgrx::prelude::*;
+
+use crate::capture::append;
+use crate::errors::Error;
+use crate::{cache, endpoint_url, events, ids, json, log, retry, rules, settings, signature, wakeup};
+
+#[pg_extern(sql = false)]
+fn sign(payload: &str, secret: &str) -> String {
+    signature::header(payload.as_bytes(), secret)
+}
+
+#[pg_extern(sql = false)]
+fn verify(payload: &str, signature: &str, secret: &str) -> bool {
+    signature::verify(payload.as_bytes(), signature, secret)
+}
+
+#[pg_extern(sql = false)]
+fn sign_standard(webhook_id: &str, timestamp: i64, payload: &str, secret: &str) -> String {
+    signature::standard_header(webhook_id, timestamp, payload.as_bytes(), secret)
+}
+
+#[pg_extern(sql = false)]
+fn check_url(url: Option<&str>) -> String {
+    let url = url.unwrap_or_else(|| Error::Null("url").raise());
+    endpoint_url::normalize(url).unwrap_or_else(|invalid| Error::Url(url.to_owned(), invalid).raise())
+}
+
+#[pg_extern(sql = false)]
+fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
+    let patterns: Option<Vec<String>> = patterns.unwrap_or_default().into_iter().collect();
+    let patterns = patterns.filter(|patterns| !patterns.is_empty()).unwrap_or_else(|| Error::NoEvents.raise());
+    let mut checked: Vec<String> = Vec::with_capacity(patterns.len());
+    for pattern in patterns {
+        if let Err(invalid) = events::check_pattern(&pattern) {
+            Error::Event(invalid).raise();
+        }
+        if !checked.contains(&pattern) {
+            checked.push(pattern);
+        }
+    }
+    checked
+}
+
+#[pg_extern(sql = false)]
+fn check_secret(secret: Option<String>) -> Option<String> {
+    let secret = secret.filter(|secret| !secret.is_empty())?;
+    if secret.starts_with("whsec_") && signature::standard_key(&secret).is_none_or(|key| key.is_empty()) {
+        Error::Secret.raise();
+    }
+    Some(secret)
+}
+
+#[pg_extern(sql = false)]
+fn new_endpoint_id() -> String {
+    ids::endpoint_id(u128::from_le_bytes(log::random()))
+}
+
+#[pg_extern(sql = false)]
+fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), name!(seq, i32))> {
+    let position = ids::position(webhook_id).map(|position| (position.xid as i64, position.seq as i32));
+    TableIterator::new(position)
+}
+
+#[pg_extern(sql = false)]
+fn fields(kind: &str) -> TableIterator<'static, (name!(field, &'static str), name!(required, bool))> {
+    let fields = rules::kind(kind).into_iter().flat_map(|kind| kind.fields);
+    TableIterator::new(fields.map(|field| (field.name, field.required)))
+}
+
+#[pg_extern(sql = false)]
+fn judge(
+    http_status: Option<i32>,
+    retry_after: Option<&str>,
+    retry_count: i32,
+    retry_schedule: &str,
+) -> TableIterator<'static, (name!(outcome, &'static str), name!(wait_ms, Option<i64>))> {
+    let schedule = retry::parse_schedule(retry_schedule).unwrap_or_else(|invalid| Error::Duration(invalid).raise());
+    let status = http_status.and_then(|status| u16::try_from(status).ok());
+    let verdict = retry::judge(status, retry_after, retry_count.max(0) as usize, &schedule, SystemTime::now());
+    let wait_ms = match verdict {
+        retry::Verdict::Retry(wait) => Some(wait.as_millis() as i64),
+        _ => None,
+    };
+    TableIterator::once((verdict.outcome(), wait_ms))
+}
+
+#[pg_extern(sql = false)]
+fn duration_ms(duration: &str) -> i64 {
+    match retry::parse_duration(duration) {
+        Ok(duration) => duration.as_millis() as i64,
+        Err(invalid) => Error::Duration(invalid).raise(),
+    }
+}
+
+#[pg_extern(sql = false)]
+fn session_setting(name: &str) -> Option<String> {
+    settings::show(name)
+}
+
+#[pg_extern(sql = false)]
+fn wake() {
+    wakeup::at_commit();
+}
+
+#[pg_extern(sql = false)]
+fn try_sleep() -> bool {
+    wakeup::try_sleep()
+}
+
+#[pg_extern(sql = false)]
+fn awake() {
+    wakeup::awake();
+}
+
+#[pg_extern(sql = false)]
+fn append_custom(event: Option<&str>, data: Option<&str>) -> String {
+    let event = event.unwrap_or_else(|| Error::Null("event").raise());
+    let data = data.unwrap_or_else(|| Error::Null("data").raise());
+    if let Err(invalid) = events::check_custom(event) {
+        Error::Event(invalid).raise();
+    }
+    if !data.starts_with('{') {
+        Error::NotAnObject(data.to_owned()).raise();
+    }
+    let recipients = cache::recipients(event).unwrap_or_else(|fault| error!("{fault}"));
+    if !settings::enabled() || recipients.is_empty() {
+        return log::Entry::next().webhook_id;
+    }
+    let push_data = |out: &mut Vec<u8>| {
+        if json::push_json(out, data).is_err() {
+            error!("Postgres printed a jsonb that is no JSON");
+        }
+    };
+    append(event, &recipients, push_data).unwrap_or_else(|fault| error!("{fault}"))
+}
+
+#[pg_extern(sql = false)]
+fn append_test(endpoint: i32) -> String {
+    let subscribers = cache::subscribers().unwrap_or_else(|fault| error!("{fault}"));
+    let push_data = |out: &mut Vec<u8>| {
+        let mut data = json::ObjectWriter::open(out);
+        json::push_string(data.key("message"), "This is a test webhook from Products Manager");
+        data.close();
+    };
+    append(events::TEST, &subscribers.only(endpoint), push_data).unwrap_or_else(|fault| error!("{fault}"))
+}

@@ -1,0 +1,190 @@
+//! Appending to the event log, past the executor: the one place of raw heap and index calls.
+//!
+//! A row goes straight into the day's partition and its one index, as the executor would put it there. Access rights do
+//! not come into it: whoever may change an attached table makes events.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+
+use crate::ids::{self, Position};
+use crate::subscribers::Recipients;
+use crate::{cache, clock, wakeup};
+
+/// A day's partition of `webhooks.event`.
+pub struct Partition {
+    /// The UTC day, counted from 2000-01-01.
+    pub day: i32,
+    /// The table.
+    pub heap: pg_sys::Oid,
+    index: pg_sys::Oid,
+    /// Describes the index to its access method; made once, for it costs as much as an insert.
+    index_info: *mut pg_sys::IndexInfo,
+}
+
+/// An event on its way into the log: its position and time are settled, its body is still to be written.
+pub struct Entry {
+    /// `wh_…`.
+    pub webhook_id: String,
+    /// Microseconds since 2000-01-01 UTC.
+    pub occurred_at: i64,
+    position: Position,
+}
+
+thread_local! {
+    /// The transaction that appended last, and the number of its next event.
+    static NEXT: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    /// This session's random part of ids.
+    static NONCE: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+impl Entry {
+    /// Takes the next position of the current transaction.
+    pub fn next() -> Self {
+        // SAFETY: inside a transaction, as any function call is; the row's change has assigned its id already.
+        let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value;
+        let (last_xid, next_seq) = NEXT.get();
+        let seq = if last_xid == xid { next_seq } else { 0 };
+        NEXT.set((xid, seq + 1));
+        let position = Position { xid, seq, nonce: nonce() };
+        // SAFETY: reads the clock.
+        let occurred_at = unsafe { pg_sys::GetCurrentTimestamp() };
+        Self { webhook_id: ids::webhook_id(position), occurred_at, position }
+    }
+
+    /// Appends the event, signed for each of its recipients, and has the sidecar woken at commit.
+    pub fn append(self, name: &str, body: &str, recipients: &Recipients) -> Result<String, String> {
+        let partition = cache::partition(clock::day(self.occurred_at))?;
+        let mut values = [
+            self.occurred_at.into_datum(),
+            Some(pg_sys::Datum::from(self.position.xid)),
+            (self.position.seq as i32).into_datum(),
+            self.webhook_id.as_str().into_datum(),
+            name.into_datum(),
+            body.into_datum(),
+            Some(integers(&recipients.endpoints)),
+            Some(integers(&recipients.secret_versions)),
+            Some(signatures(body, recipients)),
+        ]
+        .map(|value| value.expect("no column of an event is NULL"));
+        // SAFETY: nine values, of the types of the table's nine columns in their order (sql/tables.sql).
+        unsafe { partition.insert(&mut values) }
+        wakeup::at_commit();
+        Ok(self.webhook_id)
+    }
+}
+
+impl Partition {
+    /// The partition of a day, created if housekeeping has not come to it; to be called as the log's owner.
+    pub fn find_or_create(day: i32) -> Self {
+        let heap = Spi::connect_mut(|client| {
+            let sql = "SELECT webhooks.create_partition('webhooks.event', date '2000-01-01' + $1)::oid";
+            client
+                .update(sql, Some(1), &[day.into()])
+                .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
+                .unwrap_or_else(|error| error!("{error}"))
+                .expect("create_partition returns the partition")
+        });
+        // SAFETY: the table was just found, and it has the one index of its parent.
+        unsafe {
+            let open = pg_sys::table_open(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let index = pg_sys::list_nth_oid(pg_sys::RelationGetIndexList(open), 0);
+            let open_index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let index_info =
+                pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
+            pg_sys::index_close(open_index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            pg_sys::table_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            Self { day, heap, index, index_info }
+        }
+    }
+
+    /// # Safety
+    /// The values are those of the table's columns, in order.
+    unsafe fn insert(&self, values: &mut [pg_sys::Datum; 9]) {
+        const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        const KEEP: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+        let mut nulls = [false; 9];
+        // SAFETY: both relations are opened with the lock that a writer takes and kept to the transaction's end; the
+        // index has the columns (xid, seq), and its entry points to the tuple that was just put into the heap.
+        unsafe {
+            let heap = pg_sys::table_open(self.heap, LOCK);
+            let index = pg_sys::index_open(self.index, LOCK);
+            let tuple = pg_sys::heap_form_tuple((*heap).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
+            pg_sys::index_insert(
+                index,
+                values[1..3].as_mut_ptr(),
+                nulls[1..3].as_mut_ptr(),
+                &mut (*tuple).t_self,
+                heap,
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                false,
+                self.index_info,
+            );
+            pg_sys::heap_freetuple(tuple);
+            pg_sys::index_close(index, KEEP);
+            pg_sys::table_close(heap, KEEP);
+        }
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        // SAFETY: allocated in TopMemoryContext by find_or_create, and pointed to by nothing else.
+        unsafe { pg_sys::pfree(self.index_info.cast()) }
+    }
+}
+
+/// An `integer[]`.
+fn integers(numbers: &[i32]) -> pg_sys::Datum {
+    let mut elements: Vec<pg_sys::Datum> = numbers.iter().map(|number| pg_sys::Datum::from(*number)).collect();
+    // SAFETY: integer is four bytes, by value, aligned as an int.
+    unsafe {
+        pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::INT4OID, 4, true, b'i' as _).into()
+    }
+}
+
+/// A `bytea[]` with the HMAC for each recipient, NULL for those without a secret.
+fn signatures(body: &str, recipients: &Recipients) -> pg_sys::Datum {
+    let made: Vec<Option<pg_sys::Datum>> = recipients
+        .signers
+        .iter()
+        .map(|signer| signer.as_ref().and_then(|signer| signer.sign(&[body.as_bytes()]).as_slice().into_datum()))
+        .collect();
+    let mut nulls: Vec<bool> = made.iter().map(Option::is_none).collect();
+    let mut elements: Vec<pg_sys::Datum> = made.into_iter().map(|mac| mac.unwrap_or(pg_sys::Datum::from(0))).collect();
+    let (mut length, mut lower) = (elements.len() as i32, 1);
+    // SAFETY: bytea is of variable length, by reference, aligned as an int; one dimension of that many elements.
+    unsafe {
+        pg_sys::construct_md_array(
+            elements.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            1,
+            &mut length,
+            &mut lower,
+            pg_sys::BYTEAOID,
+            -1,
+            false,
+            b'i' as _,
+        )
+        .into()
+    }
+}
+
+/// Random bytes from Postgres' source of them.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: writes N bytes into an array of N.
+    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+        error!("could not generate random bytes");
+    }
+    bytes
+}
+
+fn nonce() -> u64 {
+    NONCE.get().unwrap_or_else(|| {
+        let nonce = u64::from_le_bytes(random());
+        NONCE.set(Some(nonce));
+        nonce
+    })
+}

@@ -1,0 +1,74 @@
+//! Doing something as another role, and so that its failure can not break the user's transaction.
+//!
+//! Capture reads its own tables rarely (the first time, and after a change of them), and then as their owner: writers
+//! have no rights on them. The search path is pinned meanwhile, so that no operator of the writer's is ever called.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::prelude::*;
+
+/// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message.
+pub fn guarded<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, String> {
+    // SAFETY: the calls are those that PL/pgSQL makes for an EXCEPTION block, in its order; the memory context and
+    // resource owner are put back on both ways out.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let resources = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let mut work = Some(work);
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+            let work = work.take().expect("the closure is called once");
+            let result = as_role(role, work);
+            pg_sys::ReleaseCurrentSubTransaction();
+            Ok(result)
+        }))
+        .catch_others(|error| {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            Err(message(&error))
+        })
+        .execute();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = resources;
+        result
+    }
+}
+
+/// Runs `work` as `role` with a pinned search path and a snapshot that sees all that is committed by now: a
+/// REPEATABLE READ transaction's own one would hide new registrations from it and, through the cache, from later ones.
+fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    // SAFETY: an error inside leaves the subtransaction, whose abort restores the user, the settings and the snapshots.
+    unsafe {
+        let (mut user, mut security) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        pg_sys::SetUserIdAndSecContext(role, security | restricted as i32);
+        let settings = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let result = work();
+        pg_sys::PopActiveSnapshot();
+        pg_sys::AtEOXact_GUC(true, settings);
+        pg_sys::SetUserIdAndSecContext(user, security);
+        result
+    }
+}
+
+/// What an error says.
+fn message(error: &pg_sys::panic::CaughtError) -> String {
+    use pg_sys::panic::CaughtError::*;
+    match error {
+        PostgresError(report) | ErrorReport(report) => report.message().to_owned(),
+        RustPanic { ereport, .. } => ereport.message().to_owned(),
+    }
+}

@@ -1,0 +1,264 @@
+//! A trigger's plan: the rules of its kind of table, compiled for the columns of its table.
+//!
+//! Only events that somebody subscribes to are in it. A body is a list of steps: the JSON between the values is made
+//! once, here, so that a row only appends it.
+
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use crate::json;
+use crate::owner::guarded;
+use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
+use crate::subscribers::Recipients;
+use crate::value::{self, Writer};
+use crate::cache;
+
+/// What a row change of one table makes.
+pub struct Plan {
+    /// The columns of the table, by attribute number less one; `None` for dropped ones.
+    pub columns: Vec<Option<Column>>,
+    /// Those whose change is news, in the order of their keys in `changes`.
+    pub tracked: Vec<usize>,
+    /// The events that somebody wants.
+    pub events: Vec<PlannedEvent>,
+}
+
+/// A column of the table.
+pub struct Column {
+    /// The specification's name where the table's is mapped to one, else its own.
+    key: String,
+    /// The key as it stands in `changes`, with its colon.
+    pub json_key: Vec<u8>,
+    /// How its values are written.
+    pub writer: Writer,
+    pub type_oid: pg_sys::Oid,
+    /// As in pg_attribute: bytes, or -1 for a varlena.
+    pub length: i16,
+    pub by_value: bool,
+}
+
+/// An event that a row change may make.
+pub struct PlannedEvent {
+    pub name: &'static str,
+    pub when: PlannedWhen,
+    pub steps: Vec<Step>,
+    pub recipients: Rc<Recipients>,
+}
+
+/// `rules::When` with columns in the place of fields.
+pub enum PlannedWhen {
+    Inserted,
+    Changed,
+    Deleted,
+    FallsBelow(usize, usize),
+    Becomes(usize, &'static str),
+}
+
+/// A piece of `data`.
+pub enum Step {
+    Literal(Vec<u8>),
+    Column(usize),
+    Changes,
+    Actor(Option<usize>),
+    Reason,
+    SecondsBetween(usize, usize),
+    SupplierName(usize, SupplierTable),
+}
+
+/// Where the names of suppliers are, and as whom to read them: the owner of the table whose rows refer to them.
+pub struct SupplierTable {
+    pub query: String,
+    pub reader: pg_sys::Oid,
+}
+
+impl Plan {
+    /// Compiles the plan of a trigger for its table.
+    pub fn compile(trigger: &pg_sys::TriggerData) -> Result<Self, String> {
+        let (kind, mapping) = arguments(trigger)?;
+        // SAFETY: Postgres gives a trigger function its table, open.
+        let relation = trigger.tg_relation;
+        let columns = unsafe { read_columns((*relation).rd_att, &mapping) };
+        let table = Table { kind, mapping, columns, relation };
+        let mut events = Vec::new();
+        for rule in kind.events {
+            let recipients = cache::recipients(rule.name)?;
+            if !recipients.is_empty() {
+                events.push(table.event(rule, recipients)?);
+            }
+        }
+        let tracked = table.tracked();
+        Ok(Self { columns: table.columns, tracked, events })
+    }
+}
+
+type Mapping = serde_json::Map<String, serde_json::Value>;
+
+/// The kind and the column map in a trigger's arguments, as `webhooks.attach` puts them there.
+fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), String> {
+    // SAFETY: tgargs holds tgnargs C strings, valid while the trigger is.
+    let arguments: Vec<&str> = unsafe {
+        let definition = &*trigger.tg_trigger;
+        (0..definition.tgnargs as usize)
+            .map(|index| CStr::from_ptr(*definition.tgargs.add(index)).to_str().unwrap_or_default())
+            .collect()
+    };
+    let name = arguments.first().ok_or("the trigger has no arguments: make it with webhooks.attach()")?;
+    let kind = rules::kind(name).ok_or_else(|| format!("unknown kind of table \"{name}\""))?;
+    let mapping = serde_json::from_str(arguments.get(1).unwrap_or(&"{}"))
+        .map_err(|error| format!("the trigger's column map is no JSON object: {error}"))?;
+    Ok((kind, mapping))
+}
+
+/// # Safety
+/// The descriptor is that of an open table.
+unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<Option<Column>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let names: Vec<&str> = value::columns(descriptor).map(|(_, name)| name).collect();
+        let mut columns: Vec<Option<Column>> = (0..(*descriptor).natts).map(|_| None).collect();
+        for (index, name) in value::columns(descriptor) {
+            let attribute = value::attribute(descriptor, index);
+            // A mapped column goes by its field's name, unless the table has another column of that very name.
+            let field = mapping.iter().find(|(field, column)| **column == *name && !names.contains(&field.as_str()));
+            let key = field.map_or(name, |(field, _)| field.as_str()).to_owned();
+            let mut json_key = Vec::new();
+            json::push_key(&mut json_key, &key);
+            columns[index] = Some(Column {
+                key,
+                json_key,
+                writer: Writer::of(attribute.atttypid),
+                type_oid: attribute.atttypid,
+                length: attribute.attlen,
+                by_value: attribute.attbyval,
+            });
+        }
+        columns
+    }
+}
+
+/// The table while its plan is made.
+struct Table {
+    kind: &'static Kind,
+    mapping: Mapping,
+    columns: Vec<Option<Column>>,
+    relation: pg_sys::Relation,
+}
+
+impl Table {
+    /// The column of a field, where the table has it.
+    fn find(&self, field: &str) -> Option<usize> {
+        // SAFETY: the table is open.
+        let mut columns = unsafe { value::columns((*self.relation).rd_att) };
+        let name = self.mapping.get(field).and_then(|column| column.as_str()).unwrap_or(field);
+        columns.find(|(_, column)| *column == name).map(|(index, _)| index)
+    }
+
+    fn required(&self, field: &str) -> Result<usize, String> {
+        self.find(field).ok_or_else(|| format!("the table has no column for {field} of {}", self.kind.name))
+    }
+
+    /// The columns whose change is news, in ECMAScript's order of their keys.
+    fn tracked(&self) -> Vec<usize> {
+        let bookkeeping: Vec<usize> = BOOKKEEPING.iter().filter_map(|field| self.find(field)).collect();
+        let (indices, keys): (Vec<usize>, Vec<&str>) = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !bookkeeping.contains(index))
+            .filter_map(|(index, column)| Some((index, column.as_ref()?.key.as_str())))
+            .unzip();
+        json::property_order(&keys).into_iter().map(|place| indices[place]).collect()
+    }
+
+    fn event(&self, rule: &EventRule, recipients: Rc<Recipients>) -> Result<PlannedEvent, String> {
+        let when = match rule.when {
+            When::Inserted => PlannedWhen::Inserted,
+            When::Changed => PlannedWhen::Changed,
+            When::Deleted => PlannedWhen::Deleted,
+            When::FallsBelow(value, limit) => PlannedWhen::FallsBelow(self.required(value)?, self.required(limit)?),
+            When::Becomes(field, value) => PlannedWhen::Becomes(self.required(field)?, value),
+        };
+        let mut steps = Steps(vec![Step::Literal(Vec::new())]);
+        self.object(&mut steps, rule.data)?;
+        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, recipients })
+    }
+
+    fn object(&self, steps: &mut Steps, members: &[(&str, Source)]) -> Result<(), String> {
+        steps.literal(b"{");
+        for (place, (key, source)) in members.iter().enumerate() {
+            if place > 0 {
+                steps.literal(b",");
+            }
+            let mut json_key = Vec::new();
+            json::push_key(&mut json_key, key);
+            steps.literal(&json_key);
+            self.source(steps, source)?;
+        }
+        steps.literal(b"}");
+        Ok(())
+    }
+
+    fn source(&self, steps: &mut Steps, source: &Source) -> Result<(), String> {
+        match *source {
+            Source::Column(field) => steps.step(Step::Column(self.required(field)?)),
+            Source::Changes => steps.step(Step::Changes),
+            Source::Actor(field) => steps.step(Step::Actor(self.find(field))),
+            Source::Reason => steps.step(Step::Reason),
+            Source::SecondsBetween(from, to) => {
+                let (from, to) = (self.required(from)?, self.required(to)?);
+                if self.is_timestamp(from) && self.is_timestamp(to) {
+                    steps.step(Step::SecondsBetween(from, to));
+                } else {
+                    steps.literal(b"null");
+                }
+            }
+            Source::SupplierName(own, reference) => match (self.find(own), self.supplier_table(reference)?) {
+                (Some(column), _) => steps.step(Step::Column(column)),
+                (None, Some(table)) => steps.step(Step::SupplierName(self.required(reference)?, table)),
+                (None, None) => steps.literal(b"null"),
+            },
+            Source::Text(text) => {
+                let mut quoted = Vec::new();
+                json::push_string(&mut quoted, text);
+                steps.literal(&quoted);
+            }
+            Source::Object(members) => self.object(steps, members)?,
+        }
+        Ok(())
+    }
+
+    fn is_timestamp(&self, column: usize) -> bool {
+        let writer = self.columns[column].as_ref().map(|column| &column.writer);
+        matches!(writer, Some(Writer::Timestamp | Writer::TimestampTz))
+    }
+
+    /// Asks the catalogue where the foreign key of a column leads.
+    fn supplier_table(&self, reference: &str) -> Result<Option<SupplierTable>, String> {
+        // SAFETY: the table is open.
+        let (relation, owner) = unsafe { ((*self.relation).rd_id, (*(*self.relation).rd_rel).relowner) };
+        let attribute = self.required(reference)? as i16 + 1;
+        let query = guarded(cache::owner_of(cache::relation(c"endpoint")?), || {
+            let sql = "SELECT webhooks.supplier_name_query($1, $2)";
+            Spi::get_one_with_args::<String>(sql, &[relation.into(), attribute.into()]).unwrap_or_else(|error| error!("{error}"))
+        })?;
+        Ok(query.map(|query| SupplierTable { query, reader: owner }))
+    }
+}
+
+/// Steps under construction; literals that follow each other become one.
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn literal(&mut self, bytes: &[u8]) {
+        match self.0.last_mut() {
+            Some(Step::Literal(literal)) => literal.extend_from_slice(bytes),
+            _ => self.0.push(Step::Literal(bytes.to_vec())),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.0.push(step);
+    }
+}

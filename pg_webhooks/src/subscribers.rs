@@ -1,0 +1,80 @@
+//! Who subscribes to what, read from `webhooks.endpoint`, with each secret made ready to sign.
+//!
+//! Disabled endpoints count: their events are in the log for a later replay.
+
+use pgrx::prelude::*;
+
+use crate::events;
+use crate::signature::Signer;
+
+/// All registered endpoints.
+pub struct Subscribers(Vec<Subscriber>);
+
+struct Subscriber {
+    key: i32,
+    patterns: Vec<String>,
+    secret_version: i32,
+    signer: Option<Signer>,
+}
+
+/// The endpoints that get one event, side by side as an event row holds them.
+pub struct Recipients {
+    /// Keys of `webhooks.endpoint`.
+    pub endpoints: Vec<i32>,
+    /// For each, the version of the secret.
+    pub secret_versions: Vec<i32>,
+    /// For each, what signs; `None` sends unsigned.
+    pub signers: Vec<Option<Signer>>,
+}
+
+impl Subscribers {
+    /// Reads the endpoints; to be called as their owner.
+    pub fn load() -> Self {
+        Spi::connect(|client| {
+            let rows = client
+                .select("SELECT key, events, secret_version, secret FROM webhooks.endpoint ORDER BY key", None, &[])
+                .unwrap_or_else(|error| error!("{error}"));
+            Self(rows.map(|row| Subscriber::read(&row).unwrap_or_else(|error| error!("{error}"))).collect())
+        })
+    }
+
+    /// Those whose patterns take the event.
+    pub fn of(&self, event: &str) -> Recipients {
+        Recipients::gather(
+            self.0.iter().filter(|subscriber| subscriber.patterns.iter().any(|pattern| events::matches(pattern, event))),
+        )
+    }
+
+    /// The one endpoint with this key.
+    pub fn only(&self, key: i32) -> Recipients {
+        Recipients::gather(self.0.iter().filter(|subscriber| subscriber.key == key))
+    }
+}
+
+impl Subscriber {
+    fn read(row: &spi::SpiHeapTupleData) -> spi::SpiResult<Self> {
+        Ok(Self {
+            key: row.get(1)?.unwrap_or_default(),
+            patterns: row.get::<Vec<Option<String>>>(2)?.unwrap_or_default().into_iter().flatten().collect(),
+            secret_version: row.get(3)?.unwrap_or_default(),
+            signer: row.get::<String>(4)?.map(|secret| Signer::plain(&secret)),
+        })
+    }
+}
+
+impl Recipients {
+    fn gather<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> Self {
+        let mut recipients = Self { endpoints: Vec::new(), secret_versions: Vec::new(), signers: Vec::new() };
+        for subscriber in subscribers {
+            recipients.endpoints.push(subscriber.key);
+            recipients.secret_versions.push(subscriber.secret_version);
+            recipients.signers.push(subscriber.signer.clone());
+        }
+        recipients
+    }
+
+    /// Whether nobody wants it.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+}

@@ -1,0 +1,345 @@
+//! A column's value as JSON, by its type.
+//!
+//! How a session prints things (DateStyle, TimeZone of a timestamp, bytea_output and the like) never shows in an event.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+use crate::{clock, json};
+
+/// How values of a type are written.
+#[derive(Clone)]
+pub enum Writer {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    /// text, varchar, char(n): the value's bytes are its text.
+    Text,
+    /// json and jsonb, by their output function.
+    Json(pg_sys::Oid),
+    Bytea,
+    Date,
+    Timestamp,
+    TimestampTz,
+    Array(Box<Element>),
+    /// A row type: an object of its columns.
+    Row,
+    /// Any other type: a string of what its output function prints.
+    Printed(pg_sys::Oid),
+}
+
+/// The element type of an array.
+#[derive(Clone)]
+pub struct Element {
+    oid: pg_sys::Oid,
+    length: i16,
+    by_value: bool,
+    align: std::ffi::c_char,
+    writer: Writer,
+}
+
+impl Writer {
+    /// The writer for a type; a domain is written as what it is based on.
+    pub fn of(type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: look-ups in the catalogue for the type of an existing column.
+        unsafe {
+            let base = pg_sys::getBaseType(type_oid);
+            match base {
+                pg_sys::BOOLOID => Self::Bool,
+                pg_sys::INT2OID => Self::Int2,
+                pg_sys::INT4OID => Self::Int4,
+                pg_sys::INT8OID => Self::Int8,
+                pg_sys::FLOAT4OID => Self::Float4,
+                pg_sys::FLOAT8OID => Self::Float8,
+                pg_sys::NUMERICOID => Self::Numeric,
+                pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Self::Text,
+                pg_sys::JSONOID | pg_sys::JSONBOID => Self::Json(output_function(base)),
+                pg_sys::BYTEAOID => Self::Bytea,
+                pg_sys::DATEOID => Self::Date,
+                pg_sys::TIMESTAMPOID => Self::Timestamp,
+                pg_sys::TIMESTAMPTZOID => Self::TimestampTz,
+                _ if pg_sys::get_element_type(base) != pg_sys::InvalidOid => Self::array(pg_sys::get_element_type(base)),
+                _ if pg_sys::get_typtype(base) as u8 == pg_sys::TYPTYPE_COMPOSITE => Self::Row,
+                _ => Self::Printed(output_function(base)),
+            }
+        }
+    }
+
+    fn array(element: pg_sys::Oid) -> Self {
+        let (mut length, mut by_value, mut align) = (0, false, 0);
+        // SAFETY: writes the three facts of an existing type.
+        unsafe { pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut align) };
+        Self::Array(Box::new(Element { oid: element, length, by_value, align, writer: Self::of(element) }))
+    }
+
+    /// Appends a value that is not NULL.
+    ///
+    /// # Safety
+    /// The value is of the type that this writer was made for.
+    pub unsafe fn push(&self, out: &mut Vec<u8>, value: pg_sys::Datum) {
+        // SAFETY: the caller's promise, for each arm.
+        unsafe {
+            match self {
+                Self::Bool => json::push_bool(out, value.value() as u8 != 0),
+                Self::Int2 => json::push_i64(out, i64::from(value.value() as i16)),
+                Self::Int4 => json::push_i64(out, i64::from(value.value() as i32)),
+                Self::Int8 => json::push_i64(out, value.value() as i64),
+                Self::Float4 => json::push_f32(out, f32::from_bits(value.value() as u32)),
+                Self::Float8 => json::push_f64(out, f64::from_bits(value.value() as u64)),
+                Self::Numeric => printed(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, text)),
+                Self::Text => text(value, |text| json::push_string(out, text)),
+                Self::Json(function) => printed(*function, value, |text| {
+                    if json::push_json(out, text).is_err() {
+                        json::push_string(out, text);
+                    }
+                }),
+                Self::Bytea => push_bytea(out, value),
+                Self::Date => push_date(out, value),
+                Self::Timestamp => push_timestamp(out, value, ""),
+                Self::TimestampTz => push_timestamp(out, value, "Z"),
+                Self::Array(element) => element.push_array(out, value),
+                Self::Row => push_row(out, value),
+                Self::Printed(function) => printed(*function, value, |text| json::push_string(out, text)),
+            }
+        }
+    }
+}
+
+/// `numeric_out` in pg_proc: a fixed oid of Postgres.
+const NUMERIC_OUT: u32 = 1702;
+
+fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: writes the output function of an existing type.
+    unsafe { pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena) };
+    function
+}
+
+/// Calls `use_text` with what an output function prints.
+///
+/// # Safety
+/// The value is of the function's type.
+unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
+    let _style = PlainStyle::set();
+    // SAFETY: the caller's promise; the text is a C string in the encoding of the database, which is UTF-8 (the
+    // installation script sees to that), and is freed after its use.
+    unsafe {
+        let text = pg_sys::OidOutputFunctionCall(function, value);
+        use_text(std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes()));
+        pg_sys::pfree(text.cast());
+    }
+}
+
+/// Output functions print dates, intervals and floats in one way while this lives, whatever the session has set.
+struct PlainStyle {
+    date_style: i32,
+    interval_style: i32,
+    float_digits: i32,
+}
+
+impl PlainStyle {
+    fn set() -> Self {
+        // SAFETY: plain integers of this single-threaded process, put back on drop, also when an error unwinds.
+        unsafe {
+            let before = Self {
+                date_style: pg_sys::DateStyle,
+                interval_style: pg_sys::IntervalStyle,
+                float_digits: pg_sys::extra_float_digits,
+            };
+            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
+            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
+            pg_sys::extra_float_digits = 1;
+            before
+        }
+    }
+}
+
+impl Drop for PlainStyle {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::DateStyle = self.date_style;
+            pg_sys::IntervalStyle = self.interval_style;
+            pg_sys::extra_float_digits = self.float_digits;
+        }
+    }
+}
+
+/// Calls `use_bytes` with the bytes of a varlena, out of line and compressed ones included.
+///
+/// # Safety
+/// The value is a varlena.
+unsafe fn bytes(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8])) {
+    // SAFETY: the caller's promise; a detoasted copy is freed after its use.
+    unsafe {
+        let original = value.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = pg_sys::pg_detoast_datum_packed(original);
+        let length = pgrx::varsize_any_exhdr(plain);
+        use_bytes(std::slice::from_raw_parts(pgrx::vardata_any(plain).cast(), length));
+        if plain != original {
+            pg_sys::pfree(plain.cast());
+        }
+    }
+}
+
+/// # Safety
+/// The value is a text, varchar or char(n).
+unsafe fn text(value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
+    // SAFETY: Postgres stores only valid text of the database's encoding, UTF-8.
+    unsafe { bytes(value, |bytes| use_text(std::str::from_utf8_unchecked(bytes))) }
+}
+
+/// `"\\x00ff"`: Postgres' hex format.
+unsafe fn push_bytea(out: &mut Vec<u8>, value: pg_sys::Datum) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(b"\"\\\\x");
+    // SAFETY: a bytea is a varlena.
+    unsafe {
+        bytes(value, |bytes| {
+            out.extend(bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+        });
+    }
+    out.push(b'"');
+}
+
+unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
+    let start = out.len();
+    out.push(b'"');
+    if clock::push_date(out, value.value() as i32) {
+        out.push(b'"');
+    } else {
+        out.truncate(start);
+        // SAFETY: the value is a date.
+        unsafe { printed(output_function(pg_sys::DATEOID), value, |text| json::push_string(out, text)) }
+    }
+}
+
+/// ISO 8601; infinity and years that ISO 8601 writes otherwise as Postgres prints them.
+unsafe fn push_timestamp(out: &mut Vec<u8>, value: pg_sys::Datum, zone: &str) {
+    let start = out.len();
+    out.push(b'"');
+    if clock::push_timestamp(out, value.value() as i64) {
+        out.extend_from_slice(zone.as_bytes());
+        out.push(b'"');
+    } else {
+        out.truncate(start);
+        // SAFETY: both timestamp types are the same number; without a zone it prints as UTC.
+        unsafe { printed(output_function(pg_sys::TIMESTAMPOID), value, |text| json::push_string(out, text)) }
+    }
+}
+
+impl Element {
+    /// Appends an array, nested by its dimensions.
+    ///
+    /// # Safety
+    /// The value is an array of this element type.
+    unsafe fn push_array(&self, out: &mut Vec<u8>, value: pg_sys::Datum) {
+        // SAFETY: deconstruct_array fills the two lists, as long as it says; the dimensions lie behind the header.
+        unsafe {
+            let array = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+            let (mut values, mut nulls, mut length) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+            pg_sys::deconstruct_array(
+                array, self.oid, self.length.into(), self.by_value, self.align, &mut values, &mut nulls, &mut length,
+            );
+            if length == 0 {
+                out.extend_from_slice(b"[]");
+                return;
+            }
+            let sizes = std::slice::from_raw_parts(array.add(1).cast::<i32>(), (*array).ndim as usize);
+            for index in 0..length as usize {
+                if index > 0 {
+                    out.push(b',');
+                }
+                // A bracket opens for each dimension whose first element this is, and closes after its last.
+                out.extend(inner_sizes(sizes).filter(|size| index % size == 0).map(|_| b'['));
+                if *nulls.add(index) {
+                    json::push_null(out);
+                } else {
+                    self.writer.push(out, *values.add(index));
+                }
+                out.extend(inner_sizes(sizes).filter(|size| (index + 1) % size == 0).map(|_| b']'));
+            }
+        }
+    }
+}
+
+/// For each dimension, how many elements one array of it holds.
+fn inner_sizes(sizes: &[i32]) -> impl Iterator<Item = usize> {
+    (0..sizes.len()).map(|from| sizes[from..].iter().map(|size| *size as usize).product())
+}
+
+/// # Safety
+/// The value is of a row type.
+unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum) {
+    // SAFETY: a row value says its type in its header; its descriptor is released after the last use.
+    unsafe {
+        let header = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+        let datum_fields = (*header).t_choice.t_datum;
+        let descriptor = pg_sys::lookup_rowtype_tupdesc(datum_fields.datum_typeid, datum_fields.datum_typmod);
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: pgrx::varsize_any(header.cast()) as u32,
+            t_data: header,
+            ..Default::default()
+        };
+        let count = (*descriptor).natts as usize;
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
+        pg_sys::heap_deform_tuple(&mut tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+
+        let columns: Vec<(usize, &str)> = columns(descriptor).collect();
+        let names: Vec<&str> = columns.iter().map(|(_, name)| *name).collect();
+        let mut object = json::ObjectWriter::open(out);
+        for place in json::property_order(&names) {
+            let (index, name) = columns[place];
+            let out = object.key(name);
+            if nulls[index] {
+                json::push_null(out);
+            } else {
+                Writer::of(attribute(descriptor, index).atttypid).push(out, values[index]);
+            }
+        }
+        object.close();
+        if (*descriptor).tdrefcount >= 0 {
+            pg_sys::DecrTupleDescRefCount(descriptor);
+        }
+    }
+}
+
+/// The columns of a row type that are not dropped: index from 0, and name.
+///
+/// # Safety
+/// The descriptor outlives the names.
+pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, &'a str)> {
+    // SAFETY: natts attributes, each with a C string for a name.
+    unsafe {
+        (0..(*descriptor).natts as usize).filter(move |index| !attribute(descriptor, *index).attisdropped).map(
+            move |index| {
+                let name = CStr::from_ptr(attribute(descriptor, index).attname.data.as_ptr());
+                (index, std::str::from_utf8_unchecked(name.to_bytes()))
+            },
+        )
+    }
+}
+
+/// One column's description, index from 0.
+///
+/// # Safety
+/// The descriptor has that many columns and outlives the result.
+pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller's promise. Since 18 the descriptions lie behind an array of short ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        let first = (*descriptor).attrs.as_ptr();
+        #[cfg(feature = "pg18")]
+        let first = (*descriptor)
+            .compact_attrs
+            .as_ptr()
+            .add((*descriptor).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>();
+        &*first.add(index)
+    }
+}

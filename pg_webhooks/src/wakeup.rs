@@ -1,0 +1,88 @@
+//! Waking the sidecar: writers pay for a NOTIFY only while it sleeps.
+//!
+//! NOTIFY takes a lock of the whole cluster until its commit is flushed, so a writer avoids it. A sidecar that goes to
+//! sleep holds ShareLock on the empty table `webhooks.wakeup`, looks for work once more, and waits. A writer about to
+//! commit tries RowExclusiveLock on it, which costs nothing between writers:
+//!
+//! - It gets the lock: nobody sleeps, and while it holds it nobody can fall asleep. The lock goes after its commit has
+//!   become visible, so the sidecar that then gets its own sees the commit when it looks.
+//! - It does not: a sidecar sleeps, or is about to. The writer sends NOTIFY.
+//!
+//! A transaction that is prepared can not notify, and would keep the lock until it ends: it does neither, and the
+//! sidecar's slow poll finds it. No correctness rests on a NOTIFY, and it carries no data.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+
+use crate::cache;
+
+thread_local! {
+    /// This transaction made work for the sidecar.
+    static WORK: Cell<bool> = const { Cell::new(false) };
+    /// This session, a sidecar's, holds the sleeper's lock.
+    static ASLEEP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the sidecar look for work once this transaction commits.
+pub fn at_commit() {
+    WORK.set(true);
+}
+
+/// Registers the commit callback; once a session.
+pub fn register() {
+    // SAFETY: the callback is guarded and lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::RegisterXactCallback(Some(on_transaction), std::ptr::null_mut()) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    if WORK.replace(false) && event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
+        notify_if_asleep();
+    }
+}
+
+fn notify_if_asleep() {
+    // Without the table the extension is being dropped.
+    let Ok(wakeup) = cache::relation(c"wakeup") else { return };
+    // SAFETY: in a transaction that has not committed yet; the lock is released with the transaction's others.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(wakeup, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) {
+            let channel = "pg_webhooks".into_datum();
+            let payload = "".into_datum();
+            pgrx::direct_function_call_as_datum(pg_sys::pg_notify, &[channel, payload]);
+        }
+    }
+}
+
+/// Takes the sleeper's lock for this session; false while a writer commits.
+pub fn try_sleep() -> bool {
+    if !ASLEEP.get() {
+        // SAFETY: the tag names a table of this database. A session lock outlives the transaction; no waiting, for a
+        // waiting sleeper would make all writers notify.
+        let result = unsafe { pg_sys::LockAcquire(&wakeup_tag(), pg_sys::ShareLock as pg_sys::LOCKMODE, true, true) };
+        ASLEEP.set(result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL);
+    }
+    ASLEEP.get()
+}
+
+/// Releases the sleeper's lock.
+pub fn awake() {
+    if ASLEEP.replace(false) {
+        // SAFETY: this session holds just this lock.
+        unsafe { pg_sys::LockRelease(&wakeup_tag(), pg_sys::ShareLock as pg_sys::LOCKMODE, true) };
+    }
+}
+
+fn wakeup_tag() -> pg_sys::LOCKTAG {
+    let wakeup = cache::relation(c"wakeup").unwrap_or_else(|missing| error!("{missing}"));
+    pg_sys::LOCKTAG {
+        // SAFETY: set once, when the session chose its database.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: wakeup.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    }
+}

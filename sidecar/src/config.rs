@@ -1,0 +1,191 @@
+//! Flags and environment. All of it is read and checked before anything starts; a bad value ends the process with
+//! status 64 and a message that names it. A password in `DATABASE_URL` is never printed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use ipnet::IpNet;
+use std::{net::IpAddr, process::ExitCode, time::Duration};
+
+use crate::tls::Database;
+
+/// Delivers the webhooks of the pg_webhooks Postgres extension.
+#[derive(Parser, Debug)]
+#[command(name = "pg-webhooks", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines look
+    #[arg(long, global = true, env = "PG_WEBHOOKS_LOG_FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Deliver events until told to stop
+    Serve(Box<Serve>),
+    /// Receive webhooks on this machine and show them
+    Listen(Listen),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// The database with the extension; the role needs webhooks_sidecar
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Private networks that endpoints may be in, comma-separated
+    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
+    pub allow_nets: Vec<IpNet>,
+    /// Deliveries held in memory: fetched and not yet reported
+    #[arg(long, env = "PG_WEBHOOKS_MAX_IN_FLIGHT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub max_in_flight: u32,
+    /// Requests at once to one endpoint
+    #[arg(long, env = "PG_WEBHOOKS_ENDPOINT_IN_FLIGHT", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub endpoint_in_flight: u32,
+    /// How long a sidecar that fell silent keeps its shard
+    #[arg(long, env = "PG_WEBHOOKS_LEASE", default_value = "10s", value_parser = lease)]
+    pub lease: Duration,
+    /// How long requests under way may take to finish at a stop
+    #[arg(long, env = "PG_WEBHOOKS_GRACE", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// How often to look for work unasked while asleep
+    #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "1s", value_parser = backstop)]
+    pub backstop: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Listen {
+    /// Port; 0 takes a free one
+    #[arg(long, default_value = "9000")]
+    pub port: u16,
+    /// Address
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// The secret the webhook was registered with; without it signatures are shown unverified
+    #[arg(long, env = "PG_WEBHOOKS_SECRET", hide_env_values = true)]
+    pub secret: Option<String>,
+    /// The status to answer with (with --fail-first: to fail with; then 500 when not given)
+    #[arg(long, value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: Option<u16>,
+    /// How long to wait before answering
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    pub delay: Duration,
+    /// Fail the first K requests of each webhook_id
+    #[arg(long, value_name = "K")]
+    pub fail_first: Option<u32>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Cli {
+    /// What the process was called with, or the reason why it may not start.
+    pub fn read() -> Result<Self, Refusal> {
+        let cli = Self::try_parse().map_err(Refusal)?;
+        if let Command::Serve(serve) = &cli.command {
+            serve.database().map_err(Refusal)?;
+        }
+        Ok(cli)
+    }
+}
+
+impl Serve {
+    /// Where the database is.
+    pub fn database(&self) -> Result<Database, clap::Error> {
+        self.database_url.parse().map_err(|error: tokio_postgres::Error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            clap::Error::raw(ErrorKind::ValueValidation, format!("DATABASE_URL is no connection string that Postgres knows: {cause}\n"))
+        })
+    }
+}
+
+/// Why the process does not start.
+pub struct Refusal(clap::Error);
+
+impl Refusal {
+    /// Says so, and gives the exit status: 64, or 0 where help or the version was asked for.
+    pub fn print(&self) -> ExitCode {
+        let _ = self.0.print();
+        ExitCode::from(if self.0.use_stderr() { 64 } else { 0 })
+    }
+}
+
+/// Sends the log to stderr; `RUST_LOG` filters it.
+pub fn start_log(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn net(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| "not a network such as 10.0.0.0/8".to_owned())
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_secs(1), text)
+}
+
+fn backstop(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(100), text)
+}
+
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (least..=Duration::from_secs(3600)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("must be between {} and 1h", humantime::format_duration(least)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"].iter().chain(arguments))
+    }
+
+    fn settings(cli: Cli) -> Serve {
+        let Command::Serve(serve) = cli.command else { panic!("serve was asked for") };
+        *serve
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let serve = settings(serve(&[]).unwrap());
+        assert_eq!((serve.max_in_flight, serve.endpoint_in_flight), (1024, 32));
+        assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(1)));
+        assert!(serve.allow_nets.is_empty());
+    }
+
+    #[test]
+    fn networks_are_given_with_commas_and_a_bare_address_is_a_network() {
+        let serve = settings(serve(&["--allow-nets", "127.0.0.0/8, ::1,10.1.2.3"]).unwrap());
+        assert_eq!(serve.allow_nets.len(), 3);
+        assert_eq!(serve.allow_nets[2].to_string(), "10.1.2.3/32");
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for (flag, value) in [("--allow-nets", "10.0.0.0/33"), ("--lease", "soon"), ("--lease", "5ms"), ("--max-in-flight", "0"), ("--grace", "-1s")] {
+            let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
+            assert!(message.contains(value) && message.contains(flag), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_database_url_is_refused_without_showing_its_password() {
+        let cli = Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db:port/shop"]).unwrap();
+        let message = settings(cli).database().unwrap_err().to_string();
+        assert!(message.contains("DATABASE_URL") && !message.contains("hunter2"), "{message}");
+    }
+}

@@ -1,0 +1,104 @@
+//! When to ask for pending deliveries: at the time when the next one falls due, and when something happened that may
+//! have made one sendable; every 20 ms at most. Pure.
+
+use std::time::{Duration, Instant};
+
+const SPACING: Duration = Duration::from_millis(20);
+/// While awake, in case another's change made something due.
+const AWAKE: Duration = Duration::from_millis(250);
+/// While asleep; and the longest wait for a known time, so that a stepped clock costs no more than this.
+const ASLEEP: Duration = Duration::from_secs(5);
+
+/// The reasons to ask, and when it was asked last.
+#[derive(Debug)]
+pub struct Due {
+    asked_at: Option<Instant>,
+    at: Option<Instant>,
+    wanted: bool,
+}
+
+impl Due {
+    /// Asks at once.
+    pub fn new() -> Self {
+        Self { asked_at: None, at: None, wanted: true }
+    }
+
+    /// Something may be sendable now.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// The database is being asked now; what happens from here on is a new reason.
+    pub fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+        self.wanted = false;
+        self.at = None;
+    }
+
+    /// The answer: the next one falls due in `wait`.
+    pub fn answered(&mut self, wait: Option<Duration>, now: Instant) {
+        self.at = wait.map(|wait| now + wait.min(ASLEEP));
+    }
+
+    /// When to ask while polling for events.
+    pub fn next_awake(&self) -> Instant {
+        self.next(AWAKE)
+    }
+
+    /// When to ask while asleep.
+    pub fn next_asleep(&self) -> Instant {
+        self.next(ASLEEP)
+    }
+
+    fn next(&self, at_most: Duration) -> Instant {
+        let Some(asked_at) = self.asked_at else { return Instant::now() };
+        let earliest = asked_at + SPACING;
+        if self.wanted {
+            return earliest;
+        }
+        self.at.map_or(asked_at + at_most, |at| at.min(asked_at + at_most)).max(earliest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> (Due, Instant) {
+        let now = Instant::now();
+        let mut due = Due::new();
+        due.asked(now);
+        (due, now)
+    }
+
+    #[test]
+    fn a_known_time_is_kept() {
+        let (mut due, now) = asked();
+        due.answered(Some(Duration::from_millis(100)), now);
+        assert_eq!(due.next_asleep(), now + Duration::from_millis(100));
+    }
+
+    #[test]
+    fn nobody_asks_more_often_than_every_20_ms() {
+        let (mut due, now) = asked();
+        due.answered(Some(Duration::ZERO), now);
+        assert_eq!(due.next_awake(), now + SPACING);
+        due.want();
+        assert_eq!(due.next_awake(), now + SPACING);
+    }
+
+    #[test]
+    fn a_reason_that_comes_while_the_database_is_asked_is_not_lost() {
+        let (mut due, now) = asked();
+        due.want();
+        due.answered(None, now);
+        assert_eq!(due.next_asleep(), now + SPACING);
+    }
+
+    #[test]
+    fn nothing_pending_is_asked_about_now_and_then() {
+        let (mut due, now) = asked();
+        due.answered(None, now);
+        assert_eq!((due.next_awake(), due.next_asleep()), (now + AWAKE, now + ASLEEP));
+    }
+}

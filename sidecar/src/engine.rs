@@ -1,0 +1,318 @@
+//! The loop that owns all state: session → fetch → lanes → deliver → report. Three hands work at once, each with one
+//! call of the database at a time: one reads (and sleeps and wakes), one reports, one tends the lease. Requests run in
+//! tasks of their own and come back through a channel.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use crate::config::Serve;
+use crate::due::Due;
+use crate::session::{Chunk, SessionError, Sessions};
+use crate::tenure::{Landing, Tenure};
+use crate::wake::{Step, Wake};
+use crate::delivery::Delivery;
+
+const INSPECT: Duration = Duration::from_millis(50);
+const MAINTAIN: Duration = Duration::from_secs(300);
+/// With less room than this, a look waits for more, but not for long.
+const ROOM_WORTH_A_LOOK: usize = 128;
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(5);
+/// For the last reports of a graceful stop.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+const LANDINGS: usize = 256;
+
+type Call<T> = Option<Pin<Box<dyn Future<Output = Result<T, SessionError>> + Send>>>;
+
+/// What the reading hand brought.
+enum Reading {
+    Looked(Chunk),
+    Due(Vec<Delivery>, Option<Duration>),
+    Slept(bool),
+    Woke(Option<Chunk>),
+}
+
+/// What the tending hand did.
+enum Tending {
+    Renewed(Duration),
+    Maintained,
+}
+
+/// How far a graceful stop has come.
+enum Phase {
+    Running,
+    /// Requests may finish until then.
+    Finishing(Instant),
+    /// The results go out, until then.
+    Reporting(Instant),
+}
+
+/// The loop's state besides what outlives the sessions.
+pub struct Engine<'a> {
+    settings: &'a Serve,
+    sessions: &'a mut Sessions,
+    tenure: &'a mut Tenure,
+    wake: Wake,
+    due: Due,
+    reading: Call<Reading>,
+    reporting: Call<Vec<i32>>,
+    tending: Call<Tending>,
+    looked_at: Instant,
+    inspect_at: Instant,
+    renew_at: Instant,
+    maintain_at: Instant,
+    phase: Phase,
+}
+
+impl<'a> Engine<'a> {
+    /// Ready to run; the lease has just been renewed.
+    pub fn new(settings: &'a Serve, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
+        let now = Instant::now();
+        Self {
+            wake: Wake::new(settings.backstop, now),
+            due: Due::new(),
+            reading: None,
+            reporting: None,
+            tending: None,
+            looked_at: now,
+            inspect_at: now + INSPECT,
+            renew_at: now + settings.lease / 3,
+            maintain_at: now,
+            phase: Phase::Running,
+            settings,
+            sessions,
+            tenure,
+        }
+    }
+
+    /// Delivers until a graceful stop, or until a session or the lease is lost.
+    pub async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+        let mut landings: Vec<Landing> = Vec::with_capacity(LANDINGS);
+        if let Some(report) = self.tenure.outbox.unacknowledged() {
+            self.send(report);
+        }
+        loop {
+            if *stop.borrow_and_update() && matches!(self.phase, Phase::Running) {
+                self.stop(Instant::now());
+            }
+            if self.is_done(Instant::now()) {
+                return self.release().await;
+            }
+            let next = self.advance(Instant::now());
+            tokio::select! {
+                _ = self.tenure.landed.recv_many(&mut landings, LANDINGS) => {
+                    let now = Instant::now();
+                    for landing in landings.drain(..) {
+                        if self.tenure.land(landing, now) {
+                            self.due.want();
+                        }
+                    }
+                }
+                reading = finish(&mut self.reading) => self.read(reading?, Instant::now()),
+                disabled = finish(&mut self.reporting) => self.reported(&disabled?),
+                tending = finish(&mut self.tending) => self.tended(tending?),
+                told = self.sessions.notifications.recv() => match told {
+                    Some(()) => self.wake.notified(),
+                    None => return Err(SessionError::Failed("the session with Postgres was lost".to_owned())),
+                },
+                () = sleep_until(next.into()) => {}
+                Ok(()) = stop.changed() => {}
+            }
+        }
+    }
+
+    /// Starts all that is due, and says when to come again at the latest.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let mut next = now + self.settings.backstop;
+        if self.tenure.is_busy() {
+            if self.inspect_at <= now {
+                self.tenure.inspect(now);
+                self.inspect_at = now + INSPECT;
+            }
+            next = next.min(self.inspect_at);
+        }
+        if self.reading.is_none() && matches!(self.phase, Phase::Running) {
+            next = next.min(self.advance_reading(now));
+        }
+        if self.reporting.is_none() {
+            match self.tenure.pack_report(now) {
+                Some(report) => self.send(report),
+                None => next = self.tenure.outbox.due_at(now).map_or(next, |at| next.min(at)),
+            }
+        }
+        if self.tending.is_none() {
+            next = next.min(self.advance_tending(now));
+        }
+        if let Phase::Finishing(until) | Phase::Reporting(until) = self.phase {
+            next = next.min(until);
+        }
+        next
+    }
+
+    /// The reading hand: wakes, asks for what is due, looks for events or falls asleep.
+    fn advance_reading(&mut self, now: Instant) -> Instant {
+        let never = now + self.settings.backstop;
+        let (step, mut at) = self.wake.next(now);
+        if step == Step::Awake {
+            self.awake();
+            return never;
+        }
+        // Without room there is nothing to ask for; the next report makes some.
+        let Some(most) = self.tenure.most() else { return never };
+        let due_at = if self.wake.is_asleep() { self.due.next_asleep() } else { self.due.next_awake() };
+        if due_at <= now {
+            self.ask_due(now);
+            return never;
+        }
+        if step == Step::Look && self.tenure.room() < ROOM_WORTH_A_LOOK.min(self.settings.max_in_flight as usize / 4) {
+            at = at.max(self.looked_at + WAIT_FOR_ROOM);
+        }
+        if at > now {
+            return at.min(due_at);
+        }
+        let main = self.sessions.main.clone();
+        if step == Step::TrySleep {
+            self.reading = Some(Box::pin(async move { main.try_sleep().await.map(Reading::Slept) }));
+        } else {
+            self.looked_at = now;
+            let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
+            self.reading = Some(Box::pin(async move { main.fetch(lease, position, most, gauge).await.map(Reading::Looked) }));
+        }
+        never
+    }
+
+    /// `awake()` and, in the same round trip, the first look.
+    fn awake(&mut self) {
+        let main = self.sessions.main.clone();
+        let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
+        self.reading = Some(match self.tenure.most() {
+            None => Box::pin(async move { main.awake().await.map(|()| Reading::Woke(None)) }),
+            Some(most) => Box::pin(async move {
+                let ((), chunk) = tokio::try_join!(main.awake(), main.fetch(lease, position, most, gauge))?;
+                Ok(Reading::Woke(Some(chunk)))
+            }),
+        });
+    }
+
+    fn ask_due(&mut self, now: Instant) {
+        self.due.asked(now);
+        let main = self.sessions.main.clone();
+        let (lease, query, gauge) = (self.tenure.lease, self.tenure.due_query(), self.tenure.gauge());
+        self.reading = Some(Box::pin(async move {
+            let (deliveries, wait) = main.fetch_due(lease, query, gauge).await?;
+            Ok(Reading::Due(deliveries, wait))
+        }));
+    }
+
+    fn read(&mut self, reading: Reading, now: Instant) {
+        // What is read after the stop is not taken: the cursor stays before it.
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        match reading {
+            Reading::Looked(chunk) => self.looked(chunk, now),
+            Reading::Due(deliveries, wait) => {
+                self.due.answered(wait, now);
+                self.tenure.accept_due(deliveries);
+            }
+            Reading::Slept(true) => {
+                self.wake.slept(now);
+                self.due.want();
+            }
+            Reading::Slept(false) => self.wake.refused(now),
+            Reading::Woke(chunk) => {
+                self.wake.woke(now);
+                if let Some(chunk) = chunk {
+                    self.looked(chunk, now);
+                }
+            }
+        }
+    }
+
+    fn looked(&mut self, chunk: Chunk, now: Instant) {
+        let found = self.tenure.accept(chunk, now);
+        self.wake.looked(found, now);
+    }
+
+    fn send(&mut self, report: std::sync::Arc<crate::report::Report>) {
+        let (reports, lease) = (self.sessions.reports.clone(), self.tenure.lease);
+        self.reporting = Some(Box::pin(async move { reports.report(lease, &report).await }));
+    }
+
+    fn reported(&mut self, disabled: &[i32]) {
+        for endpoint in disabled {
+            tracing::warn!(endpoint, "endpoint disabled; webhooks.list() says why");
+        }
+        if self.tenure.reported(disabled) {
+            self.due.want();
+        }
+    }
+
+    /// The tending hand: keeps the lease and the house.
+    fn advance_tending(&mut self, now: Instant) -> Instant {
+        let reports = self.sessions.reports.clone();
+        if self.renew_at <= now {
+            self.renew_at = now + self.settings.lease / 3;
+            let (lease, duration) = (self.tenure.lease, self.settings.lease);
+            self.tending = Some(Box::pin(async move { reports.renew(lease, duration).await.map(Tending::Renewed) }));
+        } else if self.maintain_at <= now && matches!(self.phase, Phase::Running) {
+            self.maintain_at = now + MAINTAIN;
+            self.tending = Some(Box::pin(async move {
+                reports.maintain().await;
+                Ok(Tending::Maintained)
+            }));
+        }
+        self.renew_at
+    }
+
+    fn tended(&mut self, tending: Tending) {
+        if let Tending::Renewed(request_timeout) = tending {
+            self.tenure.request_timeout = request_timeout;
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        tracing::info!(under_way = self.tenure.under_way(), "stopping");
+        self.tenure.close();
+        self.phase = Phase::Finishing(now + self.settings.grace);
+    }
+
+    /// Moves a graceful stop on; true at its end.
+    fn is_done(&mut self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Running => false,
+            Phase::Finishing(until) => {
+                if self.tenure.under_way() == 0 || until <= now {
+                    self.tenure.break_off();
+                    self.phase = Phase::Reporting(now + LAST_WORDS);
+                }
+                false
+            }
+            Phase::Reporting(until) if until <= now => {
+                tracing::warn!(deliveries = self.tenure.held(), "stopped before all was reported; these will be sent again");
+                true
+            }
+            Phase::Reporting(_) => self.tenure.outbox.is_empty() && self.reading.is_none() && !self.send_cursor(now),
+        }
+    }
+
+    /// Whether the cursor had moved since the last report, and is on its way.
+    fn send_cursor(&mut self, now: Instant) -> bool {
+        self.tenure.pack_cursor(now).map(|report| self.send(report)).is_some()
+    }
+
+    async fn release(self) -> Result<(), SessionError> {
+        let _ = tokio::time::timeout(LAST_WORDS, self.sessions.main.release(self.tenure.lease)).await;
+        Ok(())
+    }
+}
+
+/// Waits for a call, forever where none is under way.
+async fn finish<T>(call: &mut Call<T>) -> Result<T, SessionError> {
+    let Some(under_way) = call else { return pending().await };
+    let outcome = under_way.await;
+    *call = None;
+    outcome
+}

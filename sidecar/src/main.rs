@@ -1,0 +1,71 @@
+//! `pg-webhooks`: the process beside Postgres. `serve` delivers what the pg_webhooks extension has logged; `listen`
+//! is a receiver to develop against. This file is the table of contents and the list of what happens at the start.
+
+mod config;
+
+// serve: from the database to the receivers and back.
+mod serve;
+mod session;
+mod tls;
+
+mod engine;
+mod wake;
+mod due;
+
+mod tenure;
+mod delivery;
+mod progress;
+mod lanes;
+mod deliver;
+mod targets;
+mod report;
+
+// listen: what a receiver does.
+mod listen;
+mod verify;
+
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+fn main() -> ExitCode {
+    let cli = match config::Cli::read() {
+        Ok(cli) => cli,
+        Err(refusal) => return refusal.print(),
+    };
+    config::start_log(cli.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        let stop = stop_on_signal()?;
+        match cli.command {
+            config::Command::Serve(serve) => serve::run(*serve, stop).await,
+            config::Command::Listen(listen) => listen::run(listen, stop).await,
+        }
+    });
+    // A DNS lookup that hangs sits on a thread of its own: nobody waits for it.
+    runtime.shutdown_background();
+    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::FAILURE
+}
+
+/// Becomes true at the first SIGTERM or SIGINT.
+fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tell, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = tell.send(true);
+    });
+    Ok(stop)
+}

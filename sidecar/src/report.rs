@@ -1,0 +1,138 @@
+//! Results on their way to the database. They gather in the outbox and leave in reports, one at a time; a report is
+//! kept until the database has acknowledged it, so that a lost session costs a repetition and no result. (The report
+//! whose acknowledgement was lost may have been committed: then its attempts are logged twice, and nothing else.)
+
+use postgres_types::ToSql;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::delivery::{Ending, Settled, Source, Timestamp};
+use crate::progress::{Position, Progress};
+
+const MOST: usize = 1000;
+/// Under load; a lone result does not wait.
+const SPACING: Duration = Duration::from_millis(10);
+
+/// What one call of `webhooks.report` says.
+#[derive(Debug)]
+pub struct Report {
+    pub cursor: Option<Position>,
+    pub settled: Vec<Settled>,
+}
+
+/// `webhooks.result`.
+#[derive(Debug, ToSql)]
+#[postgres(name = "result")]
+pub struct ResultRow<'a> {
+    endpoint: i32,
+    xid: i64,
+    seq: i32,
+    occurred_at: Timestamp,
+    webhook_id: &'a str,
+    event: &'a str,
+    retry_count: i32,
+    was_pending: bool,
+    deferred: bool,
+    started_ms_ago: Option<i32>,
+    response_time_ms: Option<i32>,
+    http_status: Option<i32>,
+    retry_after: Option<&'a str>,
+    error: Option<&'a str>,
+    response: Option<&'a str>,
+}
+
+impl Report {
+    /// The results as the database takes them, their times relative to now.
+    pub fn rows(&self) -> Vec<ResultRow<'_>> {
+        self.settled.iter().map(ResultRow::from).collect()
+    }
+
+    /// Whether it puts anything into pending.
+    pub fn leaves_pending(&self) -> bool {
+        self.settled.iter().any(|settled| match &settled.ending {
+            Ending::Deferred => true,
+            Ending::Attempted(attempt) => attempt.error.is_some(),
+        })
+    }
+}
+
+impl<'a> From<&'a Settled> for ResultRow<'a> {
+    fn from(settled: &'a Settled) -> Self {
+        let Settled { delivery, ending } = settled;
+        let attempt = match ending {
+            Ending::Attempted(attempt) => Some(attempt),
+            Ending::Deferred => None,
+        };
+        Self {
+            endpoint: delivery.endpoint,
+            xid: delivery.event.xid,
+            seq: delivery.event.seq,
+            occurred_at: delivery.event.occurred_at,
+            webhook_id: &delivery.event.webhook_id,
+            event: &delivery.event.name,
+            retry_count: delivery.retry_count,
+            was_pending: delivery.source == Source::Pending,
+            deferred: attempt.is_none(),
+            started_ms_ago: attempt.map(|attempt| i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
+            response_time_ms: attempt.map(|attempt| attempt.took_ms),
+            http_status: attempt.and_then(|attempt| attempt.http_status).map(i32::from),
+            retry_after: attempt.and_then(|attempt| attempt.retry_after.as_deref()),
+            error: attempt.and_then(|attempt| attempt.error.as_deref()),
+            response: attempt.and_then(|attempt| attempt.response.as_deref()),
+        }
+    }
+}
+
+/// Results that are not with the database yet.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    settled: Vec<Settled>,
+    sending: Option<Arc<Report>>,
+    sent_at: Option<Instant>,
+}
+
+impl Outbox {
+    /// One more result.
+    pub fn put(&mut self, settled: Settled) {
+        self.settled.push(settled);
+    }
+
+    /// When the next report should leave, none being under way.
+    pub fn due_at(&self, now: Instant) -> Option<Instant> {
+        match self.sent_at {
+            _ if self.settled.is_empty() => None,
+            Some(sent_at) if self.settled.len() < MOST => Some(sent_at + SPACING),
+            _ => Some(now),
+        }
+    }
+
+    /// The report to send, with the cursor as far as its results and those before allow.
+    pub fn pack(&mut self, progress: &mut Progress, now: Instant) -> Arc<Report> {
+        let count = self.settled.len().min(MOST);
+        let settled: Vec<Settled> = self.settled.drain(..count).collect();
+        for result in &settled {
+            if let Source::Log(entry) = result.delivery.source {
+                progress.settle(entry);
+            }
+        }
+        let report = Arc::new(Report { cursor: progress.advance(), settled });
+        self.sent_at = Some(now);
+        self.sending = Some(Arc::clone(&report));
+        report
+    }
+
+    /// The report that was sent and not acknowledged before the session was lost.
+    pub fn unacknowledged(&self) -> Option<Arc<Report>> {
+        self.sending.clone()
+    }
+
+    /// The database has it.
+    pub fn acknowledged(&mut self) -> Option<Arc<Report>> {
+        self.sending.take()
+    }
+
+    /// Whether all is with the database.
+    pub fn is_empty(&self) -> bool {
+        self.settled.is_empty() && self.sending.is_none()
+    }
+}

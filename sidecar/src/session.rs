@@ -1,0 +1,298 @@
+//! The two sessions with Postgres and the calls of `sql/sidecar.sql`. `Main` holds the session's locks (the shard, the
+//! sleep) and reads; `Reports` writes, so that a commit never holds reading up. Each call is one statement and one
+//! transaction: none is open during an HTTP request.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+
+use crate::delivery::{Body, Delivery, Event, PendingKey, Source, Timestamp};
+use crate::progress::{Inside, Position};
+use crate::report::Report;
+use crate::tls::{Database, Wire};
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// Another sidecar has the shard.
+    #[error("{0}")]
+    Stale(String),
+    /// Somebody has to do something about the database.
+    #[error("{0}; is the extension pg_webhooks installed, and the role a member of webhooks_sidecar?")]
+    Unusable(String),
+    /// Anything else: try again.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<tokio_postgres::Error> for SessionError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(told) = error.as_db_error() else {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let message = error.to_string();
+            return Self::Failed(if message.contains(&cause) { message } else { message + &cause });
+        };
+        let message = told.message().to_owned();
+        match told.code() {
+            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Stale(message),
+            &SqlState::UNDEFINED_FUNCTION
+            | &SqlState::INVALID_SCHEMA_NAME
+            | &SqlState::UNDEFINED_TABLE
+            | &SqlState::UNDEFINED_OBJECT
+            | &SqlState::INSUFFICIENT_PRIVILEGE => Self::Unusable(message),
+            code => Self::Failed(format!("{message} (SQLSTATE {})", code.code())),
+        }
+    }
+}
+
+/// The right to deliver a shard's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub shard: i32,
+    pub epoch: i64,
+}
+
+/// Both sessions.
+pub struct Sessions {
+    pub main: Arc<Main>,
+    pub reports: Arc<Reports>,
+    /// One for each notification or several; closed when the main session is lost.
+    pub notifications: mpsc::Receiver<()>,
+}
+
+impl Sessions {
+    /// Opens both, listens, prepares.
+    pub async fn open(database: &Database) -> Result<Self, SessionError> {
+        let (tell, notifications) = mpsc::channel(1);
+        let ((main, main_wire), (reports, reports_wire)) = tokio::try_join!(database.connect(), database.connect())?;
+        tokio::spawn(drive(main_wire, Some(tell)));
+        tokio::spawn(drive(reports_wire, None));
+        let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
+        Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
+    }
+}
+
+/// Carries a session's messages until it ends.
+async fn drive(mut wire: Wire, tell: Option<mpsc::Sender<()>>) {
+    while let Some(Ok(message)) = std::future::poll_fn(|context| wire.poll_message(context)).await {
+        match (message, &tell) {
+            // A full channel holds a notification already.
+            (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
+            (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
+            _ => {}
+        }
+    }
+}
+
+/// The reading session.
+pub struct Main {
+    client: Client,
+    acquire: Statement,
+    release: Statement,
+    try_sleep: Statement,
+    awake: Statement,
+    fetch: Statement,
+    fetch_due: Statement,
+    /// The server's clock minus this machine's, in microseconds.
+    clock_ahead: i64,
+}
+
+/// What `fetch` returned.
+#[derive(Debug)]
+pub struct Chunk {
+    pub deliveries: Vec<Delivery>,
+    pub window_to: Arc<str>,
+    /// The last event read, where the window holds more.
+    pub stopped_at: Option<(i64, i32)>,
+}
+
+/// What `fetch_due` is asked.
+#[derive(Debug)]
+pub struct DueQuery {
+    pub rooms: Vec<(i32, i32)>,
+    pub room_elsewhere: i32,
+    pub flying: Vec<PendingKey>,
+}
+
+impl Main {
+    async fn prepare(client: Client) -> Result<Self, SessionError> {
+        client.batch_execute("LISTEN pg_webhooks").await?;
+        let server: Timestamp = client.query_one("SELECT clock_timestamp()", &[]).await?.get(0);
+        let (acquire, release, try_sleep, awake, fetch, fetch_due) = tokio::try_join!(
+            client.prepare("SELECT * FROM webhooks.acquire($1, $2)"),
+            client.prepare("SELECT webhooks.release($1, $2)"),
+            client.prepare("SELECT webhooks.try_sleep()"),
+            client.prepare("SELECT webhooks.awake()"),
+            client.prepare("SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
+            client.prepare("SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
+        )?;
+        Ok(Self { client, acquire, release, try_sleep, awake, fetch, fetch_due, clock_ahead: server.0 - local_now() })
+    }
+
+    /// A shard whose owner is gone, and where to begin; none while all are owned.
+    pub async fn acquire(&self, owner: &str, lease: Duration) -> Result<Option<(Lease, Position)>, SessionError> {
+        let row = self.client.query_opt(&self.acquire, &[&owner, &milliseconds(lease)]).await?;
+        Ok(row.map(|row| {
+            let window_to: Option<String> = row.get(3);
+            let inside = window_to.map(|window_to| Inside {
+                window_to: window_to.into(),
+                xid: row.get::<_, Option<i64>>(4).unwrap_or(0),
+                seq: row.get::<_, Option<i32>>(5).unwrap_or(-1),
+            });
+            let position = Position { window_from: row.get::<_, String>(2).into(), inside };
+            (Lease { shard: row.get(0), epoch: row.get(1) }, position)
+        }))
+    }
+
+    /// Gives the shard back.
+    pub async fn release(&self, lease: Lease) -> Result<(), SessionError> {
+        self.client.execute(&self.release, &[&lease.shard, &lease.epoch]).await?;
+        Ok(())
+    }
+
+    /// Whether writers notify from now on.
+    pub async fn try_sleep(&self) -> Result<bool, SessionError> {
+        Ok(self.client.query_one(&self.try_sleep, &[]).await?.get(0))
+    }
+
+    /// Writers need not notify any more.
+    pub async fn awake(&self) -> Result<(), SessionError> {
+        self.client.execute(&self.awake, &[]).await?;
+        Ok(())
+    }
+
+    /// The events behind `from`.
+    pub async fn fetch(&self, lease: Lease, from: Position, most: Most, gauge: Arc<AtomicUsize>) -> Result<Chunk, SessionError> {
+        let Position { window_from, inside } = from;
+        let window_to = inside.as_ref().map(|inside| &*inside.window_to);
+        let xid = inside.as_ref().map(|inside| inside.xid);
+        let seq = inside.as_ref().map(|inside| inside.seq);
+        let rows = self
+            .client
+            .query(&self.fetch, &[&lease.shard, &lease.epoch, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes])
+            .await?;
+        let end = rows.last().filter(|row| row.get::<_, Option<&str>>(12).is_some());
+        let end = end.ok_or_else(|| SessionError::Failed("webhooks.fetch did not say where it stopped".to_owned()))?;
+        let stopped_at = end.get::<_, Option<i64>>(0).zip(end.get::<_, Option<i32>>(1));
+        let window_to = end.get::<_, &str>(12).into();
+        Ok(Chunk { deliveries: read(&rows, Source::Log(0), &gauge), window_to, stopped_at })
+    }
+
+    /// Pending deliveries that are due, and in how long the next one is.
+    pub async fn fetch_due(
+        &self,
+        lease: Lease,
+        query: DueQuery,
+        gauge: Arc<AtomicUsize>,
+    ) -> Result<(Vec<Delivery>, Option<Duration>), SessionError> {
+        let (lanes, room): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
+        let endpoints: Vec<i32> = query.flying.iter().map(|key| key.0).collect();
+        let xids: Vec<i64> = query.flying.iter().map(|key| key.1).collect();
+        let seqs: Vec<i32> = query.flying.iter().map(|key| key.2).collect();
+        let rows = self
+            .client
+            .query(&self.fetch_due, &[&lease.shard, &lease.epoch, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs])
+            .await?;
+        let next: Option<Timestamp> = rows.last().and_then(|row| row.get(2));
+        let wait = next.map(|at| at.0 - self.clock_ahead - local_now()).map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
+        Ok((read(&rows, Source::Pending, &gauge), wait))
+    }
+}
+
+/// How much to read at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    pub events: i32,
+    pub bytes: i64,
+}
+
+/// The rows as deliveries, without the last one, which is none. Neighbours of the same event share it.
+fn read(rows: &[Row], source: Source, gauge: &Arc<AtomicUsize>) -> Vec<Delivery> {
+    let mut deliveries: Vec<Delivery> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(webhook_id) = row.get::<_, Option<&str>>(3) else { continue };
+        let (xid, seq) = (row.get(0), row.get(1));
+        let event = match deliveries.last() {
+            Some(last) if (last.event.xid, last.event.seq) == (xid, seq) => Arc::clone(&last.event),
+            _ => Arc::new(Event {
+                xid,
+                seq,
+                occurred_at: row.get(2),
+                webhook_id: webhook_id.to_owned(),
+                name: row.get(4),
+                body: Body::new(row.get(5), gauge),
+            }),
+        };
+        deliveries.push(Delivery {
+            event,
+            endpoint: row.get(6),
+            url: row.get(7),
+            retry_count: row.get(8),
+            signed_at: row.get(9),
+            signature: row.get(10),
+            signature_v1: row.get(11),
+            source,
+        });
+    }
+    deliveries
+}
+
+/// The writing session.
+pub struct Reports {
+    client: Client,
+    report: Statement,
+    renew: Statement,
+    maintain: Statement,
+}
+
+impl Reports {
+    async fn prepare(client: Client) -> Result<Self, SessionError> {
+        let (report, renew, maintain) = tokio::try_join!(
+            client.prepare("SELECT webhooks.report($1, $2, $3, $4, $5, $6, $7)"),
+            client.prepare("SELECT request_timeout_ms FROM webhooks.renew($1, $2, $3)"),
+            client.prepare("SELECT webhooks.maintain()"),
+        )?;
+        Ok(Self { client, report, renew, maintain })
+    }
+
+    /// Commits results and the cursor; returns the endpoints that this disabled.
+    pub async fn report(&self, lease: Lease, report: &Report) -> Result<Vec<i32>, SessionError> {
+        let window_from = report.cursor.as_ref().map(|cursor| &*cursor.window_from);
+        let inside = report.cursor.as_ref().and_then(|cursor| cursor.inside.as_ref());
+        let window_to = inside.map(|inside| &*inside.window_to);
+        let (xid, seq) = (inside.map(|inside| inside.xid), inside.map(|inside| inside.seq));
+        let row = self
+            .client
+            .query_one(&self.report, &[&lease.shard, &lease.epoch, &window_from, &window_to, &xid, &seq, &report.rows()])
+            .await?;
+        Ok(row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default())
+    }
+
+    /// Extends the lease; returns how long a request may take.
+    pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Duration, SessionError> {
+        let row = self.client.query_one(&self.renew, &[&lease.shard, &lease.epoch, &milliseconds(duration)]).await?;
+        Ok(Duration::from_millis(row.get::<_, i64>(0).max(0).unsigned_abs()))
+    }
+
+    /// Housekeeping. What goes wrong there is logged, and tried again the next time.
+    pub async fn maintain(&self) {
+        if let Err(error) = self.client.execute(&self.maintain, &[]).await.map_err(SessionError::from) {
+            tracing::warn!("housekeeping failed: {error}");
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// This machine's clock as Postgres counts: microseconds since 2000.
+fn local_now() -> i64 {
+    const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH + POSTGRES_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,302 @@
+//! All that the sidecar knows under one epoch: how far it has read, what it holds, what is under way and what is to
+//! be reported. It outlives the sessions: while the database is away, requests under way go on and their results wait
+//! here. It starts requests and does no database I/O.
+
+use slab::Slab;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+
+use crate::deliver::Courier;
+use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
+use crate::lanes::{Admission, Kind, Lanes, Limits, Sign};
+use crate::progress::{Inside, Position, Progress};
+use crate::report::{Outbox, Report};
+use crate::session::{Chunk, DueQuery, Lease, Most};
+use crate::wake::Found;
+
+const CHUNK_EVENTS: usize = 500;
+const CHUNK_BYTES: usize = 8 << 20;
+/// Bodies held; the last chunk may go beyond it by its size.
+const HELD_BYTES: usize = 16 << 20;
+
+/// See the module.
+pub struct Tenure {
+    pub lease: Lease,
+    /// From the database's settings.
+    pub request_timeout: Duration,
+    read: Position,
+    progress: Progress,
+    lanes: Lanes<Arc<Delivery>>,
+    flights: Slab<Flight>,
+    landing: UnboundedSender<Landing>,
+    /// Requests that are over.
+    pub landed: UnboundedReceiver<Landing>,
+    pub outbox: Outbox,
+    /// Pending deliveries in hand, until their result is committed.
+    flying: HashSet<PendingKey>,
+    /// Deliveries in hand, until their result is committed.
+    held: usize,
+    most_held: usize,
+    body_bytes: Arc<AtomicUsize>,
+    /// Deliveries per event, as of late.
+    fan_out: usize,
+    courier: Courier,
+}
+
+/// A request that is over: its number and its result.
+pub type Landing = (usize, Attempt);
+
+/// A request under way; dropping it breaks it off.
+struct Flight {
+    delivery: Arc<Delivery>,
+    task: AbortHandle,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Tenure {
+    /// Begins at a position, with nothing in hand.
+    pub fn new(lease: Lease, position: Position, courier: Courier, limits: Limits) -> Self {
+        let (landing, landed) = unbounded_channel();
+        Self {
+            lease,
+            request_timeout: Duration::from_secs(30),
+            read: position,
+            progress: Progress::new(),
+            lanes: Lanes::new(limits),
+            flights: Slab::new(),
+            landing,
+            landed,
+            outbox: Outbox::default(),
+            flying: HashSet::new(),
+            held: 0,
+            most_held: limits.global,
+            body_bytes: Arc::new(AtomicUsize::new(0)),
+            fan_out: 1,
+            courier,
+        }
+    }
+
+    /// The sessions are back.
+    pub fn resume(&mut self, now: Instant) {
+        self.lanes.forgive(now);
+    }
+
+    /// Where to read on.
+    pub fn position(&self) -> Position {
+        self.read.clone()
+    }
+
+    /// How many more deliveries may be held.
+    pub fn room(&self) -> usize {
+        self.most_held.saturating_sub(self.held)
+    }
+
+    /// How much to read next; none while there is no room.
+    pub fn most(&self) -> Option<Most> {
+        let bytes = HELD_BYTES.saturating_sub(self.body_bytes.load(Ordering::Relaxed)).min(CHUNK_BYTES);
+        let events = (self.room() / self.fan_out).clamp(1, CHUNK_EVENTS);
+        (self.room() > 0 && bytes > 0).then_some(Most { events: events as i32, bytes: bytes as i64 })
+    }
+
+    /// Counts the bodies held.
+    pub fn gauge(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.body_bytes)
+    }
+
+    /// Takes what `fetch` returned.
+    pub fn accept(&mut self, chunk: Chunk, now: Instant) -> Found {
+        let window_from = Arc::clone(&self.read.window_from);
+        let inside = |xid, seq| Position {
+            window_from: Arc::clone(&window_from),
+            inside: Some(Inside { window_to: Arc::clone(&chunk.window_to), xid, seq }),
+        };
+        let found = match (chunk.stopped_at, chunk.deliveries.len()) {
+            (Some(_), _) => Found::More,
+            (None, 0) => Found::Nothing,
+            (None, _) => Found::Events,
+        };
+
+        let (mut events, deliveries) = (0, chunk.deliveries.len());
+        let mut last: Option<((i64, i32), u64)> = None;
+        for mut delivery in chunk.deliveries {
+            let at = (delivery.event.xid, delivery.event.seq);
+            let entry = match last {
+                Some((event, entry)) if event == at => entry,
+                _ => {
+                    events += 1;
+                    self.progress.enter(inside(at.0, at.1))
+                }
+            };
+            last = Some((at, entry));
+            self.progress.add(entry);
+            delivery.source = Source::Log(entry);
+            self.held += 1;
+            self.admit(Arc::new(delivery), now);
+        }
+        if events > 0 {
+            self.fan_out = deliveries.div_ceil(events);
+        }
+
+        self.read = match chunk.stopped_at {
+            Some((xid, seq)) => inside(xid, seq),
+            None => Position { window_from: chunk.window_to, inside: None },
+        };
+        self.progress.pass(self.read.clone());
+        found
+    }
+
+    fn admit(&mut self, delivery: Arc<Delivery>, now: Instant) {
+        match self.lanes.admit(delivery.endpoint, delivery, now) {
+            Admission::Start(delivery) => self.start(delivery),
+            Admission::Queued => {}
+            Admission::Defer(delivery) => self.defer(delivery),
+        }
+    }
+
+    /// What to ask `fetch_due`.
+    pub fn due_query(&mut self) -> DueQuery {
+        let (rooms, room_elsewhere) = self.lanes.retry_rooms();
+        DueQuery { rooms, room_elsewhere, flying: self.flying.iter().copied().collect() }
+    }
+
+    /// Takes what `fetch_due` returned. What finds no room is forgotten: it stays pending.
+    pub fn accept_due(&mut self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            if self.room() > 0 && self.lanes.admit_retry(delivery.endpoint) {
+                self.held += 1;
+                self.flying.insert(delivery.pending_key());
+                self.start(Arc::new(delivery));
+            }
+        }
+    }
+
+    /// Takes a request that is over; true if retries may have room now.
+    pub fn land(&mut self, (number, attempt): Landing, now: Instant) -> bool {
+        let Some(flight) = self.flights.try_remove(number) else { return false };
+        let delivery = Arc::clone(&flight.delivery);
+        let endpoint = delivery.endpoint;
+        let sign = if attempt.was_answered() { Sign::Answer } else { Sign::Silence };
+        let kind = if delivery.source == Source::Pending { Kind::Retry } else { Kind::First };
+        self.outbox.put(Settled { delivery, ending: Ending::Attempted(attempt) });
+        let retry_room = self.lanes.complete(endpoint, kind, sign, now);
+        self.start_queued(endpoint);
+        retry_room
+    }
+
+    /// The lanes' inspection: defers what has waited for too long.
+    pub fn inspect(&mut self, now: Instant) {
+        for delivery in self.lanes.inspect(now) {
+            self.defer(delivery);
+        }
+        for endpoint in self.lanes.queued() {
+            self.start_queued(endpoint);
+        }
+    }
+
+    /// Whether there is anything to [inspect](Self::inspect).
+    pub fn is_busy(&self) -> bool {
+        !self.lanes.is_idle()
+    }
+
+    /// The report to send now, if it is time.
+    pub fn pack_report(&mut self, now: Instant) -> Option<Arc<Report>> {
+        self.outbox.due_at(now).filter(|at| *at <= now)?;
+        Some(self.outbox.pack(&mut self.progress, now))
+    }
+
+    /// The last report there is: the cursor, if it moved since.
+    pub fn pack_cursor(&mut self, now: Instant) -> Option<Arc<Report>> {
+        let report = self.outbox.pack(&mut self.progress, now);
+        if report.cursor.is_none() {
+            self.outbox.acknowledged();
+            return None;
+        }
+        Some(report)
+    }
+
+    /// The report is committed, and these endpoints are disabled by it. True if it left something pending.
+    pub fn reported(&mut self, disabled: &[i32]) -> bool {
+        let Some(report) = self.outbox.acknowledged() else { return false };
+        self.held -= report.settled.len();
+        for settled in report.settled.iter().filter(|settled| settled.delivery.source == Source::Pending) {
+            self.flying.remove(&settled.delivery.pending_key());
+        }
+        for &endpoint in disabled {
+            for delivery in self.lanes.clear(endpoint) {
+                self.defer(delivery);
+            }
+        }
+        report.leaves_pending()
+    }
+
+    /// Starts nothing more: what is queued is for later.
+    pub fn close(&mut self) {
+        for endpoint in self.lanes.queued() {
+            for delivery in self.lanes.clear(endpoint) {
+                self.defer(delivery);
+            }
+        }
+    }
+
+    /// Breaks the requests under way off; they are for later.
+    pub fn break_off(&mut self) {
+        for flight in self.flights.drain().collect::<Vec<_>>() {
+            self.defer(Arc::clone(&flight.delivery));
+        }
+    }
+
+    /// Requests under way.
+    pub fn under_way(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Deliveries whose result the database does not have.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    fn start_queued(&mut self, endpoint: i32) {
+        while let Some(delivery) = self.lanes.next(endpoint) {
+            self.start(delivery);
+        }
+    }
+
+    fn start(&mut self, delivery: Arc<Delivery>) {
+        let seat = self.flights.vacant_entry();
+        let ticket = Ticket { number: seat.key(), landing: self.landing.clone(), attempt: None };
+        let (courier, sent, deadline) = (self.courier.clone(), Arc::clone(&delivery), self.request_timeout);
+        let task = tokio::spawn(async move {
+            let mut ticket = ticket;
+            ticket.attempt = Some(courier.send(&sent, deadline).await);
+        });
+        seat.insert(Flight { delivery, task: task.abort_handle() });
+    }
+
+    fn defer(&mut self, delivery: Arc<Delivery>) {
+        self.outbox.put(Settled { delivery, ending: Ending::Deferred });
+    }
+}
+
+/// Hands the result in when the request's task ends, however it ends: no delivery is lost to a panic.
+struct Ticket {
+    number: usize,
+    landing: UnboundedSender<Landing>,
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let attempt = self.attempt.take().unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
+        // Nobody listens when the epoch is over.
+        let _ = self.landing.send((self.number, attempt));
+    }
+}

@@ -1,0 +1,125 @@
+-- From a row to an event: the one trigger function, the attaching of tables to it, and the events that no row
+-- change makes (emit and test).
+
+CREATE FUNCTION webhooks.capture() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
+COMMENT ON FUNCTION webhooks.capture() IS 'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as JSON';
+
+CREATE FUNCTION webhooks.supplier_name_query(imports regclass, reference smallint) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Where the foreign key of the column leads; the name's column as that table was attached, else name.
+    SELECT format('SELECT %I::text FROM %s WHERE %I = $1', name.attname, fk.confrelid::regclass, id.attname)
+      FROM pg_constraint fk
+      JOIN pg_attribute id ON id.attrelid = fk.confrelid AND id.attnum = fk.confkey[1]
+      LEFT JOIN pg_trigger t ON t.tgrelid = fk.confrelid AND t.tgname = 'webhooks_capture'
+      JOIN pg_attribute name ON name.attrelid = fk.confrelid AND NOT name.attisdropped
+       AND name.attname = coalesce(split_part(encode(t.tgargs, 'escape'), '\000', 2)::jsonb ->> 'name', 'name')
+     WHERE fk.contype = 'f' AND fk.conrelid = imports AND fk.conkey = ARRAY[reference]
+     LIMIT 1
+$$;
+COMMENT ON FUNCTION webhooks.supplier_name_query(regclass, smallint) IS 'The query for the name of the supplier to whom a column of imports refers; NULL without a foreign key';
+
+CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}') RETURNS void
+    LANGUAGE plpgsql  -- with the caller's rights: whoever may attach a table could trigger on it anyway
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
+    missing  text;
+    unknown  text;
+BEGIN
+    IF target IS NULL THEN
+        RAISE EXCEPTION 'no table was given' USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.attach(''products'') attaches products.';
+    ELSIF relation.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '"%" is not a table', target
+            USING ERRCODE = 'wrong_object_type', HINT = 'Events come from row changes: attach the tables under it.';
+    ELSIF NOT pg_has_role(relation.relowner, 'USAGE') THEN
+        RAISE EXCEPTION 'must be owner of table %', target
+            USING ERRCODE = 'insufficient_privilege', HINT = format('Ask %s, its owner, to attach it.', pg_get_userbyid(relation.relowner));
+    END IF;
+
+    kind := coalesce(kind, relation.relname);
+    IF NOT EXISTS (SELECT FROM webhooks.fields(kind)) THEN
+        RAISE EXCEPTION 'unknown kind of table "%"', kind
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'The kinds are products, suppliers and imports: webhooks.attach(''my_table'', kind => ''products'').';
+    END IF;
+    IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
+       OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN
+        RAISE EXCEPTION 'columns must be a JSON object of field names to column names, not %', coalesce(columns::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example columns => ''{"stock": "qty_on_hand"}''.';
+    END IF;
+    SELECT string_agg(quote_ident(key), ', ' ORDER BY key) INTO unknown
+      FROM jsonb_object_keys(columns) AS key
+     WHERE key NOT IN (SELECT field FROM webhooks.fields(kind));
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'columns names fields that % has not: %', kind, unknown
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Its fields are ' || (SELECT string_agg(field, ', ') FROM webhooks.fields(kind)) || '.';
+    END IF;
+
+    -- A field that columns names must be there, whether it is required or not.
+    SELECT string_agg(quote_ident(coalesce(columns ->> field, field)), ', ') INTO missing
+      FROM webhooks.fields(kind)
+     WHERE (required OR columns ? field)
+       AND NOT EXISTS (SELECT FROM pg_attribute
+                        WHERE attrelid = target AND attname = coalesce(columns ->> field, field)
+                          AND attnum > 0 AND NOT attisdropped);
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'table % lacks columns that % needs: %', target, kind, missing
+            USING ERRCODE = 'undefined_column', HINT = 'Where they have other names, say so: columns => ''{"stock": "qty_on_hand"}''.';
+    END IF;
+
+    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION webhooks.capture(%L, %L)',
+                   target, kind, columns);
+    -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
+    EXECUTE format('ALTER TRIGGER webhooks_capture ON %s DEPENDS ON EXTENSION pg_webhooks', target);
+END
+$$;
+COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS 'Makes the row changes of a table events; kind defaults to the table''s name, columns maps field names to other column names';
+
+CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = target AND tgname = 'webhooks_capture') THEN
+        RAISE EXCEPTION 'table % is not attached', coalesce(target::text, 'NULL')
+            USING ERRCODE = 'undefined_object', HINT = 'webhooks.attach() attaches a table.';
+    END IF;
+    EXECUTE format('DROP TRIGGER webhooks_capture ON %s', target);
+END
+$$;
+COMMENT ON FUNCTION webhooks.detach(regclass) IS 'Ends the capture of a table''s row changes';
+
+CREATE FUNCTION webhooks.append_custom(event text, data text) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'append_custom_wrapper';
+COMMENT ON FUNCTION webhooks.append_custom(text, text) IS 'Appends a custom event; data is the text of a JSON object';
+
+CREATE FUNCTION webhooks.emit(event text, data jsonb) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT webhooks.append_custom(event, data::text) $$;
+COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS 'Appends a custom event in the caller''s transaction and returns its wh_… id';
+
+CREATE FUNCTION webhooks.append_test(endpoint integer) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_test_wrapper';
+COMMENT ON FUNCTION webhooks.append_test(integer) IS 'Appends webhook.test for one endpoint';
+
+CREATE FUNCTION webhooks.test(endpoint_id text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target integer := webhooks.endpoint_key(endpoint_id);
+BEGIN
+    IF NOT (SELECT active FROM webhooks.endpoint WHERE key = target) THEN
+        RAISE EXCEPTION 'webhook % is disabled', endpoint_id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('SELECT webhooks.update(%L, active => true) enables it.', endpoint_id);
+    END IF;
+    RETURN webhooks.append_test(target);
+END
+$$;
+COMMENT ON FUNCTION webhooks.test(text) IS 'Queues webhook.test for a webhook and returns its wh_… id';

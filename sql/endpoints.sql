@@ -1,0 +1,136 @@
+-- Registering endpoints and looking after them. All of it runs with the owner's rights behind EXECUTE granted
+-- to webhooks_admin, and none of it returns a secret.
+
+CREATE FUNCTION webhooks.endpoint_key(endpoint_id text) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_key integer := (SELECT key FROM webhooks.endpoint WHERE id = endpoint_id);
+BEGIN
+    IF found_key IS NOT NULL THEN
+        RETURN found_key;
+    ELSIF endpoint_id ~ '^wh_' THEN
+        RAISE EXCEPTION '"%" is the id of a message, not of a registered webhook', endpoint_id
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A wh_… identifies one message (webhook_id in its payload); a registered webhook''s id begins with ep_: see webhooks.list().';
+    ELSE
+        RAISE EXCEPTION 'there is no webhook "%"', coalesce(endpoint_id, 'NULL')
+            USING ERRCODE = 'undefined_object', HINT = 'webhooks.list() shows those there are.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION webhooks.endpoint_key(text) IS 'The key of an endpoint, or an error that says why there is none';
+
+CREATE FUNCTION webhooks.register(url text, events text[], secret text = NULL, active boolean = true, description text = NULL)
+    RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    new_id     text := webhooks.new_endpoint_id();
+    new_secret text := webhooks.check_secret(secret);
+BEGIN
+    INSERT INTO webhooks.endpoint (id, url, events, secret, active, description, disabled_at, disabled_reason)
+    VALUES (new_id, webhooks.check_url(register.url), webhooks.check_events(register.events), new_secret,
+            coalesce(register.active, true), register.description,
+            CASE WHEN NOT register.active THEN clock_timestamp() END,
+            CASE WHEN NOT register.active THEN 'registered as inactive' END);
+    IF new_secret IS NULL THEN
+        RAISE NOTICE 'webhook % has no secret: its messages go out unsigned', new_id
+            USING HINT = format('SELECT webhooks.update(%L, secret => …) sets one.', new_id);
+    END IF;
+    RETURN new_id;
+END
+$$;
+COMMENT ON FUNCTION webhooks.register(text, text[], text, boolean, text) IS 'Registers a webhook and returns its ep_… id; events are exact names, product.* or *';
+
+CREATE FUNCTION webhooks.update(endpoint_id text, url text = NULL, events text[] = NULL, secret text = NULL,
+                                active boolean = NULL, description text = NULL)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target webhooks.endpoint;
+BEGIN
+    SELECT * INTO target FROM webhooks.endpoint WHERE key = webhooks.endpoint_key(endpoint_id) FOR UPDATE;
+    IF update.url IS NOT NULL THEN
+        target.url := webhooks.check_url(update.url);
+    END IF;
+    IF update.events IS NOT NULL THEN
+        target.events := webhooks.check_events(update.events);
+    END IF;
+    IF update.secret IS NOT NULL AND webhooks.check_secret(update.secret) IS DISTINCT FROM target.secret THEN
+        target.secret := webhooks.check_secret(update.secret);
+        target.secret_version := target.secret_version + 1;
+    END IF;
+    IF update.active AND NOT target.active THEN
+        target.disabled_at := NULL;
+        target.disabled_reason := NULL;
+    ELSIF NOT update.active AND target.active THEN
+        target.disabled_at := clock_timestamp();
+        target.disabled_reason := 'disabled by ' || session_user;
+    END IF;
+    UPDATE webhooks.endpoint e
+       SET url = target.url, events = target.events, secret = target.secret, secret_version = target.secret_version,
+           active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
+           updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_reason = target.disabled_reason
+     WHERE e.key = target.key;
+    -- What waited for the endpoint may be due now.
+    PERFORM webhooks.wake();
+END
+$$;
+COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook; NULL keeps, secret '''' removes the secret, active => true resumes what waited';
+
+CREATE FUNCTION webhooks.delete(endpoint_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target integer := webhooks.endpoint_key(endpoint_id);
+BEGIN
+    DELETE FROM webhooks.endpoint WHERE key = target;
+    DELETE FROM webhooks.pending WHERE endpoint = target;
+END
+$$;
+COMMENT ON FUNCTION webhooks.delete(text) IS 'Deletes a webhook and what waits for it';
+
+CREATE FUNCTION webhooks.list()
+    RETURNS TABLE (id text, url text, events text[], active boolean, description text, has_secret boolean,
+                   created_at timestamptz, updated_at timestamptz, disabled_at timestamptz, disabled_reason text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT id, url, events, active, description, secret IS NOT NULL, created_at, updated_at, disabled_at, disabled_reason
+      FROM webhooks.endpoint
+     ORDER BY key
+$$;
+COMMENT ON FUNCTION webhooks.list() IS 'The registered webhooks, oldest first';
+
+CREATE FUNCTION webhooks.get(endpoint_id text)
+    RETURNS TABLE (id text, url text, events text[], active boolean, description text, has_secret boolean,
+                   created_at timestamptz, updated_at timestamptz, disabled_at timestamptz, disabled_reason text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT id, url, events, active, description, secret IS NOT NULL, created_at, updated_at, disabled_at, disabled_reason
+      FROM webhooks.endpoint
+     WHERE key = webhooks.endpoint_key(endpoint_id)
+$$;
+COMMENT ON FUNCTION webhooks.get(text) IS 'One registered webhook';
+
+CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
+    RETURNS TABLE ("timestamp" timestamptz, event text, http_status integer, response_time_ms integer,
+                   retry_count integer, error text, webhook_id text, outcome webhooks.outcome,
+                   next_attempt_at timestamptz, response text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT started_at, event, http_status, response_time_ms, retry_count, error, webhook_id, outcome, next_attempt_at, response
+      FROM webhooks.attempt
+     WHERE endpoint = webhooks.endpoint_key(endpoint_id)
+     ORDER BY started_at DESC
+     LIMIT max_rows
+$$;
+COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a webhook, newest first';

@@ -1,0 +1,45 @@
+-- Who may do what. Tables are the owner's alone; functions are closed to PUBLIC and opened by role.
+
+DO $$
+BEGIN
+    -- Roles belong to the cluster: another database's pg_webhooks may have made them already.
+    IF to_regrole('webhooks_admin') IS NULL THEN
+        CREATE ROLE webhooks_admin NOLOGIN;
+    END IF;
+    IF to_regrole('webhooks_sidecar') IS NULL THEN
+        CREATE ROLE webhooks_sidecar NOLOGIN;
+    END IF;
+END
+$$;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA webhooks FROM PUBLIC;
+GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_sidecar;
+
+GRANT EXECUTE ON FUNCTION
+    webhooks.register(text, text[], text, boolean, text),
+    webhooks.update(text, text, text[], text, boolean, text),
+    webhooks.delete(text),
+    webhooks.get(text),
+    webhooks.list(),
+    webhooks.test(text),
+    webhooks.logs(text, integer),
+    webhooks.attach(regclass, text, jsonb),
+    webhooks.detach(regclass),
+    webhooks.capture(),
+    webhooks.fields(text),
+    webhooks.emit(text, jsonb),
+    webhooks.sign(text, text),
+    webhooks.verify(text, text, text)
+TO webhooks_admin;
+
+GRANT EXECUTE ON FUNCTION
+    webhooks.acquire(text, integer),
+    webhooks.renew(integer, bigint, integer),
+    webhooks.release(integer, bigint),
+    webhooks.try_sleep(),
+    webhooks.awake(),
+    webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint),
+    webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]),
+    webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]),
+    webhooks.maintain()
+TO webhooks_sidecar;

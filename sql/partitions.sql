@@ -1,0 +1,86 @@
+-- The two logs, event and attempt, are partitioned by UTC day, so that old days are dropped whole. Each
+-- partition is made a member of the extension: otherwise pg_dump would carry it, rows and all.
+
+CREATE FUNCTION webhooks.create_partition(parent regclass, day date) RETURNS regclass
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    partition text := format('webhooks.%I', (SELECT relname FROM pg_class WHERE oid = parent) || to_char(day, '_YYYYMMDD'));
+BEGIN
+    IF to_regclass(partition) IS NULL THEN
+        -- Two sessions may miss the same day at once; the second waits here, then finds it made.
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    END IF;
+    IF to_regclass(partition) IS NULL THEN
+        EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', partition, parent);
+        -- ATTACH leaves readers and writers of the other days alone; CREATE … PARTITION OF would lock them out.
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+                       parent, partition, day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00');
+        -- While CREATE EXTENSION runs, all that is created is a member already.
+        IF NOT EXISTS (SELECT FROM pg_depend
+                        WHERE classid = 'pg_class'::regclass AND objid = to_regclass(partition) AND deptype = 'e') THEN
+            EXECUTE format('ALTER EXTENSION pg_webhooks ADD TABLE %s', partition);
+        END IF;
+    END IF;
+    RETURN partition::regclass;
+END
+$$;
+COMMENT ON FUNCTION webhooks.create_partition(regclass, date) IS 'The partition of event or attempt for a UTC day, created when it is missing';
+
+CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    partition regclass;
+    dropped   integer := 0;
+BEGIN
+    FOR partition IN
+        SELECT inhrelid::regclass FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+         WHERE inhparent = parent AND to_date(right(relname, 8), 'YYYYMMDD') < before
+         ORDER BY relname
+    LOOP
+        -- Whoever holds the table keeps it for now: a waiting lock would hold up every writer behind it.
+        BEGIN
+            EXECUTE format('ALTER EXTENSION pg_webhooks DROP TABLE %s', partition);
+            EXECUTE format('DROP TABLE %s', partition);
+            dropped := dropped + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN dropped;
+        END;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION webhooks.drop_partitions(regclass, date) IS 'Drops the partitions of event or attempt for the UTC days before a date; leaves those in use for the next round';
+
+CREATE FUNCTION webhooks.maintain() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    today         date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    oldest_event  date := (clock_timestamp() - webhooks.setting_interval('event_retention')) AT TIME ZONE 'UTC';
+    oldest_log    date := (clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC';
+BEGIN
+    PERFORM webhooks.create_partition(parent, today + ahead)
+       FROM unnest(ARRAY['webhooks.event', 'webhooks.attempt']::regclass[]) parent, generate_series(0, 2) ahead;
+
+    -- What waits for a day that goes, or for an endpoint that is gone, can no longer be sent.
+    DELETE FROM webhooks.pending
+     WHERE occurred_at < oldest_event::timestamp AT TIME ZONE 'UTC'
+        OR NOT EXISTS (SELECT FROM webhooks.endpoint WHERE key = pending.endpoint);
+    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event);
+    PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
+
+    DELETE FROM webhooks.cursor old
+     WHERE moved < (SELECT max(moved) FROM webhooks.cursor newest WHERE newest.shard = old.shard);
+END
+$$;
+COMMENT ON FUNCTION webhooks.maintain() IS 'Housekeeping, called by the sidecar every few minutes: partitions ahead, retention, old cursor rows';
+
+SELECT webhooks.create_partition(parent, (clock_timestamp() AT TIME ZONE 'UTC')::date + ahead)
+  FROM unnest(ARRAY['webhooks.event', 'webhooks.attempt']::regclass[]) parent, generate_series(0, 2) ahead;

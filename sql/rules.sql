@@ -1,0 +1,76 @@
+-- The rules that are code: written in Rust, tested there without a server, called from the SQL around them.
+
+CREATE FUNCTION webhooks.sign(payload text, secret text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sign_wrapper';
+COMMENT ON FUNCTION webhooks.sign(text, text) IS 'The X-Webhook-Signature of a payload: sha256= and the HMAC-SHA256 in hex, keyed with the secret''s UTF-8 bytes';
+
+CREATE FUNCTION webhooks.verify(payload text, signature text, secret text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'verify_wrapper';
+COMMENT ON FUNCTION webhooks.verify(text, text, text) IS 'Whether signature is the X-Webhook-Signature of payload, compared in constant time';
+
+CREATE FUNCTION webhooks.sign_standard(webhook_id text, "timestamp" bigint, payload text, secret text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sign_standard_wrapper';
+COMMENT ON FUNCTION webhooks.sign_standard(text, bigint, text, text) IS 'The Standard Webhooks signature, v1,<base64>, over id.timestamp.payload; timestamp in Unix seconds';
+
+CREATE FUNCTION webhooks.check_url(url text) RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_url_wrapper';
+COMMENT ON FUNCTION webhooks.check_url(text) IS 'The URL in its normal form, or an error that says what is wrong with it; looks at the text alone';
+
+CREATE FUNCTION webhooks.check_events(events text[]) RETURNS text[]
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_events_wrapper';
+COMMENT ON FUNCTION webhooks.check_events(text[]) IS 'The event patterns without repetitions, or an error that names the unknown one';
+
+CREATE FUNCTION webhooks.check_secret(secret text) RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_secret_wrapper';
+COMMENT ON FUNCTION webhooks.check_secret(text) IS 'The secret, NULL for an empty one, or an error when it begins with whsec_ and is not base64 behind that';
+
+CREATE FUNCTION webhooks.new_endpoint_id() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'new_endpoint_id_wrapper';
+COMMENT ON FUNCTION webhooks.new_endpoint_id() IS 'A fresh random ep_… id';
+
+CREATE FUNCTION webhooks.position_of(webhook_id text) RETURNS TABLE (xid bigint, seq integer)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'position_of_wrapper';
+COMMENT ON FUNCTION webhooks.position_of(text) IS 'Where the log holds the event with this id: the id carries it';
+
+CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required boolean)
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'fields_wrapper';
+COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that a kind of table has (products, suppliers, imports), by the specification''s names';
+
+CREATE FUNCTION webhooks.judge(http_status integer, retry_after text, retry_count integer, retry_schedule text)
+    RETURNS TABLE (outcome text, wait_ms bigint)
+    LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'judge_wrapper';
+COMMENT ON FUNCTION webhooks.judge(integer, text, integer, text) IS 'What an attempt''s result leads to, a webhooks.outcome, and for a retry how long after the failure; http_status is NULL where no response came';
+
+CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';
+COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration such as 250ms, 30s, 1min, 6h, 7 days';
+
+CREATE FUNCTION webhooks.wake() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wake_wrapper';
+COMMENT ON FUNCTION webhooks.wake() IS 'Has the sidecar look for work when the calling transaction commits';
+
+CREATE FUNCTION webhooks.session_setting(name text) RETURNS text
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'session_setting_wrapper';
+COMMENT ON FUNCTION webhooks.session_setting(text) IS 'The value of pg_webhooks.<name> in this session; unlike current_setting it knows the defaults in a session that has not used the library yet';
+
+CREATE FUNCTION webhooks.setting(name text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    -- A session keeps the ALTER DATABASE settings it began with. The sidecar's sessions live for weeks, so the
+    -- policies ask the catalogue first and follow a change at once.
+    SELECT coalesce(
+        (SELECT substr(assignment, strpos(assignment, '=') + 1)
+           FROM pg_db_role_setting
+           JOIN pg_database ON pg_database.oid = setdatabase AND datname = current_database()
+          CROSS JOIN unnest(setconfig) AS assignment
+          WHERE setrole = 0 AND starts_with(assignment, 'pg_webhooks.' || name || '=')),
+        webhooks.session_setting(name))
+$$;
+COMMENT ON FUNCTION webhooks.setting(text) IS 'The value of pg_webhooks.<name>: as ALTER DATABASE has it now, else this session''s';
+
+CREATE FUNCTION webhooks.setting_interval(name text) RETURNS interval
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT webhooks.duration_ms(webhooks.setting(name)) * interval '1 ms' $$;
+COMMENT ON FUNCTION webhooks.setting_interval(text) IS 'The duration in pg_webhooks.<name>';

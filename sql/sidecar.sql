@@ -1,0 +1,356 @@
+-- All that a sidecar calls. It owns a shard by a lease, reads the event log through the cursor and due deliveries
+-- from pending, and reports what happened; what that leads to is decided here. Role webhooks_sidecar may execute
+-- these functions and touch no table.
+
+-- The lease ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer)
+    RETURNS TABLE (shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    lease      webhooks.lease;
+    class      integer := 'webhooks.lease'::regclass::oid::bigint::bit(32)::integer;
+    owner_gone boolean;
+BEGIN
+    FOR lease IN SELECT * FROM webhooks.lease ORDER BY shard FOR UPDATE SKIP LOCKED LOOP
+        -- The owner's session holds this lock: free means that it died, and there is no need to wait out its lease.
+        owner_gone := pg_try_advisory_lock(class, lease.shard);
+        CONTINUE WHEN NOT owner_gone AND lease.expires_at > clock_timestamp() AND lease.owner IS DISTINCT FROM acquire.owner;
+
+        -- The same owner comes back after it lost its session: nobody was there in between, so it keeps its epoch
+        -- and with it the right to report what is still in flight.
+        IF lease.owner IS DISTINCT FROM acquire.owner THEN
+            lease.epoch := lease.epoch + 1;
+            lease.recover_before := pg_snapshot_xmax(pg_current_snapshot());
+        END IF;
+        UPDATE webhooks.lease l
+           SET epoch = lease.epoch, owner = acquire.owner, recover_before = lease.recover_before,
+               expires_at = clock_timestamp() + lease_ms * interval '1 ms'
+         WHERE l.shard = lease.shard;
+        RETURN QUERY
+            SELECT c.shard, lease.epoch, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq
+              FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
+        RETURN;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhooks.acquire(text, integer) IS 'Takes a shard whose owner is gone or late, and returns its epoch and cursor; no row while all are owned. Call it on the session that stays open';
+
+CREATE FUNCTION webhooks.renew(shard integer, epoch bigint, lease_ms integer)
+    RETURNS TABLE (request_timeout_ms bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE webhooks.lease l SET expires_at = clock_timestamp() + lease_ms * interval '1 ms'
+     WHERE l.shard = renew.shard AND l.epoch = renew.epoch;
+    IF NOT FOUND THEN
+        PERFORM webhooks.refuse_stale(shard, epoch);
+    END IF;
+    RETURN QUERY SELECT webhooks.duration_ms(webhooks.setting('request_timeout'));
+END
+$$;
+COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS 'Extends a lease and returns the settings that a sidecar follows';
+
+CREATE FUNCTION webhooks.release(shard integer, epoch bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE webhooks.lease l SET expires_at = '-infinity', owner = NULL WHERE l.shard = release.shard AND l.epoch = release.epoch
+$$;
+COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back at a graceful stop';
+
+CREATE FUNCTION webhooks.refuse_stale(shard integer, epoch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'shard % has another owner: epoch % is over', shard, epoch
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop what was read under it and call webhooks.acquire().';
+END
+$$;
+COMMENT ON FUNCTION webhooks.refuse_stale(integer, bigint) IS 'Raises the error of a sidecar that lost its lease';
+
+-- Sleep -------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION webhooks.try_sleep() RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'try_sleep_wrapper';
+COMMENT ON FUNCTION webhooks.try_sleep() IS 'Takes the session lock that makes writers notify; false while one of them commits. Look for work once more after it, before waiting';
+
+CREATE FUNCTION webhooks.awake() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'awake_wrapper';
+COMMENT ON FUNCTION webhooks.awake() IS 'Releases the lock of try_sleep: writers stop notifying';
+
+-- Reading -----------------------------------------------------------------------------------------------------------
+
+CREATE TYPE webhooks.delivery AS (
+    xid          bigint,
+    seq          integer,
+    occurred_at  timestamptz,
+    webhook_id   text,
+    event        text,
+    body         text,
+    endpoint     integer,
+    url          text,
+    retry_count  integer,
+    signed_at    bigint,
+    signature    text,
+    signature_v1 text,
+    window_to    text
+);
+COMMENT ON TYPE webhooks.delivery IS 'One event for one endpoint, ready to send: signature is X-Webhook-Signature; webhook_id, signed_at and signature_v1 are the Standard Webhooks headers. The last row that fetch and fetch_due return is none, has no webhook_id, and says where they stopped';
+
+CREATE FUNCTION webhooks.current_signature(body text, made_with integer, made bytea, secret text, secret_version integer) RETURNS text
+    LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN secret IS NULL THEN NULL
+            WHEN made_with = secret_version AND made IS NOT NULL THEN 'sha256=' || encode(made, 'hex')
+            ELSE webhooks.sign(body, secret) END;
+COMMENT ON FUNCTION webhooks.current_signature(text, integer, bytea, text, integer) IS 'The signature made at capture, or a new one where the secret has changed since';
+
+CREATE FUNCTION webhooks.fetch(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
+                               max_events integer, max_bytes bigint)
+    RETURNS SETOF webhooks.delivery
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    -- The index on (xid, seq) is right at every size of the log; a plan made while the log was small would say otherwise.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- This call reads what seen_now sees and seen_before does not, behind the position (at_xid, at_seq).
+    seen_before pg_snapshot := window_from;
+    seen_now    pg_snapshot := coalesce(window_to::pg_snapshot, pg_current_snapshot());
+    new_from    xid8 := pg_snapshot_xmax(seen_before);
+    new_to      xid8 := pg_snapshot_xmax(seen_now);
+    at_xid      xid8 := coalesce(xid, 0)::text::xid8;
+    at_seq      integer := coalesce(seq, -1);
+    -- New are all transactions from new_from on, and those that ran at seen_before and have ended since.
+    ended       xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(seen_before) x
+                                 WHERE x >= at_xid AND pg_visible_in_snapshot(x, seen_now));
+    now_s       bigint := extract(epoch FROM clock_timestamp());
+    shards      bigint := (SELECT count(*) FROM webhooks.lease);
+    recovering  boolean;
+BEGIN
+    SELECT pg_snapshot_xmax(seen_before) <= l.recover_before INTO recovering
+      FROM webhooks.lease l WHERE l.shard = fetch.shard AND l.epoch = fetch.epoch;
+    IF NOT FOUND THEN
+        PERFORM webhooks.refuse_stale(fetch.shard, fetch.epoch);
+    END IF;
+
+    RETURN QUERY
+    WITH span AS (  -- the stretches of the index to read; one lower bound each, so that a chunk starts where the last one ended
+        SELECT x AS low_xid, CASE WHEN x = at_xid THEN at_seq ELSE -1 END AS low_seq, x AS high_xid
+          FROM unnest(ended) AS x
+         UNION ALL
+        SELECT greatest(new_from, at_xid), CASE WHEN at_xid >= new_from THEN at_seq ELSE -1 END, new_to
+    ), chunk AS (
+        SELECT unread.*, sum(octet_length(unread.body)) OVER (ORDER BY unread.xid, unread.seq) - octet_length(unread.body) AS bytes_before
+          FROM span
+         CROSS JOIN LATERAL (
+            SELECT e.* FROM webhooks.event e
+             WHERE (e.xid, e.seq) > (span.low_xid, span.low_seq) AND e.xid <= span.high_xid
+               AND pg_visible_in_snapshot(e.xid, seen_now)
+             ORDER BY e.xid, e.seq LIMIT max_events) unread
+         ORDER BY unread.xid, unread.seq LIMIT max_events
+    ), batch AS MATERIALIZED (
+        SELECT * FROM chunk WHERE bytes_before < max_bytes
+    ), ready AS (
+        SELECT b.xid::text::bigint, b.seq, b.occurred_at, b.webhook_id, b.name, b.body, p.key, p.url, 0, now_s,
+               webhooks.current_signature(b.body, s.made_with, s.made, p.secret, p.secret_version),
+               webhooks.sign_standard(b.webhook_id, now_s, b.body, p.secret), NULL::text
+          FROM batch b
+         CROSS JOIN LATERAL unnest(b.endpoints, b.secret_versions, b.signatures) AS s (endpoint, made_with, made)
+          JOIN webhooks.endpoint p ON p.key = s.endpoint AND p.active AND p.key % shards = fetch.shard
+         -- After a take-over: not again what the previous owner had logged or put aside behind its last cursor row.
+         WHERE NOT (recovering AND (
+                EXISTS (SELECT FROM webhooks.attempt a
+                         WHERE a.webhook_id = b.webhook_id AND a.endpoint = p.key AND a.started_at >= b.occurred_at - interval '1 s')
+             OR EXISTS (SELECT FROM webhooks.pending w WHERE w.endpoint = p.key AND w.xid = b.xid AND w.seq = b.seq)))
+         ORDER BY b.xid, b.seq
+    ), last AS (
+        SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1
+    )
+    SELECT * FROM ready
+     UNION ALL  -- where to go on; without a position the window is read to its end
+    SELECT last.xid::text::bigint, last.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text
+      FROM (SELECT count(*) = max_events OR EXISTS (SELECT FROM chunk WHERE bytes_before >= max_bytes) AS more FROM batch) AS cut
+      LEFT JOIN last ON cut.more;
+END
+$$;
+COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint) IS 'The next events behind a position, in commit windows and never twice, as deliveries to active endpoints';
+
+CREATE FUNCTION webhooks.fetch_due(shard integer, epoch bigint, lanes integer[], room integer[], room_elsewhere integer,
+                                   flying_endpoints integer[], flying_xids bigint[], flying_seqs integer[])
+    RETURNS SETOF webhooks.delivery
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    now_s  bigint := extract(epoch FROM clock_timestamp());
+    shards bigint := (SELECT count(*) FROM webhooks.lease);
+BEGIN
+    IF NOT EXISTS (SELECT FROM webhooks.lease l WHERE l.shard = fetch_due.shard AND l.epoch = fetch_due.epoch) THEN
+        PERFORM webhooks.refuse_stale(fetch_due.shard, fetch_due.epoch);
+    END IF;
+
+    RETURN QUERY
+    WITH RECURSIVE waiting AS (  -- the endpoints with something pending, found by stepping along the index from one to the next
+        (SELECT p.endpoint FROM webhooks.pending p ORDER BY p.endpoint LIMIT 1)
+         UNION ALL
+        SELECT (SELECT p.endpoint FROM webhooks.pending p WHERE p.endpoint > w.endpoint ORDER BY p.endpoint LIMIT 1)
+          FROM waiting w WHERE w.endpoint IS NOT NULL
+    ), lane AS (  -- those of them that may be sent to, and how many more requests each can take
+        SELECT e.key, e.url, e.secret, e.secret_version, coalesce(l.room, room_elsewhere) AS room
+          FROM waiting w
+          JOIN webhooks.endpoint e ON e.key = w.endpoint AND e.active AND e.key % shards = fetch_due.shard
+          LEFT JOIN unnest(fetch_due.lanes, fetch_due.room) AS l (endpoint, room) ON l.endpoint = e.key
+         WHERE coalesce(l.room, room_elsewhere) > 0
+    ), flying AS (
+        SELECT f.endpoint, f.xid::text::xid8 AS xid, f.seq
+          FROM unnest(flying_endpoints, flying_xids, flying_seqs) AS f (endpoint, xid, seq)
+    ), candidate AS MATERIALIZED (  -- one more than there is room for: the first that stays behind says when to come again
+        SELECT lane.*, p.xid, p.seq, p.occurred_at, p.due_at, p.retry_count, row_number() OVER (PARTITION BY lane.key ORDER BY p.due_at) AS place
+          FROM lane
+         CROSS JOIN LATERAL (
+            SELECT p.* FROM webhooks.pending p
+             WHERE p.endpoint = lane.key
+               AND NOT EXISTS (SELECT FROM flying f WHERE f.endpoint = p.endpoint AND f.xid = p.xid AND f.seq = p.seq)
+             ORDER BY p.due_at LIMIT lane.room + 1) p
+    ), ready AS (
+        SELECT c.xid::text::bigint, c.seq, c.occurred_at, e.webhook_id, e.name, e.body, c.key, c.url, c.retry_count, now_s,
+               webhooks.current_signature(e.body, e.secret_versions[made.at], e.signatures[made.at], c.secret, c.secret_version),
+               webhooks.sign_standard(e.webhook_id, now_s, e.body, c.secret), NULL::text
+          FROM candidate c
+          JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
+         CROSS JOIN LATERAL (SELECT array_position(e.endpoints, c.key) AS at) made
+         WHERE c.place <= c.room AND c.due_at <= clock_timestamp()
+         ORDER BY c.due_at
+    )
+    SELECT * FROM ready
+     UNION ALL  -- occurred_at: when the next of those with room falls due
+    SELECT NULL, NULL, min(c.due_at), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+      FROM candidate c WHERE c.due_at > clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]) IS 'Pending deliveries that are due, for each endpoint as many as it has room for; lanes and room give that for the endpoints the sidecar knows, flying_… what it has in hand already';
+
+-- Reporting ---------------------------------------------------------------------------------------------------------
+
+CREATE TYPE webhooks.result AS (
+    endpoint         integer,
+    xid              bigint,
+    seq              integer,
+    occurred_at      timestamptz,
+    webhook_id       text,
+    event            text,
+    retry_count      integer,
+    was_pending      boolean,
+    deferred         boolean,
+    started_ms_ago   integer,
+    response_time_ms integer,
+    http_status      integer,
+    retry_after      text,
+    error            text,
+    response         text
+);
+COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, where deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
+
+CREATE FUNCTION webhooks.report(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
+                                results webhooks.result[])
+    RETURNS integer[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    now_at   timestamptz := clock_timestamp();
+    disabled integer[] := '{}';
+BEGIN
+    -- A take-over updates this row: it waits for this transaction, or this one finds its epoch gone.
+    PERFORM FROM webhooks.lease l WHERE l.shard = report.shard AND l.epoch = report.epoch FOR SHARE;
+    IF NOT FOUND THEN
+        PERFORM webhooks.refuse_stale(report.shard, report.epoch);
+    END IF;
+
+    INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event)
+    SELECT now_at - r.started_ms_ago * interval '1 ms', r.endpoint, r.retry_count, r.http_status, r.response_time_ms, 'delivered',
+           r.webhook_id, r.event
+      FROM unnest(results) r WHERE r.http_status BETWEEN 200 AND 299;
+
+    IF EXISTS (SELECT FROM unnest(results) r WHERE r.was_pending OR (r.http_status BETWEEN 200 AND 299) IS NOT TRUE) THEN
+        disabled := webhooks.report_exceptions(results, now_at);
+    END IF;
+
+    IF report.window_from IS NOT NULL THEN
+        INSERT INTO webhooks.cursor (shard, window_from, window_to, xid, seq)
+        VALUES (report.shard, report.window_from::pg_snapshot, report.window_to::pg_snapshot, report.xid::text::xid8, report.seq);
+    END IF;
+    RETURN disabled;
+END
+$$;
+COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]) IS 'Logs attempts, puts failed and deferred deliveries into pending, disables endpoints, moves the cursor (or keeps it, where window_from is NULL): one transaction. Returns the endpoints it disabled';
+
+CREATE FUNCTION webhooks.report_exceptions(results webhooks.result[], now_at timestamptz) RETURNS integer[]
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    schedule text := webhooks.setting('retry_schedule');
+    disabled integer[];
+BEGIN
+    DELETE FROM webhooks.pending p USING unnest(results) r
+     WHERE r.was_pending AND r.http_status BETWEEN 200 AND 299
+       AND p.endpoint = r.endpoint AND p.xid = r.xid::text::xid8 AND p.seq = r.seq;
+
+    INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+    SELECT r.endpoint, r.xid::text::xid8, r.seq, r.occurred_at, now_at, r.retry_count
+      FROM unnest(results) r WHERE r.deferred AND NOT r.was_pending
+        ON CONFLICT DO NOTHING;
+
+    WITH failed AS MATERIALIZED (
+        SELECT r.*, r.xid::text::xid8 AS event_xid, verdict.outcome::webhooks.outcome,
+               now_at - r.started_ms_ago * interval '1 ms' AS started_at,
+               now_at + (r.response_time_ms - r.started_ms_ago + verdict.wait_ms) * interval '1 ms' AS next_attempt_at
+          FROM unnest(results) r
+         CROSS JOIN LATERAL webhooks.judge(r.http_status, r.retry_after, r.retry_count, schedule) verdict
+         WHERE NOT r.deferred AND (r.http_status IS NULL OR r.http_status NOT BETWEEN 200 AND 299)
+    ), logged AS (
+        INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event,
+                                      error, response, next_attempt_at)
+        SELECT started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error, response, next_attempt_at
+          FROM failed
+    ), waiting AS (
+        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+        SELECT endpoint, event_xid, seq, occurred_at, next_attempt_at, retry_count + 1 FROM failed WHERE outcome = 'retry'
+            ON CONFLICT (endpoint, xid, seq) DO UPDATE SET due_at = excluded.due_at, retry_count = excluded.retry_count
+    ), settled AS (
+        DELETE FROM webhooks.pending p USING failed f
+         WHERE f.was_pending AND f.outcome <> 'retry' AND p.endpoint = f.endpoint AND p.xid = f.event_xid AND p.seq = f.seq
+    ), stopped AS (
+        UPDATE webhooks.endpoint e
+           SET active = false, disabled_at = now_at, updated_at = now_at, disabled_reason = cause.reason
+          FROM (SELECT DISTINCT ON (endpoint) endpoint,
+                       CASE outcome WHEN 'gone' THEN format('the endpoint answered 410 Gone to %s', webhook_id)
+                                    ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
+                                                coalesce('HTTP ' || http_status, error)) END AS reason
+                  FROM failed WHERE outcome IN ('gone', 'exhausted') ORDER BY endpoint, outcome) cause
+         WHERE e.key = cause.endpoint AND e.active
+     RETURNING e.key
+    )
+    SELECT coalesce(array_agg(key), '{}') INTO disabled FROM stopped;
+    RETURN disabled;
+END
+$$;
+COMMENT ON FUNCTION webhooks.report_exceptions(webhooks.result[], timestamptz) IS 'The part of report for all that is not a first attempt that succeeded';

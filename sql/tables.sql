@@ -1,0 +1,129 @@
+-- What the extension remembers: who wants what (endpoint), what happened (event, append-only), how far the
+-- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
+-- table), and what was tried (attempt, append-only).
+
+DO $$
+BEGIN
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'pg_webhooks needs a database with encoding UTF8, not %', getdatabaseencoding()
+            USING ERRCODE = 'feature_not_supported', HINT = 'Messages are JSON, and JSON is UTF-8: CREATE DATABASE … ENCODING ''UTF8''.';
+    END IF;
+END
+$$;
+
+CREATE SCHEMA webhooks;
+COMMENT ON SCHEMA webhooks IS 'Webhooks from row changes: the pg_webhooks extension';
+
+CREATE TABLE webhooks.endpoint (
+    key             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              text NOT NULL UNIQUE CHECK (id ~ '^ep_[0-9a-z]+$'),
+    url             text NOT NULL,
+    events          text[] NOT NULL,
+    secret          text,
+    secret_version  integer NOT NULL DEFAULT 1,
+    active          boolean NOT NULL DEFAULT true,
+    description     text,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    disabled_at     timestamptz,
+    disabled_reason text
+);
+COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
+COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold: four bytes in place of the id';
+COMMENT ON COLUMN webhooks.endpoint.secret_version IS 'Counts changes of the secret, so that a signature made with an older one is known and made again';
+COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
+
+CREATE TABLE webhooks.event (
+    occurred_at     timestamptz NOT NULL,
+    xid             xid8 NOT NULL,
+    seq             integer NOT NULL,
+    webhook_id      text NOT NULL,
+    name            text NOT NULL,
+    body            text NOT NULL,
+    endpoints       integer[] NOT NULL,
+    secret_versions integer[] NOT NULL,
+    signatures      bytea[] NOT NULL
+) PARTITION BY RANGE (occurred_at);
+CREATE INDEX event_position ON webhooks.event (xid, seq);
+COMMENT ON TABLE webhooks.event IS 'One row per message, appended in the writer''s transaction and never changed; the columns'' order is known to the capture code';
+COMMENT ON COLUMN webhooks.event.xid IS 'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
+COMMENT ON COLUMN webhooks.event.body IS 'The exact bytes to send; text, for jsonb would reorder and reformat them';
+COMMENT ON COLUMN webhooks.event.endpoints IS 'Keys of the endpoints that subscribed when it happened, disabled ones included';
+COMMENT ON COLUMN webhooks.event.secret_versions IS 'For each of endpoints, the secret_version its signature was made with';
+COMMENT ON COLUMN webhooks.event.signatures IS 'For each of endpoints, HMAC-SHA256 of body, or NULL where the endpoint has no secret';
+
+CREATE TABLE webhooks.pending (
+    endpoint    integer NOT NULL,
+    xid         xid8 NOT NULL,
+    seq         integer NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    due_at      timestamptz NOT NULL,
+    retry_count integer NOT NULL,
+    PRIMARY KEY (endpoint, xid, seq)
+);
+CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
+COMMENT ON TABLE webhooks.pending IS 'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has room';
+COMMENT ON COLUMN webhooks.pending.retry_count IS 'Retries made so far plus one: what the next attempt will be; 0 for a first attempt that was deferred';
+
+CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted');
+COMMENT ON TYPE webhooks.outcome IS 'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, or the last retry spent';
+
+CREATE TABLE webhooks.attempt (
+    started_at       timestamptz NOT NULL,
+    endpoint         integer NOT NULL,
+    retry_count      integer NOT NULL,
+    http_status      integer,
+    response_time_ms integer NOT NULL,
+    outcome          webhooks.outcome NOT NULL,
+    webhook_id       text NOT NULL,
+    event            text NOT NULL,
+    error            text,
+    response         text,
+    next_attempt_at  timestamptz
+) PARTITION BY RANGE (started_at);
+CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
+CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
+COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made';
+COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
+
+CREATE TABLE webhooks.lease (
+    shard          integer PRIMARY KEY,
+    epoch          bigint NOT NULL DEFAULT 0,
+    owner          text,
+    expires_at     timestamptz NOT NULL DEFAULT '-infinity',
+    recover_before xid8 NOT NULL DEFAULT '0'
+);
+COMMENT ON TABLE webhooks.lease IS 'Which sidecar owns a shard, until when; every report carries the epoch and a stale one is refused';
+COMMENT ON COLUMN webhooks.lease.recover_before IS 'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor row: fetch looks those up in attempt';
+
+CREATE TABLE webhooks.cursor (
+    shard       integer NOT NULL,
+    moved       bigint GENERATED ALWAYS AS IDENTITY,
+    window_from pg_snapshot NOT NULL,
+    window_to   pg_snapshot,
+    xid         xid8,
+    seq         integer,
+    PRIMARY KEY (shard, moved)
+);
+COMMENT ON TABLE webhooks.cursor IS 'How far each shard has been delivered or put into pending; the newest row holds. Appended, not updated: a row updated 100 times a second under a pinned xmin gets slower with every version';
+COMMENT ON COLUMN webhooks.cursor.window_from IS 'All that this snapshot sees is done';
+COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this one sees besides, all up to (xid, seq) is done; NULL when no window is open';
+
+CREATE TABLE webhooks.wakeup ();
+COMMENT ON TABLE webhooks.wakeup IS 'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
+
+INSERT INTO webhooks.lease (shard) VALUES (0);
+INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot());
+
+-- Endpoints belong to the user, so pg_dump carries them. The log, the queue and the cursor stay behind: a
+-- restored database must not send last month's messages again.
+SELECT pg_extension_config_dump('webhooks.endpoint', '');
+SELECT pg_extension_config_dump('webhooks.endpoint_key_seq', '');
+
+-- Every backend caches who subscribes; any change of endpoints tells them all, at its commit, to read again.
+CREATE FUNCTION webhooks.forget_subscribers() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'forget_subscribers';
+COMMENT ON FUNCTION webhooks.forget_subscribers() IS 'Invalidates every backend''s cache of subscriptions at commit';
+
+CREATE TRIGGER forget_subscribers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.endpoint
+    FOR EACH STATEMENT EXECUTE FUNCTION webhooks.forget_subscribers();

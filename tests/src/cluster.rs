@@ -1,0 +1,220 @@
+//! A private Postgres cluster in a temporary directory: initdb, trust authentication, a loopback port.
+//!
+//! One is shared by all tests of the process; a test that crashes Postgres makes its own. Postgres refuses to run
+//! as root, so under root it runs as `postgres`, or else `nobody`. Nothing is left behind at the end.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::{User, geteuid};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::database::Database;
+use crate::process::{signal, spawn_bound};
+use crate::session::Session;
+
+const CONFIGURATION: &str = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '.'
+max_connections = 200
+max_prepared_transactions = 10
+fsync = off
+shared_buffers = 256MB
+max_wal_size = 4GB
+log_line_prefix = '%m %d '
+lc_messages = 'C'
+";
+
+/// A running cluster with the template database that every test's database is copied from.
+pub struct Cluster {
+    directory: Mutex<Option<TempDir>>,
+    data: PathBuf,
+    port: u16,
+    postmaster: AtomicU32,
+    databases: AtomicU32,
+}
+
+static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+
+impl Cluster {
+    /// The cluster that all tests share, started by the first that asks and stopped when the process exits.
+    pub async fn shared() -> &'static Cluster {
+        SHARED
+            .get_or_init(|| async {
+                // SAFETY: the handler is a plain function that may run at any time after this.
+                unsafe { libc::atexit(stop_shared) };
+                Cluster::own().await
+            })
+            .await
+    }
+
+    /// A cluster for one test alone, stopped when dropped.
+    pub async fn own() -> Cluster {
+        let directory = TempDir::with_prefix("pg_webhooks-tests-").expect("a temporary directory");
+        let user = unprivileged_user();
+        if let Some(user) = &user {
+            chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("chown as root");
+        }
+        let data = directory.path().join("data");
+        let mut initdb = postgres_command("initdb", directory.path().into());
+        initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8"]);
+        initdb.args(["--locale=C.UTF-8", "--no-sync", "-D"]).arg(&data);
+        let made = initdb.output().expect("initdb starts");
+        assert!(made.status.success(), "initdb: {made:?}");
+        let settings = data.join("postgresql.conf");
+        let defaults = fs::read_to_string(&settings).expect("initdb wrote it");
+        fs::write(&settings, defaults + CONFIGURATION).expect("the configuration is ours");
+
+        let cluster = Cluster {
+            directory: Mutex::new(Some(directory)),
+            data,
+            port: free_port(),
+            postmaster: AtomicU32::new(0),
+            databases: AtomicU32::new(0),
+        };
+        cluster.start().await;
+        cluster.make_template().await;
+        cluster
+    }
+
+    /// A new database with the sample tables and the extension attached to them.
+    pub async fn database(&self) -> Database<'_> {
+        self.copy_of("prepared").await
+    }
+
+    /// A new database with nothing in it.
+    pub async fn empty_database(&self) -> Database<'_> {
+        self.copy_of("template0").await
+    }
+
+    /// Starts Postgres and returns when it takes connections.
+    pub async fn start(&self) {
+        let mut command = postgres_command("postgres", self.data.clone());
+        let log = File::options().create(true).append(true).open(self.data.join("server.log"));
+        command.arg("-D").arg(&self.data).arg("-p").arg(self.port.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(log.expect("the log is ours"));
+        self.postmaster.store(keep(command), Ordering::SeqCst);
+
+        let began = Instant::now();
+        while let Err(error) = Session::try_open(&self.url("postgres", "postgres")).await {
+            let log = fs::read_to_string(self.data.join("server.log")).unwrap_or_default();
+            assert!(began.elapsed() < Duration::from_secs(30), "Postgres: {error}\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends Postgres at once, without a checkpoint: what is not in the write-ahead log is lost.
+    pub fn crash(&self) {
+        let pid = self.postmaster.swap(0, Ordering::SeqCst);
+        if pid == 0 {
+            return;
+        }
+        signal(pid, Signal::SIGQUIT);
+        let began = Instant::now();
+        while self.data.join("postmaster.pid").exists() && PathBuf::from(format!("/proc/{pid}")).exists() {
+            if began.elapsed() > Duration::from_secs(10) {
+                signal(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A connection string for `role` in `database`.
+    pub fn url(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    async fn copy_of(&self, template: &str) -> Database<'_> {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
+        let postgres = Session::open(&self.url("postgres", "postgres")).await;
+        postgres.run(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        Database::open(self, name).await
+    }
+
+    async fn make_template(&self) {
+        let postgres = Session::open(&self.url("postgres", "postgres")).await;
+        postgres.run("CREATE DATABASE prepared").await;
+        let prepared = Session::open(&self.url("postgres", "prepared")).await;
+        prepared.run(include_str!("../../sql/products_manager.sql")).await;
+        prepared.run("CREATE EXTENSION pg_webhooks").await;
+        // The roles of a deployment: the sidecar's, someone who manages webhooks, an application that knows nothing of them.
+        prepared
+            .run(
+                "CREATE ROLE sidecar LOGIN IN ROLE webhooks_sidecar;
+                 CREATE ROLE manager LOGIN IN ROLE webhooks_admin;
+                 CREATE ROLE app LOGIN;
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON products, suppliers, imports TO app",
+            )
+            .await;
+        prepared.close().await;
+        postgres.run("ALTER DATABASE prepared ALLOW_CONNECTIONS false").await;
+    }
+
+    fn remove(&self) {
+        self.crash();
+        drop(self.directory.lock().expect("nobody panics under it").take());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+extern "C" fn stop_shared() {
+    if let Some(cluster) = SHARED.get() {
+        cluster.remove();
+    }
+}
+
+/// A program of the Postgres that `PG_CONFIG` names, to run in `directory` as a user that Postgres accepts.
+fn postgres_command(program: &str, directory: PathBuf) -> Command {
+    let mut command = Command::new(postgres_program(program));
+    command.current_dir(directory);
+    if let Some(user) = unprivileged_user() {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command
+}
+
+/// The path of a program in the `bindir` of the Postgres that `PG_CONFIG` names.
+pub(crate) fn postgres_program(program: &str) -> PathBuf {
+    let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
+    let output = Command::new(&pg_config).arg("--bindir").output();
+    let output = output.unwrap_or_else(|error| panic!("{pg_config:?} --bindir: {error}"));
+    let directory = String::from_utf8(output.stdout).expect("a path in UTF-8");
+    PathBuf::from(directory.trim()).join(program)
+}
+
+fn unprivileged_user() -> Option<User> {
+    let known = |name| User::from_name(name).ok().flatten();
+    geteuid().is_root().then(|| known("postgres").or_else(|| known("nobody")).expect("a user for Postgres"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Starts the postmaster from a thread that lives as long as the process and reaps it; returns its process id.
+fn keep(mut command: Command) -> u32 {
+    let (started, pid) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut postmaster = spawn_bound(&mut command, Signal::SIGQUIT).expect("postgres starts");
+        started.send(postmaster.id()).expect("the starter waits");
+        let _ = postmaster.wait();
+    });
+    pid.recv().expect("the keeper says so")
+}

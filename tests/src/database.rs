@@ -1,0 +1,91 @@
+//! A database of its own for one test. Dereferences to a superuser's session in it.
+
+use std::ops::Deref;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::cluster::{Cluster, postgres_program};
+use crate::session::Session;
+
+/// A database and a superuser's session in it.
+pub struct Database<'a> {
+    cluster: &'a Cluster,
+    name: String,
+    session: Session,
+}
+
+impl<'a> Database<'a> {
+    pub(crate) async fn open(cluster: &'a Cluster, name: String) -> Database<'a> {
+        let session = Session::open(&cluster.url("postgres", &name)).await;
+        Database { cluster, name, session }
+    }
+
+    /// A connection string for `role`.
+    pub fn url(&self, role: &str) -> String {
+        self.cluster.url(role, &self.name)
+    }
+
+    /// Another superuser's session.
+    pub async fn session(&self) -> Session {
+        self.session_as("postgres").await
+    }
+
+    /// A session of `role`: `app`, `manager` or `postgres`.
+    pub async fn session_as(&self, role: &str) -> Session {
+        Session::open(&self.url(role)).await
+    }
+
+    /// Connects again, after the server was restarted.
+    pub async fn reopen(&mut self) {
+        self.session = self.session().await;
+    }
+
+    /// Sets `pg_webhooks.<setting>` for the sessions that begin from now on.
+    pub async fn set(&self, setting: &str, value: &str) {
+        self.run(&format!("ALTER DATABASE {} SET pg_webhooks.{setting} = '{value}'", self.name)).await;
+    }
+
+    /// Sets the waits between the attempts, such as `20ms, 20ms, 20ms, 20ms, 20ms`.
+    pub async fn retry_schedule(&self, schedule: &str) {
+        self.set("retry_schedule", schedule).await;
+    }
+
+    /// Registers an endpoint with a secret and returns its id.
+    pub async fn register(&self, url: &str, events: &str, secret: &str) -> String {
+        let secret = secret.replace('\'', "''");
+        self.one(&format!("SELECT webhooks.register('{url}', '{{{events}}}', '{secret}')")).await
+    }
+
+    /// The names of the events in the log, in its order.
+    pub async fn events(&self) -> Vec<String> {
+        self.all("SELECT name FROM webhooks.event ORDER BY xid, seq").await
+    }
+
+    /// What `pg_dump` writes of it.
+    pub async fn dump(&self) -> String {
+        let dump = Command::new(postgres_program("pg_dump")).arg(self.url("postgres")).output().await;
+        let dump = dump.expect("pg_dump starts");
+        assert!(dump.status.success(), "pg_dump: {}", String::from_utf8_lossy(&dump.stderr));
+        String::from_utf8(dump.stdout).expect("a dump in UTF-8")
+    }
+
+    /// Feeds a dump to `psql`, which stops at the first error.
+    pub async fn restore(&self, dump: &str) {
+        let mut psql = Command::new(postgres_program("psql"));
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"]);
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), dump).expect("it is ours");
+        let done = psql.arg(file.path()).arg(self.url("postgres")).stdin(Stdio::null()).output().await;
+        let done = done.expect("psql starts");
+        assert!(done.status.success(), "psql: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+impl Deref for Database<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}

@@ -1,0 +1,23 @@
+//! What the end-to-end tests stand on: a private Postgres cluster, a database of its own for each test, the real
+//! sidecar as a process, and an HTTP receiver that records and misbehaves on command.
+//!
+//! Nothing here knows the inside of the extension or the sidecar. Waiting is always for a condition, with a deadline.
+
+mod cluster;
+mod database;
+mod deadline;
+mod process;
+mod random;
+mod receiver;
+mod session;
+mod sidecar;
+mod stage;
+
+pub use cluster::Cluster;
+pub use database::Database;
+pub use deadline::eventually;
+pub use random::Random;
+pub use receiver::{Answer, Received, Receiver};
+pub use session::{Notice, Session, SqlError};
+pub use sidecar::Sidecar;
+pub use stage::{SECRET, Stage};

@@ -1,0 +1,80 @@
+//! The real sidecar, `pg-webhooks serve`, as a process of its own. Its log is shown when the test fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::NamedTempFile;
+
+use crate::database::Database;
+use crate::process::{signal, spawn_bound};
+
+/// A running sidecar; killed when dropped.
+pub struct Sidecar {
+    process: Child,
+    log: NamedTempFile,
+}
+
+impl Sidecar {
+    /// Starts one on `database`, as a role that has `webhooks_sidecar` and nothing else.
+    pub fn start(database: &Database<'_>) -> Sidecar {
+        Sidecar::start_with(database, &[])
+    }
+
+    /// Starts one with more environment variables.
+    pub fn start_with(database: &Database<'_>, environment: &[(&str, &str)]) -> Sidecar {
+        let log = NamedTempFile::with_prefix("pg-webhooks-log-").expect("a temporary file");
+        let mut command = Command::new(binary());
+        command.arg("serve");
+        command.env("DATABASE_URL", database.url("sidecar"));
+        command.env("PG_WEBHOOKS_ALLOW_NETS", "127.0.0.0/8");
+        command.env("PG_WEBHOOKS_LISTEN", "127.0.0.1:0");
+        command.envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(log.reopen().expect("the log is ours"));
+        let process = spawn_bound(&mut command, Signal::SIGKILL);
+        let process = process.unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        Sidecar { process, log }
+    }
+
+    /// `kill -9`: the process gets no chance to finish anything.
+    pub fn kill9(mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it is our child");
+    }
+
+    /// `SIGTERM`, and waits for the end.
+    pub async fn terminate(mut self) -> ExitStatus {
+        signal(self.process.id(), Signal::SIGTERM);
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "the sidecar ignores SIGTERM");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.log.path()).unwrap_or_default();
+            let from = log.len().saturating_sub(8_000);
+            let from = (from..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+            eprintln!("the end of the sidecar's log:\n{}", &log[from..]);
+        }
+    }
+}
+
+fn binary() -> PathBuf {
+    match std::env::var_os("PG_WEBHOOKS_BIN") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/pg-webhooks"),
+    }
+}

@@ -1,0 +1,231 @@
+//! The table of responses: what each does to the delivery, to the log and to the endpoint.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tests::{Answer, SECRET, Stage, eventually};
+use tokio::net::TcpListener;
+
+/// What an attempt leads to.
+struct Expected {
+    /// `http_status` in the log; None where no response came.
+    status: Option<u16>,
+    /// `outcome` in the log.
+    outcome: &'static str,
+    /// For a retry, the least and the most of the wait in seconds.
+    wait_s: (i64, i64),
+}
+
+const DELIVERED: &str = "delivered";
+const REJECTED: &str = "rejected";
+
+fn ends(status: u16, outcome: &'static str) -> Expected {
+    Expected { status: Some(status), outcome, wait_s: (0, 0) }
+}
+
+fn retries(status: impl Into<Option<u16>>) -> Expected {
+    retries_after(status, 60, 60)
+}
+
+fn retries_after(status: impl Into<Option<u16>>, least: i64, most: i64) -> Expected {
+    Expected { status: status.into(), outcome: "retry", wait_s: (least, most) }
+}
+
+/// The first log row of an endpoint.
+async fn logged(stage: &Stage, endpoint: &str) -> Value {
+    let sql = format!(
+        "SELECT *, extract(epoch FROM next_attempt_at - \"timestamp\") * 1000 - response_time_ms AS wait_ms
+           FROM webhooks.logs('{endpoint}')"
+    );
+    eventually(Duration::from_secs(20), "the attempt is logged", async || stage.db.json(&sql).await.pop()).await
+}
+
+/// Sends `webhook.test` to `url` and asserts what became of it.
+async fn assert_leads_to(stage: &Stage, url: &str, expected: &Expected) {
+    let endpoint = stage.db.register(url, "import.failed", SECRET).await;
+    let id: String = stage.db.one(&format!("SELECT webhooks.test('{endpoint}')")).await;
+    let row = logged(stage, &endpoint).await;
+
+    assert_eq!(row["webhook_id"], id, "{url}");
+    assert_eq!(row["event"], "webhook.test", "{url}");
+    assert_eq!(row["retry_count"], 0, "{url}");
+    assert_eq!(row["http_status"].as_u64(), expected.status.map(u64::from), "{url}: {row}");
+    assert_eq!(row["outcome"], expected.outcome, "{url}: {row}");
+    assert_eq!(row["error"].is_null(), expected.status.is_some(), "{url}: an error where no response came: {row}");
+    assert!(row["response_time_ms"].as_i64().is_some_and(|time| (0..10_000).contains(&time)), "{url}: {row}");
+
+    let waiting = format!(
+        "SELECT count(*) FROM webhooks.pending JOIN webhooks.endpoint ON key = endpoint WHERE id = '{endpoint}'"
+    );
+    if expected.outcome == "retry" {
+        let wait_s = row["wait_ms"].as_f64().expect("a next attempt") / 1000.0;
+        let (least, most) = (expected.wait_s.0 as f64 - 0.001, expected.wait_s.1 as f64 + 0.001);
+        assert!((least..=most).contains(&wait_s), "{url}: waits {wait_s} s");
+        assert_eq!(stage.db.one::<i64>(&waiting).await, 1, "{url}: the retry is pending");
+    } else {
+        assert!(row["next_attempt_at"].is_null(), "{url}: {row}");
+        assert_eq!(stage.db.one::<i64>(&waiting).await, 0, "{url}: nothing waits");
+    }
+    let seen = stage.db.json(&format!("SELECT * FROM webhooks.get('{endpoint}')")).await.remove(0);
+    if expected.outcome == "gone" {
+        assert_eq!(seen["active"], false, "{url}");
+        assert!(
+            seen["disabled_reason"].as_str().is_some_and(|why| why.contains("410") && why.contains(&id)),
+            "{url}: {seen}"
+        );
+        assert!(!seen["disabled_at"].is_null(), "{url}");
+    } else {
+        assert_eq!(seen["active"], true, "{url}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn every_status_leads_to_what_the_table_says() {
+    let stage = Stage::start().await;
+    let table = [
+        (200, ends(200, DELIVERED)),
+        (201, ends(201, DELIVERED)),
+        (204, ends(204, DELIVERED)),
+        (299, ends(299, DELIVERED)),
+        (300, retries(300)),
+        (304, retries(304)),
+        (400, ends(400, REJECTED)),
+        (401, ends(401, REJECTED)),
+        (404, ends(404, REJECTED)),
+        (499, ends(499, REJECTED)),
+        (408, retries(408)),
+        (410, ends(410, "gone")),
+        (429, retries(429)),
+        (500, retries(500)),
+        (502, retries(502)),
+        (599, retries(599)),
+    ];
+    for (status, expected) in table {
+        let path = format!("/{status}");
+        stage.receiver.answer(&path, Answer::status(status));
+        assert_leads_to(&stage, &stage.receiver.url(&path), &expected).await;
+        assert_eq!(stage.receiver.at(&path).len(), 1, "{status}: one request");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_never_followed() {
+    let stage = Stage::start().await;
+    for status in [301, 302, 303, 307, 308] {
+        let path = format!("/{status}");
+        stage.receiver.answer(&path, Answer::status(status).header("Location", &stage.receiver.url("/elsewhere")));
+        assert_leads_to(&stage, &stage.receiver.url(&path), &retries(status)).await;
+    }
+    assert!(stage.receiver.at("/elsewhere").is_empty());
+}
+
+#[tokio::test]
+async fn retry_after_lengthens_the_wait_and_never_shortens_it() {
+    let stage = Stage::start().await;
+    let in_300_s = http_date(SystemTime::now() + Duration::from_secs(300));
+    let long_ago = http_date(SystemTime::now() - Duration::from_secs(300));
+    let table = [
+        ("/seconds", 429, "120", retries_after(429, 120, 120)),
+        ("/short", 429, "5", retries(429)),
+        ("/date", 429, &in_300_s, retries_after(429, 280, 300)),
+        ("/past", 429, &long_ago, retries(429)),
+        ("/unavailable", 503, "120", retries_after(503, 120, 120)),
+        ("/year", 429, "31536000", retries_after(429, 21_600, 21_600)),
+        ("/huge", 429, "99999999999999999999999", retries_after(429, 60, 21_600)),
+        ("/nonsense", 429, "soon", retries(429)),
+        ("/negative", 429, "-5", retries(429)),
+    ];
+    for (path, status, header, expected) in table {
+        stage.receiver.answer(path, Answer::status(status).header("Retry-After", header));
+        assert_leads_to(&stage, &stage.receiver.url(path), &expected).await;
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, made by `date`.
+fn http_date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let date = std::process::Command::new("date")
+        .env("LC_ALL", "C")
+        .args(["-u", "-d", &format!("@{seconds}"), "+%a, %d %b %Y %H:%M:%S GMT"])
+        .output()
+        .expect("date runs");
+    String::from_utf8(date.stdout).expect("ASCII").trim().into()
+}
+
+/// A stage where requests time out after 400 ms.
+async fn impatient() -> Stage {
+    let mut stage = Stage::start().await;
+    stage.db.set("request_timeout", "400ms").await;
+    let restarted = tests::Sidecar::start(&stage.db);
+    std::mem::replace(&mut stage.sidecar, restarted).terminate().await;
+    stage
+}
+
+#[tokio::test]
+async fn one_deadline_covers_headers_and_body() {
+    let stage = impatient().await;
+    let late = Duration::from_millis(300);
+    stage.receiver.answer("/headers", Answer::hang());
+    stage.receiver.answer("/body", Answer::drip());
+    stage.receiver.answer("/both", Answer::drip().after(late));
+    stage.receiver.answer("/in-time", Answer::status(200).after(Duration::from_millis(100)));
+    for path in ["/headers", "/body", "/both"] {
+        let url = stage.receiver.url(path);
+        let endpoint = stage.db.register(&url, "import.failed", SECRET).await;
+        stage.db.run(&format!("SELECT webhooks.test('{endpoint}')")).await;
+        let row = logged(&stage, &endpoint).await;
+        assert_eq!(row["outcome"], "retry", "{path}: {row}");
+        assert_eq!(row["wait_ms"].as_f64(), Some(60_000.0), "{path}: {row}");
+        let error = row["error"].as_str().unwrap_or_default().to_lowercase();
+        assert!(error.contains("timeout") || error.contains("timed out"), "{path}: {row}");
+        let time_ms = row["response_time_ms"].as_i64().expect("a time");
+        assert!((380..2_000).contains(&time_ms), "{path}: one deadline, not one for each part: {row}");
+    }
+    assert_leads_to(&stage, &stage.receiver.url("/in-time"), &ends(200, DELIVERED)).await;
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_read_to_a_cap() {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/flood", Answer::flood(500));
+    assert_leads_to(&stage, &stage.receiver.url("/flood"), &retries(500)).await;
+    let kept: i32 = stage.db.one("SELECT octet_length(response) FROM webhooks.attempt WHERE http_status = 500").await;
+    assert!(kept < 100_000, "{kept} bytes kept");
+}
+
+#[tokio::test]
+async fn what_a_failed_attempt_was_told_is_in_the_log() {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/told", Answer::status(422).body("le champ « sku » \u{1F4A5} manque"));
+    assert_leads_to(&stage, &stage.receiver.url("/told"), &ends(422, REJECTED)).await;
+    let response: String = stage.db.one("SELECT response FROM webhooks.attempt WHERE http_status = 422").await;
+    assert!(response.contains("le champ « sku » 💥 manque"), "{response}");
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_is_tried_again() {
+    let stage = Stage::start().await;
+    let refusing = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port").local_addr().expect("bound").port();
+    stage.receiver.answer("/reset", Answer::reset());
+    let urls = [
+        format!("http://127.0.0.1:{refusing}/refused"),
+        stage.receiver.url("/reset"),
+        format!("https://127.0.0.1:{}/not-tls", stage.receiver.port()),
+        "http://nowhere.invalid/dns".to_string(),
+    ];
+    for url in urls {
+        assert_leads_to(&stage, &url, &retries(None)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_private_address_that_is_not_allowed_is_never_dialled() {
+    let mut stage = Stage::start().await;
+    let strict = tests::Sidecar::start_with(&stage.db, &[("PG_WEBHOOKS_ALLOW_NETS", "10.1.2.0/24")]);
+    std::mem::replace(&mut stage.sidecar, strict).terminate().await;
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"] {
+        let url = format!("http://{host}:{}/private", stage.receiver.port());
+        assert_leads_to(&stage, &url, &retries(None)).await;
+    }
+    assert!(stage.receiver.requests().is_empty());
+}

@@ -1,0 +1,161 @@
+//! Wake-up: writers notify only a sidecar that sleeps, a sidecar that falls asleep misses nothing, and correctness
+//! does not depend on NOTIFY.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tests::{Cluster, Random, SECRET, Stage, eventually};
+use tokio::sync::Barrier;
+
+/// Shorter than the sidecar's slow poll: what arrives sooner was not found by it.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A session that hears the notifications of the stage's database.
+async fn listen(stage: &Stage) -> tests::Session {
+    let listener = stage.db.session().await;
+    listener.run("LISTEN pg_webhooks").await;
+    listener
+}
+
+#[tokio::test]
+async fn nobody_is_notified_while_the_sidecar_is_awake() {
+    let stage = Stage::start().await;
+    let listener = listen(&stage).await;
+    stage.db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
+    let commits = 3_000;
+    for commit in 0..commits {
+        stage.db.run(&format!("UPDATE suppliers SET name = '{commit}'")).await;
+    }
+    listener.run("SELECT").await;
+    let heard = listener.notifications();
+    assert!(heard * 20 <= commits, "{heard} notifications for {commits} commits");
+    stage.receiver.wait_at("/all", commits + 1).await;
+}
+
+#[tokio::test]
+async fn nobody_is_notified_where_there_is_no_sidecar() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let listener = db.session().await;
+    listener.run("LISTEN pg_webhooks").await;
+    for commit in 0..100 {
+        db.run(&format!("INSERT INTO suppliers (name) VALUES ('{commit}')")).await;
+    }
+    listener.run("SELECT").await;
+    assert_eq!(listener.notifications(), 0);
+}
+
+#[tokio::test]
+async fn a_sleeping_sidecar_is_woken_by_the_first_commit() {
+    let stage = Stage::start().await;
+    stage.db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
+    for commit in 1..20 {
+        stage.receiver.wait_at("/all", commit).await;
+        asleep(&stage).await;
+        stage.db.run(&format!("UPDATE suppliers SET name = '{commit}'")).await;
+        let committed = Instant::now();
+        let late = stage.receiver.wait_at("/all", commit + 1).await[commit].at.saturating_duration_since(committed);
+        assert!(late < PROMPT, "{late:?} late");
+    }
+}
+
+/// Waits until the sidecar holds the lock that makes writers notify.
+async fn asleep(stage: &Stage) {
+    let held =
+        "SELECT count(*) FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND mode = 'ShareLock' AND granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    eventually(Duration::from_secs(10), "the sidecar sleeps", async || {
+        (stage.db.one::<i64>(held).await > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_missed_when_the_sidecar_falls_asleep_in_a_storm_of_short_transactions() {
+    const SESSIONS: usize = 4;
+    const ROUNDS: usize = 10_000;
+    const BURST: usize = 12;
+    let stage = Stage::start().await;
+    let commits = Arc::new(Mutex::new(HashMap::new()));
+    let barrier = Arc::new(Barrier::new(SESSIONS));
+    let mut writers = Vec::new();
+    for number in 0..SESSIONS {
+        let session = stage.db.session().await;
+        let (commits, barrier) = (commits.clone(), barrier.clone());
+        writers.push(tokio::spawn(async move {
+            let mut random = Random::seeded(number as u64);
+            // All pause together for about as long as the sidecar stays awake, so that it is falling asleep just then.
+            let mut pauses = Random::seeded(99);
+            for round in 0..ROUNDS / SESSIONS {
+                if round % BURST == 0 {
+                    barrier.wait().await;
+                    tokio::time::sleep(Duration::from_micros(40_000 + pauses.below(25_000) + random.below(8_000)))
+                        .await;
+                }
+                let sku = format!("{number}-{round}");
+                let insert = "INSERT INTO products (sku, name, price) VALUES ($1, 'p', 1)";
+                session.run_with(insert, &[&sku]).await;
+                commits.lock().expect("nobody panics under it").insert(sku, Instant::now());
+                if random.below(4) == 0 {
+                    tokio::time::sleep(Duration::from_micros(random.below(3_000))).await;
+                }
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.expect("it writes");
+    }
+    stage
+        .receiver
+        .wait_at_most(Duration::from_secs(30), "all rounds", |all| all.len() >= SESSIONS * (ROUNDS / SESSIONS))
+        .await;
+    let commits = commits.lock().expect("nobody panics under it").clone();
+    for one in stage.receiver.requests() {
+        let data = one.data();
+        let sku = data["sku"].as_str().expect("a sku");
+        let late = one.at.saturating_duration_since(commits[sku]);
+        assert!(late < PROMPT, "{sku} came {late:?} late");
+    }
+    stage.assert_each_once().await;
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_sent_after_its_commit_and_not_before() {
+    let stage = Stage::start().await;
+    let name = stage.db.one::<String>("SELECT current_database()::text").await;
+    stage.db.run("BEGIN; INSERT INTO suppliers (name) VALUES ('prepared')").await;
+    stage.db.run(&format!("PREPARE TRANSACTION '{name}'")).await;
+    stage.db.run("INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)").await;
+    assert_eq!(stage.arrived_events().await, ["product.created"]);
+    stage.db.run(&format!("COMMIT PREPARED '{name}'")).await;
+    stage.receiver.wait_for("the prepared one", |all| all.iter().any(|one| one.event() == "supplier.created")).await;
+    stage.assert_each_once().await;
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_sent_to_a_sidecar_that_slept() {
+    let stage = Stage::start().await;
+    let name = stage.db.one::<String>("SELECT current_database()::text").await;
+    asleep(&stage).await;
+    stage.db.run("BEGIN; INSERT INTO suppliers (name) VALUES ('prepared')").await;
+    stage.db.run(&format!("PREPARE TRANSACTION '{name}'; COMMIT PREPARED '{name}'")).await;
+    assert_eq!(stage.receiver.wait_at("/all", 1).await[0].event(), "supplier.created");
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_that_is_rolled_back_sends_nothing() {
+    let stage = Stage::start().await;
+    let name = stage.db.one::<String>("SELECT current_database()::text").await;
+    stage.db.run("BEGIN; INSERT INTO suppliers (name) VALUES ('prepared')").await;
+    stage.db.run(&format!("PREPARE TRANSACTION '{name}'")).await;
+    stage.db.run(&format!("ROLLBACK PREPARED '{name}'")).await;
+    assert!(stage.arrived().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_sleeping_sidecar_does_not_keep_a_freeze_of_its_table_waiting() {
+    let stage = Stage::start().await;
+    asleep(&stage).await;
+    stage.db.run("SET lock_timeout = '20s'; VACUUM (FREEZE) webhooks.wakeup").await;
+}
