@@ -86,8 +86,8 @@ mod tests {
     fn moments_are_iso_8601() {
         assert_eq!(timestamp(0), "2000-01-01T00:00:00");
         assert_eq!(timestamp(-1), "1999-12-31T23:59:59.999999");
-        assert_eq!(timestamp(813_003_900_000_000), "2025-10-05T19:25:00");
-        assert_eq!(timestamp(813_003_900_500_000), "2025-10-05T19:25:00.5");
+        assert_eq!(timestamp(813_003_900_000_000), "2025-10-05T18:25:00");
+        assert_eq!(timestamp(813_003_900_500_000), "2025-10-05T18:25:00.5");
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(date(60), Some((2000, 3, 1)));
         assert_eq!(date(365), Some((2000, 12, 31)));
         assert_eq!(date(366), Some((2001, 1, 1)));
-        assert_eq!(date(-36_525 + 59), Some((1900, 3, 1)), "1900 had no 29 February");
+        assert_eq!(date(-36_524 + 59), Some((1900, 3, 1)), "1900 had no 29 February");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
-use std::{net::IpAddr, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, net::IpAddr, process::ExitCode, time::Duration};
 
-use crate::tls::Database;
+use crate::database::Database;
 
 /// Delivers the webhooks of the pg_webhooks Postgres extension.
 #[derive(Parser, Debug)]
@@ -98,7 +98,10 @@ impl Serve {
     pub fn database(&self) -> Result<Database, clap::Error> {
         self.database_url.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            clap::Error::raw(ErrorKind::ValueValidation, format!("DATABASE_URL is no connection string that Postgres knows: {cause}\n"))
+            clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!("DATABASE_URL is no connection string that Postgres knows: {cause}\n"),
+            )
         })
     }
 }
@@ -117,7 +120,10 @@ impl Refusal {
 /// Sends the log to stderr; `RUST_LOG` filters it.
 pub fn start_log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Human => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),
@@ -126,7 +132,9 @@ pub fn start_log(format: LogFormat) {
 
 fn net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
-    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| "not a network such as 10.0.0.0/8".to_owned())
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "not a network such as 10.0.0.0/8".to_owned())
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
@@ -151,7 +159,9 @@ mod tests {
     use super::*;
 
     fn serve(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"].iter().chain(arguments))
+        Cli::try_parse_from(
+            ["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"].iter().chain(arguments),
+        )
     }
 
     fn settings(cli: Cli) -> Serve {
@@ -176,7 +186,13 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_named() {
-        for (flag, value) in [("--allow-nets", "10.0.0.0/33"), ("--lease", "soon"), ("--lease", "5ms"), ("--max-in-flight", "0"), ("--grace", "-1s")] {
+        for (flag, value) in [
+            ("--allow-nets", "10.0.0.0/33"),
+            ("--lease", "soon"),
+            ("--lease", "5ms"),
+            ("--max-in-flight", "0"),
+            ("--grace", "-1s"),
+        ] {
             let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
             assert!(message.contains(value) && message.contains(flag), "{message}");
         }
@@ -184,8 +200,10 @@ mod tests {
 
     #[test]
     fn a_bad_database_url_is_refused_without_showing_its_password() {
-        let cli = Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db:port/shop"]).unwrap();
-        let message = settings(cli).database().unwrap_err().to_string();
+        let cli =
+            Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db:port/shop"])
+                .unwrap();
+        let message = settings(cli).database().err().unwrap().to_string();
         assert!(message.contains("DATABASE_URL") && !message.contains("hunter2"), "{message}");
     }
 }

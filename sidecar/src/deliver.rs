@@ -94,7 +94,8 @@ impl Courier {
         if let Some(signature) = &delivery.signature_v1 {
             request = request.header("webhook-signature", signature);
         }
-        let response = request.body(delivery.event.body.bytes.clone()).send().await.map_err(|error| describe(&error))?;
+        let response =
+            request.body(delivery.event.body.bytes.clone()).send().await.map_err(|error| describe(&error))?;
         read(response).await.map_err(|error| describe(&error))
     }
 }
@@ -121,7 +122,9 @@ async fn read(mut response: Response) -> Result<Reply, reqwest::Error> {
     let error = match header(LOCATION) {
         _ if status.is_success() => None,
         Some(location) if status.is_redirection() => Some(format!("Redirect to {location} not followed")),
-        _ => Some(format!("HTTP {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default()).trim_end().to_owned()),
+        _ => Some(
+            format!("HTTP {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default()).trim_end().to_owned(),
+        ),
     };
 
     let mut kept = Vec::new();
@@ -154,7 +157,11 @@ fn describe(error: &reqwest::Error) -> String {
         innermost = current.to_string();
         cause = current.source();
     }
-    if innermost.contains("before message completed") { "Connection closed without a response".to_owned() } else { innermost }
+    if innermost.contains("before message completed") {
+        "Connection closed without a response".to_owned()
+    } else {
+        innermost
+    }
 }
 
 fn known(error: &(dyn Error + 'static)) -> Option<String> {
@@ -167,7 +174,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<String> {
     let io = error.downcast_ref::<io::Error>()?;
     // An io::Error that wraps another error is not among its sources itself.
     if let Some(inner) = io.get_ref() {
-        return known(inner).or_else(|| (io.kind() == ErrorKind::UnexpectedEof).then(|| "Connection closed without a response".to_owned()));
+        return known(inner).or_else(|| {
+            (io.kind() == ErrorKind::UnexpectedEof).then(|| "Connection closed without a response".to_owned())
+        });
     }
     match io.kind() {
         ErrorKind::ConnectionRefused => Some("Connection refused".to_owned()),

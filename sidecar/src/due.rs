@@ -12,15 +12,16 @@ const ASLEEP: Duration = Duration::from_secs(5);
 /// The reasons to ask, and when it was asked last.
 #[derive(Debug)]
 pub struct Due {
-    asked_at: Option<Instant>,
+    /// At the beginning: so long ago that it may be asked at once.
+    asked_at: Instant,
     at: Option<Instant>,
     wanted: bool,
 }
 
 impl Due {
     /// Asks at once.
-    pub fn new() -> Self {
-        Self { asked_at: None, at: None, wanted: true }
+    pub fn new(now: Instant) -> Self {
+        Self { asked_at: now - SPACING, at: None, wanted: true }
     }
 
     /// Something may be sendable now.
@@ -30,7 +31,7 @@ impl Due {
 
     /// The database is being asked now; what happens from here on is a new reason.
     pub fn asked(&mut self, now: Instant) {
-        self.asked_at = Some(now);
+        self.asked_at = now;
         self.wanted = false;
         self.at = None;
     }
@@ -51,12 +52,12 @@ impl Due {
     }
 
     fn next(&self, at_most: Duration) -> Instant {
-        let Some(asked_at) = self.asked_at else { return Instant::now() };
-        let earliest = asked_at + SPACING;
+        let earliest = self.asked_at + SPACING;
         if self.wanted {
             return earliest;
         }
-        self.at.map_or(asked_at + at_most, |at| at.min(asked_at + at_most)).max(earliest)
+        let latest = self.asked_at + at_most;
+        self.at.map_or(latest, |at| at.min(latest)).max(earliest)
     }
 }
 
@@ -66,9 +67,15 @@ mod tests {
 
     fn asked() -> (Due, Instant) {
         let now = Instant::now();
-        let mut due = Due::new();
+        let mut due = Due::new(now);
         due.asked(now);
         (due, now)
+    }
+
+    #[test]
+    fn the_first_question_is_asked_at_once() {
+        let now = Instant::now();
+        assert!(Due::new(now).next_awake() <= now && Due::new(now).next_asleep() <= now);
     }
 
     #[test]

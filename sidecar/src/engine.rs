@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::config::Serve;
+use crate::delivery::Delivery;
 use crate::due::Due;
 use crate::session::{Chunk, SessionError, Sessions};
 use crate::tenure::{Landing, Tenure};
 use crate::wake::{Step, Wake};
-use crate::delivery::Delivery;
 
 const INSPECT: Duration = Duration::from_millis(50);
 const MAINTAIN: Duration = Duration::from_secs(300);
@@ -72,7 +72,7 @@ impl<'a> Engine<'a> {
         let now = Instant::now();
         Self {
             wake: Wake::new(settings.backstop, now),
-            due: Due::new(),
+            due: Due::new(now),
             reading: None,
             reporting: None,
             tending: None,
@@ -178,7 +178,8 @@ impl<'a> Engine<'a> {
         } else {
             self.looked_at = now;
             let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
-            self.reading = Some(Box::pin(async move { main.fetch(lease, position, most, gauge).await.map(Reading::Looked) }));
+            self.reading =
+                Some(Box::pin(async move { main.fetch(lease, position, most, gauge).await.map(Reading::Looked) }));
         }
         never
     }
@@ -291,7 +292,10 @@ impl<'a> Engine<'a> {
                 false
             }
             Phase::Reporting(until) if until <= now => {
-                tracing::warn!(deliveries = self.tenure.held(), "stopped before all was reported; these will be sent again");
+                tracing::warn!(
+                    deliveries = self.tenure.held(),
+                    "stopped before all was reported; these will be sent again"
+                );
                 true
             }
             Phase::Reporting(_) => self.tenure.outbox.is_empty() && self.reading.is_none() && !self.send_cursor(now),

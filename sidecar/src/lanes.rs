@@ -2,16 +2,17 @@
 //! state machine; it holds whatever stands for a delivery and never sends anything.
 //!
 //! * A lane that has *answered* in the last 250 ms may use all the slots of an endpoint.
-//! * Lanes that have not share half of the global limit, and each may use a quarter of what is left of that half (at
-//!   least one slot): alone it gets all its slots, among a hundred hanging ones a handful, and there is always room
-//!   for one that is yet to show that it is healthy.
+//! * Lanes that have not are *doubtful*. They share half of the global limit, and each may use a quarter of what is left
+//!   of that half: alone it gets all its slots, among a hundred hanging ones a handful. When the half is used up, a
+//!   lane gets one slot from the next quarter, to show that it is healthy; not so one that is congested or whose
+//!   endpoint ran into the timeout the last time. The last quarter is for healthy lanes alone.
 //! * First attempts beyond the slots queue. A lane is *congested* when its oldest has waited for 250 ms without an
 //!   answer from the endpoint, or for 1 s at all (it drains, but too slowly for what lies behind it in the log). Its
 //!   queue is then deferred, and so is all that comes later and finds no slot, until the queue stays empty and half
 //!   of the slots are free.
 //! * Retries never queue and take at most half of a lane's slots: first attempts do not wait behind them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 const RECENT: Duration = Duration::from_millis(250);
@@ -25,6 +26,8 @@ pub struct Lanes<D> {
     in_flight: usize,
     /// Requests of lanes that are not `healthy`.
     doubtful: usize,
+    /// Endpoints whose last request ran into the timeout; remembered beyond their lanes.
+    silent: HashSet<i32>,
 }
 
 /// How many requests may be under way.
@@ -71,7 +74,15 @@ struct Lane<D> {
 
 impl<D> Default for Lane<D> {
     fn default() -> Self {
-        Self { firsts: 0, retries: 0, queue: VecDeque::new(), answered_at: None, healthy: false, congested: false, wants_retries: false }
+        Self {
+            firsts: 0,
+            retries: 0,
+            queue: VecDeque::new(),
+            answered_at: None,
+            healthy: false,
+            congested: false,
+            wants_retries: false,
+        }
     }
 }
 
@@ -94,7 +105,7 @@ impl<D> Lane<D> {
 
 impl<D> Lanes<D> {
     pub fn new(limits: Limits) -> Self {
-        Self { lanes: HashMap::new(), limits, in_flight: 0, doubtful: 0 }
+        Self { lanes: HashMap::new(), limits, in_flight: 0, doubtful: 0, silent: HashSet::new() }
     }
 
     /// Takes a first attempt in.
@@ -119,7 +130,9 @@ impl<D> Lanes<D> {
             self.lanes.entry(endpoint).or_default();
             self.count(endpoint, Kind::Retry);
         }
-        if room <= 1 && let Some(lane) = self.lanes.get_mut(&endpoint) {
+        if room <= 1
+            && let Some(lane) = self.lanes.get_mut(&endpoint)
+        {
             lane.wants_retries = true;
         }
         room > 0
@@ -137,7 +150,10 @@ impl<D> Lanes<D> {
         if !lane.healthy {
             self.doubtful -= 1;
         }
-        if sign == Sign::Answer {
+        if sign == Sign::Silence {
+            self.silent.insert(endpoint);
+        } else {
+            self.silent.remove(&endpoint);
             lane.answered_at = Some(now);
             if !lane.healthy {
                 lane.healthy = true;
@@ -190,7 +206,8 @@ impl<D> Lanes<D> {
 
     /// Empties the queue of one endpoint.
     pub fn clear(&mut self, endpoint: i32) -> Vec<D> {
-        let cleared = self.lanes.get_mut(&endpoint).map(|lane| lane.queue.drain(..).map(|(_, delivery)| delivery).collect());
+        let cleared =
+            self.lanes.get_mut(&endpoint).map(|lane| lane.queue.drain(..).map(|(_, delivery)| delivery).collect());
         self.forget_if_idle(endpoint);
         cleared.unwrap_or_default()
     }
@@ -206,11 +223,12 @@ impl<D> Lanes<D> {
     pub fn retry_rooms(&mut self) -> (Vec<(i32, i32)>, i32) {
         let endpoints: Vec<i32> = self.lanes.keys().copied().collect();
         let rooms = endpoints.into_iter().map(|endpoint| (endpoint, self.retry_room(endpoint)));
-        let rooms: Vec<(i32, i32)> = rooms.map(|(endpoint, room)| (endpoint, i32::try_from(room).unwrap_or(i32::MAX))).collect();
+        let rooms: Vec<(i32, i32)> =
+            rooms.map(|(endpoint, room)| (endpoint, i32::try_from(room).unwrap_or(i32::MAX))).collect();
         for (endpoint, _) in rooms.iter().filter(|(_, room)| *room == 0) {
             self.lanes.get_mut(endpoint).expect("it was just listed").wants_retries = true;
         }
-        let elsewhere = self.retry_share(self.share(false)).min(self.limits.global.saturating_sub(self.in_flight));
+        let elsewhere = half(self.doubtful_slots()).min(self.limits.global.saturating_sub(self.in_flight));
         (rooms, i32::try_from(elsewhere).unwrap_or(i32::MAX))
     }
 
@@ -221,30 +239,30 @@ impl<D> Lanes<D> {
 
     /// How many more requests the endpoint may get.
     fn free(&self, endpoint: i32) -> usize {
-        let elsewhere = self.limits.global.saturating_sub(self.in_flight);
-        match self.lanes.get(&endpoint) {
-            None => self.share(false).min(elsewhere),
-            Some(lane) if lane.congested && !lane.healthy && self.doubtful >= self.limits.global / 2 => 0,
-            Some(lane) => self.share(lane.healthy).saturating_sub(lane.in_flight()).min(elsewhere),
-        }
+        let lane = self.lanes.get(&endpoint);
+        let in_flight = lane.map_or(0, Lane::in_flight);
+        self.slots(endpoint).saturating_sub(in_flight).min(self.limits.global.saturating_sub(self.in_flight))
     }
 
-    /// The slots of a lane.
-    fn share(&self, healthy: bool) -> usize {
-        if healthy {
+    /// How many requests the endpoint may have.
+    fn slots(&self, endpoint: i32) -> usize {
+        let lane = self.lanes.get(&endpoint);
+        if lane.is_some_and(|lane| lane.healthy) {
             return self.limits.per_endpoint;
         }
-        let left = (self.limits.global / 2).saturating_sub(self.doubtful);
-        self.limits.per_endpoint.min((left / 4).max(1))
+        let suspect = self.silent.contains(&endpoint) || lane.is_some_and(|lane| lane.congested);
+        if suspect && self.doubtful >= self.limits.global / 2 { 0 } else { self.doubtful_slots() }
     }
 
-    fn retry_share(&self, slots: usize) -> usize {
-        (slots / 2).max(1)
+    fn doubtful_slots(&self) -> usize {
+        let left = (self.limits.global / 2).saturating_sub(self.doubtful);
+        let at_least = usize::from(self.doubtful * 4 < self.limits.global * 3);
+        self.limits.per_endpoint.min((left / 4).max(at_least))
     }
 
     fn retry_room(&self, endpoint: i32) -> usize {
-        let (healthy, retries) = self.lanes.get(&endpoint).map_or((false, 0), |lane| (lane.healthy, lane.retries));
-        self.retry_share(self.share(healthy)).saturating_sub(retries).min(self.free(endpoint))
+        let retries = self.lanes.get(&endpoint).map_or(0, |lane| lane.retries);
+        half(self.slots(endpoint)).saturating_sub(retries).min(self.free(endpoint))
     }
 
     fn count(&mut self, endpoint: i32, kind: Kind) {
@@ -264,6 +282,11 @@ impl<D> Lanes<D> {
             self.lanes.remove(&endpoint);
         }
     }
+}
+
+/// The slots that retries may use.
+fn half(slots: usize) -> usize {
+    slots.div_ceil(2)
 }
 
 #[cfg(test)]

@@ -57,7 +57,11 @@ impl Receiver {
         let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
         let field = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
         let webhook_id = field("webhook_id").or_else(|| header("webhook-id").map(str::to_owned)).unwrap_or_default();
-        let standard = Standard { id: header("webhook-id"), timestamp: header("webhook-timestamp"), signature: header("webhook-signature") };
+        let standard = Standard {
+            id: header("webhook-id"),
+            timestamp: header("webhook-timestamp"),
+            signature: header("webhook-signature"),
+        };
         let secret = self.settings.secret.as_deref();
         Message {
             event: field("event").unwrap_or_default(),

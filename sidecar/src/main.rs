@@ -4,21 +4,21 @@
 mod config;
 
 // serve: from the database to the receivers and back.
+mod database;
 mod serve;
 mod session;
-mod tls;
 
+mod due;
 mod engine;
 mod wake;
-mod due;
 
-mod tenure;
-mod delivery;
-mod progress;
-mod lanes;
 mod deliver;
-mod targets;
+mod delivery;
+mod lanes;
+mod progress;
 mod report;
+mod targets;
+mod tenure;
 
 // listen: what a receiver does.
 mod listen;

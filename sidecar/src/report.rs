@@ -73,7 +73,8 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             retry_count: delivery.retry_count,
             was_pending: delivery.source == Source::Pending,
             deferred: attempt.is_none(),
-            started_ms_ago: attempt.map(|attempt| i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
+            started_ms_ago: attempt
+                .map(|attempt| i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
             response_time_ms: attempt.map(|attempt| attempt.took_ms),
             http_status: attempt.and_then(|attempt| attempt.http_status).map(i32::from),
             retry_after: attempt.and_then(|attempt| attempt.retry_after.as_deref()),

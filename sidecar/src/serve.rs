@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::config::Serve;
+use crate::database::Database;
 use crate::deliver::Courier;
 use crate::engine::Engine;
 use crate::lanes::Limits;
@@ -15,7 +16,6 @@ use crate::progress::Position;
 use crate::session::{Lease, SessionError, Sessions};
 use crate::targets::Targets;
 use crate::tenure::Tenure;
-use crate::tls::Database;
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -80,7 +80,10 @@ impl Service {
         let tenure = match &mut self.tenure {
             Some(tenure) if tenure.lease == lease => tenure,
             other => {
-                let limits = Limits { per_endpoint: self.settings.endpoint_in_flight as usize, global: self.settings.max_in_flight as usize };
+                let limits = Limits {
+                    per_endpoint: self.settings.endpoint_in_flight as usize,
+                    global: self.settings.max_in_flight as usize,
+                };
                 other.insert(Tenure::new(lease, position, self.courier.clone(), limits))
             }
         };

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
+use crate::database::Database;
 use crate::delivery::{Body, Delivery, Event, PendingKey, Source, Timestamp};
 use crate::progress::{Inside, Position};
 use crate::report::Report;
-use crate::tls::{Database, Wire};
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -68,23 +68,9 @@ impl Sessions {
     /// Opens both, listens, prepares.
     pub async fn open(database: &Database) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
-        let ((main, main_wire), (reports, reports_wire)) = tokio::try_join!(database.connect(), database.connect())?;
-        tokio::spawn(drive(main_wire, Some(tell)));
-        tokio::spawn(drive(reports_wire, None));
+        let (main, reports) = tokio::try_join!(database.connect(Some(tell)), database.connect(None))?;
         let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
         Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
-    }
-}
-
-/// Carries a session's messages until it ends.
-async fn drive(mut wire: Wire, tell: Option<mpsc::Sender<()>>) {
-    while let Some(Ok(message)) = std::future::poll_fn(|context| wire.poll_message(context)).await {
-        match (message, &tell) {
-            // A full channel holds a notification already.
-            (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
-            (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
-            _ => {}
-        }
     }
 }
 
@@ -166,14 +152,23 @@ impl Main {
     }
 
     /// The events behind `from`.
-    pub async fn fetch(&self, lease: Lease, from: Position, most: Most, gauge: Arc<AtomicUsize>) -> Result<Chunk, SessionError> {
+    pub async fn fetch(
+        &self,
+        lease: Lease,
+        from: Position,
+        most: Most,
+        gauge: Arc<AtomicUsize>,
+    ) -> Result<Chunk, SessionError> {
         let Position { window_from, inside } = from;
         let window_to = inside.as_ref().map(|inside| &*inside.window_to);
         let xid = inside.as_ref().map(|inside| inside.xid);
         let seq = inside.as_ref().map(|inside| inside.seq);
         let rows = self
             .client
-            .query(&self.fetch, &[&lease.shard, &lease.epoch, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes])
+            .query(
+                &self.fetch,
+                &[&lease.shard, &lease.epoch, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes],
+            )
             .await?;
         let end = rows.last().filter(|row| row.get::<_, Option<&str>>(12).is_some());
         let end = end.ok_or_else(|| SessionError::Failed("webhooks.fetch did not say where it stopped".to_owned()))?;
@@ -195,10 +190,15 @@ impl Main {
         let seqs: Vec<i32> = query.flying.iter().map(|key| key.2).collect();
         let rows = self
             .client
-            .query(&self.fetch_due, &[&lease.shard, &lease.epoch, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs])
+            .query(
+                &self.fetch_due,
+                &[&lease.shard, &lease.epoch, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
+            )
             .await?;
         let next: Option<Timestamp> = rows.last().and_then(|row| row.get(2));
-        let wait = next.map(|at| at.0 - self.clock_ahead - local_now()).map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
+        let wait = next
+            .map(|at| at.0 - self.clock_ahead - local_now())
+            .map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
         Ok((read(&rows, Source::Pending, &gauge), wait))
     }
 }
@@ -267,7 +267,10 @@ impl Reports {
         let (xid, seq) = (inside.map(|inside| inside.xid), inside.map(|inside| inside.seq));
         let row = self
             .client
-            .query_one(&self.report, &[&lease.shard, &lease.epoch, &window_from, &window_to, &xid, &seq, &report.rows()])
+            .query_one(
+                &self.report,
+                &[&lease.shard, &lease.epoch, &window_from, &window_to, &xid, &seq, &report.rows()],
+            )
             .await?;
         Ok(row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default())
     }

@@ -295,7 +295,10 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let attempt = self.attempt.take().unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
+        let attempt = self
+            .attempt
+            .take()
+            .unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
         // Nobody listens when the epoch is over.
         let _ = self.landing.send((self.number, attempt));
     }

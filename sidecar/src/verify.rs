@@ -114,6 +114,9 @@ mod tests {
         let secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         assert_eq!(standard.verify(br#"{"test": 2432232314}"#, secret), Verdict::Valid);
         assert_eq!(standard.verify(br#"{"test": 2432232315}"#, secret), Verdict::Invalid);
-        assert_eq!(Standard { timestamp: Some("1614265331"), ..standard }.verify(br#"{"test": 2432232314}"#, secret), Verdict::Invalid);
+        assert_eq!(
+            Standard { timestamp: Some("1614265331"), ..standard }.verify(br#"{"test": 2432232314}"#, secret),
+            Verdict::Invalid
+        );
     }
 }

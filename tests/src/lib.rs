@@ -6,6 +6,7 @@
 mod cluster;
 mod database;
 mod deadline;
+mod listener;
 mod process;
 mod random;
 mod receiver;
@@ -16,6 +17,7 @@ mod stage;
 pub use cluster::Cluster;
 pub use database::Database;
 pub use deadline::eventually;
+pub use listener::Listener;
 pub use random::Random;
 pub use receiver::{Answer, Received, Receiver};
 pub use session::{Notice, Session, SqlError};

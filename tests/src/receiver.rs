@@ -45,12 +45,19 @@ impl Received {
 
     /// `event` in the body.
     pub fn event(&self) -> String {
-        self.json()["event"].as_str().expect("a string").into()
+        self.envelope("event")
     }
 
     /// `webhook_id` in the body.
     pub fn webhook_id(&self) -> String {
-        self.json()["webhook_id"].as_str().expect("a string").into()
+        self.envelope("webhook_id")
+    }
+
+    /// A field before `data`, which may hold what JavaScript takes and serde_json does not: lone surrogates.
+    fn envelope(&self, field: &str) -> String {
+        let envelope = self.body.split(r#","data":"#).next().unwrap_or_default();
+        let envelope: Value = serde_json::from_str(&format!("{envelope}}}")).expect("an envelope, then data");
+        envelope[field].as_str().expect("a string").into()
     }
 
     /// `data` in the body.

@@ -72,7 +72,8 @@ impl Drop for Sidecar {
     }
 }
 
-fn binary() -> PathBuf {
+/// The binary under test: `PG_WEBHOOKS_BIN`, else the release build.
+pub(crate) fn binary() -> PathBuf {
     match std::env::var_os("PG_WEBHOOKS_BIN") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/pg-webhooks"),

@@ -27,10 +27,15 @@ pub struct Stage {
 impl Stage {
     /// Sets the stage.
     pub async fn start() -> Stage {
+        Stage::start_with(&[]).await
+    }
+
+    /// Sets the stage with more environment variables for the sidecar.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Stage {
         let db = Cluster::shared().await.database().await;
         let receiver = Receiver::start().await;
         let endpoint = db.register(&receiver.url("/all"), "*", SECRET).await;
-        let sidecar = Sidecar::start(&db);
+        let sidecar = Sidecar::start_with(&db, environment);
         Stage { db, receiver, endpoint, sidecar }
     }
 

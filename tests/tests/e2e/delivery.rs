@@ -119,6 +119,19 @@ async fn an_emitted_event_arrives_with_its_data() {
 }
 
 #[tokio::test]
+async fn custom_events_are_subscribed_to_by_name_and_family() {
+    let stage = Stage::start().await;
+    for (path, events) in [("/name", "order.paid"), ("/family", "order.*"), ("/other", "billing.*,product.*")] {
+        stage.db.register(&stage.receiver.url(path), events, SECRET).await;
+    }
+    stage.db.run("SELECT webhooks.emit('order.paid', '{}'), webhooks.emit('order.sent', '{}')").await;
+    stage.arrived().await;
+    let count = |path: &str| stage.receiver.at(path).len();
+    stage.receiver.wait_for("five requests and the marker", |all| all.len() == 6).await;
+    assert_eq!([count("/name"), count("/family"), count("/other")], [1, 2, 0]);
+}
+
+#[tokio::test]
 async fn a_test_goes_to_its_endpoint_alone_whatever_it_subscribed_to() {
     let stage = Stage::start().await;
     let one: String = stage.db.register(&stage.receiver.url("/one"), "import.failed", SECRET).await;

@@ -155,7 +155,7 @@ async fn rows_that_merge_writes_are_captured_for_what_became_of_them() {
     if db.one::<i32>("SELECT current_setting('server_version_num')::int").await < 150_000 {
         return;
     }
-    db.run("INSERT INTO products (id, sku, name, price) VALUES (1, 'A', 'a', 1), (2, 'B', 'b', 1)").await;
+    db.run("INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1), ('B', 'b', 1)").await;
     db.run(
         "MERGE INTO products p USING (VALUES ('A', 9), ('B', NULL), ('C', 3)) AS n (sku, price) ON n.sku = p.sku
           WHEN MATCHED AND n.price IS NULL THEN DELETE

@@ -1,30 +1,31 @@
-//! How the connection to Postgres is made: libpq's `sslmode` in rustls. As in libpq, `prefer` and `require` encrypt
+//! Where the database is and how a session with it is opened: libpq's `sslmode` in rustls. As in libpq, `prefer` and `require` encrypt
 //! and check no certificate; `verify-ca` and `verify-full` check it and the host's name against the system's roots.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::{str::FromStr, sync::Arc, time::Duration};
-use tokio_postgres::{Client, Config, Connection, Error, Socket, tls::TlsConnect};
+use std::{future::poll_fn, str::FromStr, sync::Arc, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Where the database is and how to reach it.
 #[derive(Clone)]
 pub struct Database {
     config: Config,
-    tls: MakeRustlsConnect,
+    tls: Option<MakeRustlsConnect>,
 }
-
-/// A connection still to be driven.
-pub type Wire = Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>;
 
 impl FromStr for Database {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
         // tokio-postgres does not know the two modes that verify.
-        let plain = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+        let plain =
+            url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
         let mut config: Config = plain.parse()?;
         if config.get_application_name().is_none() {
             config.application_name("pg-webhooks");
@@ -36,18 +37,44 @@ impl FromStr for Database {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(20));
-        let tls = if plain == url { encrypting() } else { verifying() };
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+        // A Unix socket has no TLS, nor a host's name to ask for it.
+        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let tls = match config.get_ssl_mode() {
+            _ if is_local => None,
+            SslMode::Disable => None,
+            _ if plain == url => Some(encrypting()),
+            _ => Some(verifying()),
+        };
+        Ok(Self { config, tls: tls.map(MakeRustlsConnect::new) })
     }
 }
 
 impl Database {
-    /// Opens a session.
-    pub async fn connect(&self) -> Result<(Client, Wire), Error>
-    where
-        <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::TlsConnect: TlsConnect<Socket>,
-    {
-        self.config.connect(self.tls.clone()).await
+    /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
+    pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
+        if let Some(tls) = &self.tls {
+            let (client, wire) = self.config.connect(tls.clone()).await?;
+            tokio::spawn(drive(wire, tell));
+            return Ok(client);
+        }
+        let (client, wire) = self.config.connect(NoTls).await?;
+        tokio::spawn(drive(wire, tell));
+        Ok(client)
+    }
+}
+
+/// Carries a session's messages until it ends.
+async fn drive<S>(mut wire: Connection<Socket, S>, tell: Option<mpsc::Sender<()>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| wire.poll_message(context)).await {
+        match (message, &tell) {
+            // A full channel holds a notification already.
+            (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
+            (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
+            _ => {}
+        }
     }
 }
 
@@ -64,7 +91,10 @@ fn verifying() -> ClientConfig {
 }
 
 fn encrypting() -> ClientConfig {
-    builder().dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(ring::default_provider()))).with_no_client_auth()
+    builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(ring::default_provider())))
+        .with_no_client_auth()
 }
 
 /// Takes every certificate, as libpq does below `verify-ca`.

@@ -1,0 +1,86 @@
+# Every target sets up what it needs on a bare Debian machine with Rust, and does nothing the second time.
+#
+#   make demo      a private Postgres, the sidecar and a receiver: every event of the specification, seen arriving
+#   make install   the extension into the Postgres of PG_CONFIG, the sidecar into PREFIX/bin
+#   make test      unit tests, then end to end on a private Postgres
+#   make lint      formatting and clippy
+#   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form)
+#   make clean     removes what was built; what was installed stays
+
+PG_CONFIG ?= pg_config
+PREFIX    ?= /usr/local
+CARGO     ?= cargo
+
+SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
+PGRX  := 0.18.1
+STAMP := target/make
+SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml pg_webhooks/pg_webhooks.control \
+                     $(shell find pg_webhooks/src -name '*.rs') $(wildcard sql/*.sql)
+SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
+
+# Expanded late: pg_config may only be there once the packages are.
+PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
+
+.PHONY: demo install test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: install
+	$(CARGO) run --release --quiet -p tests --bin demo
+
+install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks
+
+test: $(STAMP)/test-packages install
+	$(CARGO) test --workspace $(FEATURES)
+
+lint: $(STAMP)/pgrx
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+bench: install
+	$(CARGO) run --release --quiet -p tests --bin bench -- $(if $(QUICK),--quick)
+
+clean:
+	$(CARGO) clean
+
+# What the extension builds with ----------------------------------------------------------------------------------------
+
+# A server, its headers, and libclang, from which pgrx makes its bindings.
+$(STAMP)/packages:
+	@mkdir -p $(@D)
+	@if ! test -x "$$($(PG_CONFIG) --bindir 2>/dev/null)/postgres" || ! test -f "$$($(PG_CONFIG) --includedir-server)/postgres.h" \
+	    || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || ! command -v cc >/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; \
+	    $(SUDO) apt-get install -y --no-install-recommends build-essential pkg-config libclang-dev postgresql postgresql-server-dev-all; \
+	fi
+	@touch $@
+
+# The specification's receivers are JavaScript and Python: their checks run under both.
+$(STAMP)/test-packages: $(STAMP)/packages
+	@if ! command -v node >/dev/null || ! command -v python3 >/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends nodejs python3; \
+	fi
+	@touch $@
+
+$(STAMP)/pgrx: $(STAMP)/packages
+	@if ! $(CARGO) pgrx --version 2>/dev/null | grep -qx 'cargo-pgrx $(PGRX)'; then \
+	    set -x; $(CARGO) install cargo-pgrx --version =$(PGRX) --locked; \
+	fi
+	@if ! $(CARGO) pgrx info pg-config pg$(PG_MAJOR) >/dev/null 2>&1; then \
+	    set -x; $(CARGO) pgrx init --pg$(PG_MAJOR) "$$(command -v $(PG_CONFIG))"; \
+	fi
+	@touch $@
+
+# What is installed -----------------------------------------------------------------------------------------------------
+
+$(STAMP)/extension: $(STAMP)/pgrx $(SOURCES_EXTENSION)
+	cd pg_webhooks && $(CARGO) pgrx install --release --no-default-features --features pg$(PG_MAJOR) \
+	    --pg-config "$$(command -v $(PG_CONFIG))" $(if $(SUDO),--sudo)
+	@touch $@
+
+target/release/pg-webhooks: $(SOURCES_SIDECAR)
+	$(CARGO) build --release -p sidecar
+	@touch $@
+
+$(PREFIX)/bin/pg-webhooks: target/release/pg-webhooks
+	$(SUDO) install -D -m 755 $< $@
