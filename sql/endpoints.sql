@@ -130,7 +130,7 @@ AS $$
     SELECT started_at, event, http_status, response_time_ms, retry_count, error, webhook_id, outcome, next_attempt_at, response
       FROM webhooks.attempt
      WHERE endpoint = webhooks.endpoint_key(endpoint_id)
-     ORDER BY started_at DESC
+     ORDER BY started_at DESC, webhook_id DESC
      LIMIT max_rows
 $$;
 COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a webhook, newest first';

@@ -79,6 +79,12 @@ mod tests {
     }
 
     #[test]
+    fn a_new_session_asks_though_nothing_has_happened() {
+        let now = Instant::now();
+        assert_eq!(Due::new(now).next_asleep(), now + SPACING);
+    }
+
+    #[test]
     fn a_known_time_is_kept() {
         let (mut due, now) = asked();
         due.answered(Some(Duration::from_millis(100)), now);
