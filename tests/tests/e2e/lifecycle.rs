@@ -130,7 +130,7 @@ async fn dump_and_restore_keep_endpoints_and_triggers_and_send_nothing_old() {
     }
 
     let before = stage.receiver.requests().len();
-    let _sidecar = Sidecar::start(&restored);
+    let sidecar = Sidecar::start(&restored);
     restored.run("UPDATE products SET price = 2").await;
     stage.receiver.wait_for("the new change, at both", |all| all.len() >= before + 2).await;
     let new = stage.receiver.requests().split_off(before);
@@ -139,6 +139,7 @@ async fn dump_and_restore_keep_endpoints_and_triggers_and_send_nothing_old() {
 
     let fresh = restored.register(&stage.receiver.url("/fresh"), "*", SECRET).await;
     assert!(fresh != failing && fresh != stage.endpoint, "new endpoints get new keys");
+    sidecar.terminate().await;
     restored.run("DROP EXTENSION pg_webhooks").await;
     restored.run(&PRODUCT.replace("'A'", "'B'")).await;
 }

@@ -37,7 +37,11 @@ async fn logged(stage: &Stage, endpoint: &str) -> Value {
         "SELECT *, extract(epoch FROM next_attempt_at - \"timestamp\") * 1000 - response_time_ms AS wait_ms
            FROM webhooks.logs('{endpoint}')"
     );
-    eventually(Duration::from_secs(20), "the attempt is logged", async || stage.db.json(&sql).await.pop()).await
+    let what = format!(
+        "the attempt at {} is logged",
+        stage.db.one::<String>(&format!("SELECT url FROM webhooks.get('{endpoint}')")).await
+    );
+    eventually(Duration::from_secs(20), &what, async || stage.db.json(&sql).await.pop()).await
 }
 
 /// Sends `webhook.test` to `url` and asserts what became of it.

@@ -142,7 +142,8 @@ async fn a_prepared_transaction_is_sent_to_a_sidecar_that_slept() {
     let name = stage.db.one::<String>("SELECT current_database()::text").await;
     asleep(&stage).await;
     stage.db.run("BEGIN; INSERT INTO suppliers (name) VALUES ('prepared')").await;
-    stage.db.run(&format!("PREPARE TRANSACTION '{name}'; COMMIT PREPARED '{name}'")).await;
+    stage.db.run(&format!("PREPARE TRANSACTION '{name}'")).await;
+    stage.db.run(&format!("COMMIT PREPARED '{name}'")).await;
     assert_eq!(stage.receiver.wait_at("/all", 1).await[0].event(), "supplier.created");
 }
 

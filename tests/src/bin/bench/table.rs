@@ -80,7 +80,8 @@ impl Table {
         );
         for finding in &self.0 {
             let [figure, aim, met] = finding.judged();
-            page += &format!("| {} | {} | {} | {figure} | {aim} | {met} |\n", finding.what, finding.ours, finding.beside);
+            page +=
+                &format!("| {} | {} | {} | {figure} | {aim} | {met} |\n", finding.what, finding.ours, finding.beside);
         }
         page += "\n## How each was taken\n\n";
         for finding in &self.0 {
