@@ -206,7 +206,8 @@ CREATE FUNCTION webhooks.fetch_due(shard integer, epoch bigint, lanes integer[],
 AS $$
 #variable_conflict use_column
 DECLARE
-    now_s  bigint := extract(epoch FROM clock_timestamp());
+    now_at timestamptz := clock_timestamp();
+    now_s  bigint := extract(epoch FROM now_at);
     shards bigint := (SELECT count(*) FROM webhooks.lease);
 BEGIN
     IF NOT EXISTS (SELECT FROM webhooks.lease l WHERE l.shard = fetch_due.shard AND l.epoch = fetch_due.epoch) THEN
@@ -243,13 +244,13 @@ BEGIN
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
          CROSS JOIN LATERAL (SELECT array_position(e.endpoints, c.key) AS at) made
-         WHERE c.place <= c.room AND c.due_at <= clock_timestamp()
+         WHERE c.place <= c.room AND c.due_at <= now_at
          ORDER BY c.due_at
     )
     SELECT * FROM ready
-     UNION ALL  -- occurred_at: when the next of those with room falls due
+     UNION ALL  -- occurred_at: when the next one falls due, or fell, of the endpoints that had room before this call
     SELECT NULL, NULL, min(c.due_at), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-      FROM candidate c WHERE c.due_at > clock_timestamp();
+      FROM candidate c WHERE c.place > c.room OR c.due_at > now_at;
 END
 $$;
 COMMENT ON FUNCTION webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]) IS 'Pending deliveries that are due, for each endpoint as many as it has room for; lanes and room give that for the endpoints the sidecar knows, flying_… what it has in hand already';

@@ -89,6 +89,7 @@ pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
 
 /// All endpoints with what they subscribe to.
 pub fn subscribers() -> Result<Rc<Subscribers>, String> {
+    forget_if_stale();
     if let Some(subscribers) = MEMORY.with_borrow(|memory| memory.subscribers.clone()) {
         return Ok(subscribers);
     }

@@ -53,8 +53,12 @@ pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
             None => InvalidEvent::Malformed(pattern.to_owned()),
         });
     }
-    if is_family_pattern && families().any(|family| family == name) {
-        return Ok(());
+    if is_family_pattern {
+        return match families().map(|family| (strsim::damerau_levenshtein(name, family), family)).min() {
+            Some((0, _)) => Ok(()),
+            Some((1, _)) => Err(InvalidEvent::Unknown(pattern.to_owned(), nearest_name(pattern).1)),
+            _ => Ok(()),
+        };
     }
     match nearest(pattern) {
         Some(known) => Err(InvalidEvent::Unknown(pattern.to_owned(), known)),
@@ -92,15 +96,18 @@ fn is_well_formed(name: &str) -> bool {
 
 /// The built-in name that this one must have been meant for, if any.
 fn nearest(name: &str) -> Option<&'static str> {
-    let (distance, known) = BUILT_IN
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), *known))
-        .min_by_key(|(distance, _)| *distance)?;
+    let (distance, known) = nearest_name(name);
     let in_built_in_family = families().any(|family| {
         let written = family_of(name).to_lowercase();
         written == family || written.strip_suffix('s') == Some(family)
     });
     (in_built_in_family || distance <= 2).then_some(known)
+}
+
+/// The built-in name with the fewest changes to this one, and how many.
+fn nearest_name(name: &str) -> (usize, &'static str) {
+    let distances = BUILT_IN.iter().map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), *known));
+    distances.min_by_key(|(distance, _)| *distance).expect("there are built-in names")
 }
 
 #[cfg(test)]
@@ -125,7 +132,7 @@ mod tests {
 
     #[test]
     fn custom_events_may_be_subscribed_to() {
-        for pattern in ["order.paid", "order.*", "billing.invoice.sent"] {
+        for pattern in ["order.paid", "order.*", "store.*", "billing.invoice.sent"] {
             assert_eq!(check_pattern(pattern), Ok(()), "{pattern}");
         }
     }
@@ -137,6 +144,8 @@ mod tests {
             ("products.updated", "product.updated"),
             ("prodct.updated", "product.updated"),
             ("Import.Completed", "import.completed"),
+            ("imports.*", "import.started"),
+            ("prodct.*", "product.created"),
         ] {
             assert_eq!(check_pattern(slip), Err(InvalidEvent::Unknown(slip.to_owned(), meant)));
         }

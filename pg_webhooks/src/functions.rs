@@ -140,11 +140,11 @@ fn append_custom(event: Option<&str>, data: Option<&str>) -> String {
 
 #[pg_extern(sql = false)]
 fn append_test(endpoint: i32) -> String {
-    let subscribers = cache::subscribers().unwrap_or_else(|fault| error!("{fault}"));
+    let recipient = cache::subscribers().unwrap_or_else(|fault| error!("{fault}")).only(endpoint);
     let push_data = |out: &mut Vec<u8>| {
         let mut data = json::ObjectWriter::open(out);
         json::push_string(data.key("message"), "This is a test webhook from Products Manager");
         data.close();
     };
-    append(events::TEST, &subscribers.only(endpoint), push_data).unwrap_or_else(|fault| error!("{fault}"))
+    append(events::TEST, &recipient, push_data).unwrap_or_else(|fault| error!("{fault}"))
 }

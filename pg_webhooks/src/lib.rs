@@ -8,26 +8,26 @@
 
 use pgrx::prelude::*;
 
+mod cache;
 mod capture;
+mod clock;
+mod ids;
+mod json;
+mod log;
+mod owner;
 mod plan;
 mod rules;
-mod value;
-mod json;
-mod clock;
-mod subscribers;
 mod signature;
-mod log;
-mod ids;
+mod subscribers;
+mod value;
 mod wakeup;
-mod cache;
-mod owner;
 
-mod functions;
-mod events;
 mod endpoint_url;
+mod errors;
+mod events;
+mod functions;
 mod retry;
 mod settings;
-mod errors;
 
 ::pgrx::pg_module_magic!(name, version);
 

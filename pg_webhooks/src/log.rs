@@ -90,8 +90,7 @@ impl Partition {
             let open = pg_sys::table_open(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             let index = pg_sys::list_nth_oid(pg_sys::RelationGetIndexList(open), 0);
             let open_index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            let index_info =
-                pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
+            let index_info = pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
             pg_sys::index_close(open_index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             pg_sys::table_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             Self { day, heap, index, index_info }
@@ -140,7 +139,8 @@ fn integers(numbers: &[i32]) -> pg_sys::Datum {
     let mut elements: Vec<pg_sys::Datum> = numbers.iter().map(|number| pg_sys::Datum::from(*number)).collect();
     // SAFETY: integer is four bytes, by value, aligned as an int.
     unsafe {
-        pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::INT4OID, 4, true, b'i' as _).into()
+        pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::INT4OID, 4, true, b'i' as _)
+            .into()
     }
 }
 

@@ -8,12 +8,12 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use crate::cache;
 use crate::json;
 use crate::owner::guarded;
 use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use crate::subscribers::Recipients;
 use crate::value::{self, Writer};
-use crate::cache;
 
 /// What a row change of one table makes.
 pub struct Plan {
@@ -241,7 +241,8 @@ impl Table {
         let attribute = self.required(reference)? as i16 + 1;
         let query = guarded(cache::owner_of(cache::relation(c"endpoint")?), || {
             let sql = "SELECT webhooks.supplier_name_query($1, $2)";
-            Spi::get_one_with_args::<String>(sql, &[relation.into(), attribute.into()]).unwrap_or_else(|error| error!("{error}"))
+            Spi::get_one_with_args::<String>(sql, &[relation.into(), attribute.into()])
+                .unwrap_or_else(|error| error!("{error}"))
         })?;
         Ok(query.map(|query| SupplierTable { query, reader: owner }))
     }

@@ -90,13 +90,21 @@ fn define_duration(name: &'static CStr, about: &'static CStr, setting: &'static 
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn check_duration(new: *mut *mut c_char, _extra: *mut *mut c_void, _source: pg_sys::GucSource::Type) -> bool {
+unsafe extern "C-unwind" fn check_duration(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
     // SAFETY: Postgres hands a check hook of a string setting the address of its proposed value.
     unsafe { proposed(new) }.is_none_or(|text| parse_duration(&text).is_ok())
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn check_schedule(new: *mut *mut c_char, _extra: *mut *mut c_void, _source: pg_sys::GucSource::Type) -> bool {
+unsafe extern "C-unwind" fn check_schedule(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
     // SAFETY: as above.
     unsafe { proposed(new) }.is_none_or(|text| parse_schedule(&text).is_ok())
 }

@@ -41,7 +41,9 @@ impl Subscribers {
     /// Those whose patterns take the event.
     pub fn of(&self, event: &str) -> Recipients {
         Recipients::gather(
-            self.0.iter().filter(|subscriber| subscriber.patterns.iter().any(|pattern| events::matches(pattern, event))),
+            self.0
+                .iter()
+                .filter(|subscriber| subscriber.patterns.iter().any(|pattern| events::matches(pattern, event))),
         )
     }
 

@@ -63,7 +63,9 @@ impl Writer {
                 pg_sys::DATEOID => Self::Date,
                 pg_sys::TIMESTAMPOID => Self::Timestamp,
                 pg_sys::TIMESTAMPTZOID => Self::TimestampTz,
-                _ if pg_sys::get_element_type(base) != pg_sys::InvalidOid => Self::array(pg_sys::get_element_type(base)),
+                _ if pg_sys::get_element_type(base) != pg_sys::InvalidOid => {
+                    Self::array(pg_sys::get_element_type(base))
+                }
                 _ if pg_sys::get_typtype(base) as u8 == pg_sys::TYPTYPE_COMPOSITE => Self::Row,
                 _ => Self::Printed(output_function(base)),
             }
@@ -244,7 +246,14 @@ impl Element {
             let array = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
             let (mut values, mut nulls, mut length) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
             pg_sys::deconstruct_array(
-                array, self.oid, self.length.into(), self.by_value, self.align, &mut values, &mut nulls, &mut length,
+                array,
+                self.oid,
+                self.length.into(),
+                self.by_value,
+                self.align,
+                &mut values,
+                &mut nulls,
+                &mut length,
             );
             if length == 0 {
                 out.extend_from_slice(b"[]");

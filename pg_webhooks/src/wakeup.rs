@@ -20,8 +20,9 @@ use crate::cache;
 thread_local! {
     /// This transaction made work for the sidecar.
     static WORK: Cell<bool> = const { Cell::new(false) };
-    /// This session, a sidecar's, holds the sleeper's lock.
-    static ASLEEP: Cell<bool> = const { Cell::new(false) };
+    /// The sleeper's lock, while this session, a sidecar's, holds it.
+    static ASLEEP: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
+    static RELEASED_AT_EXIT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has the sidecar look for work once this transaction commits.
@@ -40,6 +41,10 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
     if WORK.replace(false) && event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
         notify_if_asleep();
     }
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        // Postgres releases a session's table locks when a transaction of it aborts.
+        ASLEEP.set(None);
+    }
 }
 
 fn notify_if_asleep() {
@@ -57,21 +62,37 @@ fn notify_if_asleep() {
 
 /// Takes the sleeper's lock for this session; false while a writer commits.
 pub fn try_sleep() -> bool {
-    if !ASLEEP.get() {
-        // SAFETY: the tag names a table of this database. A session lock outlives the transaction; no waiting, for a
-        // waiting sleeper would make all writers notify.
-        let result = unsafe { pg_sys::LockAcquire(&wakeup_tag(), pg_sys::ShareLock as pg_sys::LOCKMODE, true, true) };
-        ASLEEP.set(result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL);
+    if ASLEEP.get().is_some() {
+        return true;
     }
-    ASLEEP.get()
+    if !RELEASED_AT_EXIT.replace(true) {
+        // SAFETY: the callback is guarded and lives as long as the library, which is never unloaded.
+        unsafe { pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0)) }
+    }
+    let tag = wakeup_tag();
+    // SAFETY: the tag names a table of this database. A session lock outlives the transaction; no waiting, for a waiting
+    // sleeper would make all writers notify.
+    let result = unsafe { pg_sys::LockAcquire(&tag, SLEEPERS, true, true) };
+    if result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+        ASLEEP.set(Some(tag));
+    }
+    ASLEEP.get().is_some()
 }
 
 /// Releases the sleeper's lock.
 pub fn awake() {
-    if ASLEEP.replace(false) {
+    if let Some(tag) = ASLEEP.take() {
         // SAFETY: this session holds just this lock.
-        unsafe { pg_sys::LockRelease(&wakeup_tag(), pg_sys::ShareLock as pg_sys::LOCKMODE, true) };
+        unsafe { pg_sys::LockRelease(&tag, SLEEPERS, true) };
     }
+}
+
+const SLEEPERS: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
+
+/// A session that ends while idle gives its advisory locks back, and not its table locks: those would stay for good.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_exit(_code: std::ffi::c_int, _argument: pg_sys::Datum) {
+    awake();
 }
 
 fn wakeup_tag() -> pg_sys::LOCKTAG {

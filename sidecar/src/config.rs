@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
 use std::{io::IsTerminal, net::IpAddr, process::ExitCode, time::Duration};
 
-use crate::database::Database;
+use crate::database::{Database, DatabaseError};
 
 /// Delivers the webhooks of the pg_webhooks Postgres extension.
 #[derive(Parser, Debug)]
@@ -87,7 +87,9 @@ impl Cli {
     pub fn read() -> Result<Self, Refusal> {
         let cli = Self::try_parse().map_err(Refusal)?;
         if let Command::Serve(serve) = &cli.command {
-            serve.database().map_err(Refusal)?;
+            serve
+                .database()
+                .map_err(|error| Refusal(clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))))?;
         }
         Ok(cli)
     }
@@ -95,14 +97,8 @@ impl Cli {
 
 impl Serve {
     /// Where the database is.
-    pub fn database(&self) -> Result<Database, clap::Error> {
-        self.database_url.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            clap::Error::raw(
-                ErrorKind::ValueValidation,
-                format!("DATABASE_URL is no connection string that Postgres knows: {cause}\n"),
-            )
-        })
+    pub fn database(&self) -> Result<Database, DatabaseError> {
+        self.database_url.parse()
     }
 }
 
@@ -157,11 +153,15 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::builder::Resettable;
+    use clap::{CommandFactory, FromArgMatches};
 
     fn serve(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(
-            ["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"].iter().chain(arguments),
-        )
+        let start = ["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"];
+        // The environment of whoever runs the tests must not matter.
+        let without_environment = |serve: clap::Command| serve.mut_args(|flag| flag.env(Resettable::Reset));
+        let command = Cli::command().mut_subcommand("serve", without_environment);
+        Cli::from_arg_matches(&command.try_get_matches_from(start.iter().chain(arguments))?)
     }
 
     fn settings(cli: Cli) -> Serve {
@@ -196,6 +196,12 @@ mod tests {
             let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
             assert!(message.contains(value) && message.contains(flag), "{message}");
         }
+    }
+
+    #[test]
+    fn a_database_url_without_a_host_is_refused() {
+        let cli = Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", ""]).unwrap();
+        assert!(settings(cli).database().is_err());
     }
 
     #[test]

@@ -19,14 +19,32 @@ pub struct Database {
     tls: Option<MakeRustlsConnect>,
 }
 
-impl FromStr for Database {
-    type Err = Error;
+/// The connection string is none. The message does not repeat it: there may be a password in it.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("DATABASE_URL is no connection string that Postgres knows: {0}")]
+    Malformed(String),
+    #[error("DATABASE_URL names no host; a Unix socket is named by its directory, host=/var/run/postgresql")]
+    NoHost,
+}
 
-    fn from_str(url: &str) -> Result<Self, Error> {
+impl From<Error> for DatabaseError {
+    fn from(error: Error) -> Self {
+        Self::Malformed(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
+    }
+}
+
+impl FromStr for Database {
+    type Err = DatabaseError;
+
+    fn from_str(url: &str) -> Result<Self, DatabaseError> {
         // tokio-postgres does not know the two modes that verify.
         let plain =
             url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
         let mut config: Config = plain.parse()?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(DatabaseError::NoHost);
+        }
         if config.get_application_name().is_none() {
             config.application_name("pg-webhooks");
         }
@@ -38,7 +56,8 @@ impl FromStr for Database {
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(20));
         // A Unix socket has no TLS, nor a host's name to ask for it.
-        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let is_local =
+            config.get_hostaddrs().is_empty() && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         let tls = match config.get_ssl_mode() {
             _ if is_local => None,
             SslMode::Disable => None,

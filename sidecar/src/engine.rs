@@ -282,15 +282,13 @@ impl<'a> Engine<'a> {
 
     /// Moves a graceful stop on; true at its end.
     fn is_done(&mut self, now: Instant) -> bool {
+        if let Phase::Finishing(until) = self.phase
+            && (self.tenure.under_way() == 0 || until <= now)
+        {
+            self.tenure.break_off();
+            self.phase = Phase::Reporting(now + LAST_WORDS);
+        }
         match self.phase {
-            Phase::Running => false,
-            Phase::Finishing(until) => {
-                if self.tenure.under_way() == 0 || until <= now {
-                    self.tenure.break_off();
-                    self.phase = Phase::Reporting(now + LAST_WORDS);
-                }
-                false
-            }
             Phase::Reporting(until) if until <= now => {
                 tracing::warn!(
                     deliveries = self.tenure.held(),
@@ -299,6 +297,7 @@ impl<'a> Engine<'a> {
                 true
             }
             Phase::Reporting(_) => self.tenure.outbox.is_empty() && self.reading.is_none() && !self.send_cursor(now),
+            Phase::Running | Phase::Finishing(_) => false,
         }
     }
 
@@ -307,8 +306,11 @@ impl<'a> Engine<'a> {
         self.tenure.pack_cursor(now).map(|report| self.send(report)).is_some()
     }
 
+    /// Lets writers and the other sidecars know; without this they notice by themselves.
     async fn release(self) -> Result<(), SessionError> {
-        let _ = tokio::time::timeout(LAST_WORDS, self.sessions.main.release(self.tenure.lease)).await;
+        let main = &self.sessions.main;
+        let farewell = async { tokio::try_join!(main.awake(), main.release(self.tenure.lease)) };
+        let _ = tokio::time::timeout(LAST_WORDS, farewell).await;
         Ok(())
     }
 }

@@ -80,6 +80,7 @@ async fn none_is_missed_when_the_sidecar_falls_asleep_in_a_storm_of_short_transa
     const ROUNDS: usize = 10_000;
     const BURST: usize = 12;
     let stage = Stage::start_with(&NO_BACKSTOP).await;
+    let listener = listen(&stage).await;
     let commits = Arc::new(Mutex::new(HashMap::new()));
     let barrier = Arc::new(Barrier::new(SESSIONS));
     let mut writers = Vec::new();
@@ -121,6 +122,8 @@ async fn none_is_missed_when_the_sidecar_falls_asleep_in_a_storm_of_short_transa
         assert!(late < PROMPT, "{sku} came {late:?} late");
     }
     stage.assert_each_once().await;
+    listener.run("SELECT").await;
+    assert!(listener.notifications() >= 20, "it slept {} times at most: no storm met it", listener.notifications());
 }
 
 #[tokio::test]
