@@ -59,7 +59,8 @@ CREATE FUNCTION webhooks.release(shard integer, epoch bigint) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    UPDATE webhooks.lease l SET expires_at = '-infinity', owner = NULL WHERE l.shard = release.shard AND l.epoch = release.epoch
+    UPDATE webhooks.lease l SET expires_at = '-infinity', owner = NULL WHERE l.shard = release.shard AND l.epoch = release.epoch;
+    SELECT pg_advisory_unlock('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, shard);
 $$;
 COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back at a graceful stop';
 

@@ -5,9 +5,9 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,8 +60,9 @@ impl Cluster {
 
     /// A cluster for one test alone, stopped when dropped.
     pub async fn own() -> Cluster {
-        let directory = TempDir::with_prefix("pg_webhooks-tests-").expect("a temporary directory");
         let user = unprivileged_user();
+        let directory = TempDir::with_prefix_in("postgres-", home_of_clusters(user.is_some()));
+        let directory = directory.expect("a temporary directory");
         if let Some(user) = &user {
             chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("chown as root");
         }
@@ -201,6 +202,15 @@ pub(crate) fn postgres_program(program: &str) -> PathBuf {
 fn unprivileged_user() -> Option<User> {
     let known = |name| User::from_name(name).ok().flatten();
     geteuid().is_root().then(|| known("postgres").or_else(|| known("nobody")).expect("a user for Postgres"))
+}
+
+/// `target/`, where what is built lies; the system's temporary directory where another user could not get there.
+fn home_of_clusters(another_user: bool) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").canonicalize();
+    let reachable = |directory: &Path| {
+        directory.ancestors().all(|above| fs::metadata(above).is_ok_and(|entry| entry.permissions().mode() & 0o001 != 0))
+    };
+    target.ok().filter(|target| !another_user || reachable(target)).unwrap_or_else(std::env::temp_dir)
 }
 
 fn free_port() -> u16 {

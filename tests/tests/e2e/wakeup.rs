@@ -63,15 +63,39 @@ async fn a_sleeping_sidecar_is_woken_by_the_first_commit() {
     }
 }
 
+/// Counts the locks that make writers notify.
+const SLEEPERS: &str =
+    "SELECT count(*) FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND mode = 'ShareLock' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// Waits until the sidecar holds the lock that makes writers notify.
 async fn asleep(stage: &Stage) {
-    let held =
-        "SELECT count(*) FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND mode = 'ShareLock' AND granted
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     eventually(Duration::from_secs(10), "the sidecar sleeps", async || {
-        (stage.db.one::<i64>(held).await > 0).then_some(())
+        (stage.db.one::<i64>(SLEEPERS).await > 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_sleeper_that_is_killed_leaves_no_lock_behind() {
+    let stage = Stage::start_with(&NO_BACKSTOP).await;
+    asleep(&stage).await;
+    let Stage { db, sidecar, .. } = stage;
+    sidecar.kill9();
+    // A table lock that a session left behind would be nobody's, and DROP EXTENSION would wait for it for ever.
+    eventually(Duration::from_secs(10), "the lock is gone", async || {
+        (db.one::<i64>(SLEEPERS).await == 0).then_some(())
+    })
+    .await;
+    db.run("DROP EXTENSION pg_webhooks").await;
+}
+
+#[tokio::test]
+async fn a_sleeper_lets_a_drop_of_the_extension_through() {
+    let stage = Stage::start().await;
+    asleep(&stage).await;
+    stage.db.run("SET statement_timeout = '20s'").await;
+    stage.db.run("DROP EXTENSION pg_webhooks").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
