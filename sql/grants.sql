@@ -13,6 +13,8 @@ END
 $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA webhooks FROM PUBLIC;
+-- Every writer evaluates it; it tells no more than whether anybody subscribes.
+GRANT EXECUTE ON FUNCTION webhooks.wanted(text) TO PUBLIC;
 GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_sidecar;
 
 GRANT EXECUTE ON FUNCTION

@@ -13,12 +13,14 @@ use pgrx::prelude::*;
 use crate::log::Partition;
 use crate::owner::guarded;
 use crate::plan::Plan;
+use crate::rules;
 use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
 struct Memory {
     subscribers: Option<Rc<Subscribers>>,
     recipients: HashMap<String, Rc<Recipients>>,
+    wanted_kinds: Vec<(&'static str, bool)>,
     plans: HashMap<pg_sys::Oid, Rc<Plan>>,
     partition: Option<Rc<Partition>>,
 }
@@ -74,6 +76,22 @@ pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
     let plan = Rc::new(Plan::compile(trigger)?);
     MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
+}
+
+/// Whether anybody subscribes to an event of this kind of table. Asked for every row, so two comparisons must do.
+pub fn is_wanted(kind: &str) -> Result<bool, String> {
+    forget_if_stale();
+    let known = MEMORY.with_borrow(|memory| memory.wanted_kinds.iter().find(|(name, _)| *name == kind).copied());
+    if let Some((_, wanted)) = known {
+        return Ok(wanted);
+    }
+    let kind = rules::kind(kind).ok_or_else(|| format!("unknown kind of table \"{kind}\""))?;
+    let mut wanted = false;
+    for event in kind.events {
+        wanted |= !recipients(event.name)?.is_empty();
+    }
+    MEMORY.with_borrow_mut(|memory| memory.wanted_kinds.push((kind.name, wanted)));
+    Ok(wanted)
 }
 
 /// Who gets the events of a name.

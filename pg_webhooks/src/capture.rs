@@ -11,6 +11,32 @@ use crate::subscribers::Recipients;
 use crate::value::Writer;
 use crate::{cache, clock, json, settings};
 
+/// `webhooks.wanted(kind)`: the trigger's WHEN clause, evaluated for each row before the trigger is even queued. A row
+/// that nobody wants costs this and nothing else.
+///
+/// # Safety
+/// Called by Postgres.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn wanted(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    if !settings::enabled() {
+        return pg_sys::Datum::from(false);
+    }
+    // SAFETY: a STRICT function of one text, which a WHEN clause gives as a constant: never toasted.
+    let kind = unsafe {
+        let argument = (*call).args.as_ptr().read().value.cast_mut_ptr::<pg_sys::varlena>();
+        pgrx::text_to_rust_str_unchecked(argument)
+    };
+    // Where it can not be told, capture tries, and says what is wrong.
+    pg_sys::Datum::from(cache::is_wanted(kind).unwrap_or(true))
+}
+
+/// Tells Postgres how `wanted` is called.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_wanted() -> &'static pg_sys::Pg_finfo_record {
+    &pg_sys::Pg_finfo_record { api_version: 1 }
+}
+
 /// `webhooks.capture()`: called after each row change of an attached table.
 ///
 /// # Safety
@@ -23,10 +49,7 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
         if !pgrx::trigger_support::called_as_trigger(call) {
             error!("webhooks.capture() is a trigger function: webhooks.attach() makes its triggers");
         }
-        let trigger = &*(*call).context.cast::<pg_sys::TriggerData>();
-        if settings::enabled()
-            && let Err(fault) = capture_row(trigger)
-        {
+        if let Err(fault) = capture_row(&*(*call).context.cast::<pg_sys::TriggerData>()) {
             warning!("pg_webhooks made no event of a row change: {fault}");
         }
     }

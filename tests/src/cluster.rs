@@ -60,6 +60,11 @@ impl Cluster {
 
     /// A cluster for one test alone, stopped when dropped.
     pub async fn own() -> Cluster {
+        Cluster::own_with("").await
+    }
+
+    /// The same with more lines of `postgresql.conf`.
+    pub async fn own_with(settings: &str) -> Cluster {
         let user = unprivileged_user();
         let directory = TempDir::with_prefix_in("postgres-", home_of_clusters(user.is_some()));
         let directory = directory.expect("a temporary directory");
@@ -72,9 +77,9 @@ impl Cluster {
         initdb.args(["--locale=C.UTF-8", "--no-sync", "-D"]).arg(&data);
         let made = initdb.output().expect("initdb starts");
         assert!(made.status.success(), "initdb: {made:?}");
-        let settings = data.join("postgresql.conf");
-        let defaults = fs::read_to_string(&settings).expect("initdb wrote it");
-        fs::write(&settings, defaults + CONFIGURATION).expect("the configuration is ours");
+        let configuration = data.join("postgresql.conf");
+        let defaults = fs::read_to_string(&configuration).expect("initdb wrote it");
+        fs::write(&configuration, defaults + CONFIGURATION + settings).expect("the configuration is ours");
 
         let cluster = Cluster {
             directory: Mutex::new(Some(directory)),
@@ -129,6 +134,11 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The postmaster's process id, 0 while it does not run.
+    pub fn pid(&self) -> u32 {
+        self.postmaster.load(Ordering::SeqCst)
     }
 
     /// A connection string for `role` in `database`.
@@ -191,7 +201,7 @@ fn postgres_command(program: &str, directory: PathBuf) -> Command {
 }
 
 /// The path of a program in the `bindir` of the Postgres that `PG_CONFIG` names.
-pub(crate) fn postgres_program(program: &str) -> PathBuf {
+pub fn postgres_program(program: &str) -> PathBuf {
     let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
     let output = Command::new(&pg_config).arg("--bindir").output();
     let output = output.unwrap_or_else(|error| panic!("{pg_config:?} --bindir: {error}"));
@@ -208,7 +218,9 @@ fn unprivileged_user() -> Option<User> {
 fn home_of_clusters(another_user: bool) -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").canonicalize();
     let reachable = |directory: &Path| {
-        directory.ancestors().all(|above| fs::metadata(above).is_ok_and(|entry| entry.permissions().mode() & 0o001 != 0))
+        directory
+            .ancestors()
+            .all(|above| fs::metadata(above).is_ok_and(|entry| entry.permissions().mode() & 0o001 != 0))
     };
     target.ok().filter(|target| !another_user || reachable(target)).unwrap_or_else(std::env::temp_dir)
 }

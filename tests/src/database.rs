@@ -41,6 +41,19 @@ impl<'a> Database<'a> {
         self.session = self.session().await;
     }
 
+    /// Drops it, whoever is still connected, so that autovacuum has nothing to do in it.
+    pub async fn discard(self) {
+        let Database { cluster, name, session } = self;
+        session.close().await;
+        let postgres = Session::open(&cluster.url("postgres", "postgres")).await;
+        postgres.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sets `pg_webhooks.<setting>` for the sessions that begin from now on.
     pub async fn set(&self, setting: &str, value: &str) {
         self.run(&format!("ALTER DATABASE {} SET pg_webhooks.{setting} = '{value}'", self.name)).await;

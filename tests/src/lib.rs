@@ -14,7 +14,7 @@ mod session;
 mod sidecar;
 mod stage;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, postgres_program};
 pub use database::Database;
 pub use deadline::eventually;
 pub use listener::Listener;

@@ -82,6 +82,11 @@ impl Session {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{}\n{sql}", Told(&error)));
     }
 
+    /// Runs one or more statements, or says why not.
+    pub async fn try_run(&self, sql: &str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await
+    }
+
     /// Runs one statement with parameters.
     pub async fn run_with(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> u64 {
         let done = self.client.execute(sql, parameters).await;

@@ -39,6 +39,16 @@ impl Sidecar {
         Sidecar { process, log }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `SIGSTOP`: the process stays and does nothing more.
+    pub fn freeze(&self) {
+        signal(self.process.id(), Signal::SIGSTOP);
+    }
+
     /// `kill -9`: the process gets no chance to finish anything.
     pub fn kill9(mut self) {
         self.process.kill().expect("it runs");
