@@ -29,13 +29,14 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.create_partition(regclass, date) IS 'The partition of event or attempt for a UTC day, created when it is missing';
 
-CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date) RETURNS integer
+CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date, read_up_to pg_snapshot[] = '{}') RETURNS integer
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET lock_timeout = '200ms'
 AS $$
 DECLARE
     partition regclass;
+    is_unread boolean;
     dropped   integer := 0;
 BEGIN
     FOR partition IN
@@ -43,6 +44,12 @@ BEGIN
          WHERE inhparent = parent AND to_date(right(relname, 8), 'YYYYMMDD') < before
          ORDER BY relname
     LOOP
+        IF cardinality(read_up_to) > 0 THEN
+            EXECUTE format('SELECT EXISTS (SELECT FROM unnest($1) AS read
+                                             JOIN %s ON xid >= pg_snapshot_xmin(read) AND NOT pg_visible_in_snapshot(xid, read))', partition)
+               INTO is_unread USING read_up_to;
+            CONTINUE WHEN is_unread;
+        END IF;
         -- Whoever holds the table keeps it for now: a waiting lock would hold up every writer behind it.
         BEGIN
             EXECUTE format('ALTER EXTENSION pg_webhooks DROP TABLE %s', partition);
@@ -55,7 +62,7 @@ BEGIN
     RETURN dropped;
 END
 $$;
-COMMENT ON FUNCTION webhooks.drop_partitions(regclass, date) IS 'Drops the partitions of event or attempt for the UTC days before a date; leaves those in use for the next round';
+COMMENT ON FUNCTION webhooks.drop_partitions(regclass, date, pg_snapshot[]) IS 'Drops the partitions of event or attempt for the UTC days before a date; leaves for the next round those in use and those with events that one of the snapshots does not see';
 
 CREATE FUNCTION webhooks.maintain() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -73,7 +80,9 @@ BEGIN
     DELETE FROM webhooks.pending
      WHERE occurred_at < oldest_event::timestamp AT TIME ZONE 'UTC'
         OR NOT EXISTS (SELECT FROM webhooks.endpoint WHERE key = pending.endpoint);
-    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event);
+    -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
+    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(window_from))
+       FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest;
     PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
 
     DELETE FROM webhooks.cursor old

@@ -30,6 +30,8 @@ BEGIN
            SET epoch = lease.epoch, owner = acquire.owner, recover_before = lease.recover_before,
                expires_at = clock_timestamp() + lease_ms * interval '1 ms'
          WHERE l.shard = lease.shard;
+        -- After a long outage housekeeping is behind, and the first report needs its day.
+        PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
         RETURN QUERY
             SELECT c.shard, lease.epoch, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq
               FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
@@ -116,6 +118,9 @@ CREATE FUNCTION webhooks.fetch(shard integer, epoch bigint, window_from text, wi
     RETURNS SETOF webhooks.delivery
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    -- Asleep, the caller holds a lock that DROP EXTENSION wants while it has those that are wanted here. To fail, which
+    -- releases it, before the deadlock detector (1 s) has one of both fail is better than to have it be the DROP.
+    SET lock_timeout = '500ms'
     -- The index on (xid, seq) is right at every size of the log; a plan made while the log was small would say otherwise.
     SET enable_seqscan = off
     SET enable_bitmapscan = off
@@ -200,6 +205,7 @@ CREATE FUNCTION webhooks.fetch_due(shard integer, epoch bigint, lanes integer[],
     RETURNS SETOF webhooks.delivery
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '500ms'
     SET enable_seqscan = off
     SET enable_bitmapscan = off
     SET plan_cache_mode = force_generic_plan

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use crate::catalog::{owner_of, relation};
 use crate::log::Partition;
 use crate::owner::guarded;
 use crate::plan::Plan;
@@ -73,7 +74,7 @@ pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
         return Ok(plan);
     }
     watch(relation_oid);
-    let plan = Rc::new(Plan::compile(trigger)?);
+    let plan = Rc::new(Plan::compile(trigger, recipients)?);
     MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
 }
@@ -132,30 +133,6 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
     watch(partition.heap);
     MEMORY.with_borrow_mut(|memory| memory.partition = Some(partition.clone()));
     Ok(partition)
-}
-
-/// A table of the extension.
-pub fn relation(name: &std::ffi::CStr) -> Result<pg_sys::Oid, String> {
-    // SAFETY: look-ups by name in the catalogue's cache, with C strings that outlive them.
-    let relation = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"webhooks".as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), schema)
-    };
-    if relation == pg_sys::InvalidOid {
-        return Err(format!("table webhooks.{} is missing", name.to_string_lossy()));
-    }
-    Ok(relation)
-}
-
-/// The role that owns a relation.
-pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: the relation was just found; the lock keeps it while its owner is read.
-    unsafe {
-        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let owner = (*(*open).rd_rel).relowner;
-        pg_sys::relation_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        owner
-    }
 }
 
 /// Makes every session read the endpoints anew once this transaction commits. A statement trigger of `webhooks.endpoint`.

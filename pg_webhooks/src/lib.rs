@@ -1,33 +1,39 @@
 //! Row changes become signed webhook messages inside the writing transaction.
 //!
-//! One event's way: `capture` is called with a row, its `plan` says which events of `rules` that row makes and how
-//! each body is written (`value`, `json`), `subscribers` says who wants them and signs (`signature`), `log` appends
-//! one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O.
+//! One event's way: `capture` is called with a row, `change` says which events of its table's `plan` (compiled from
+//! `rules`) it makes and writes their data (`value`, `json`), `subscribers` says who wants them and signs
+//! (`signature`), `log` appends one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O.
 //!
 //! The SQL side, in `../../sql`, is the contract with users and with the sidecar; `functions` is what it calls.
 
 use pgrx::prelude::*;
 
-mod cache;
+// From a row to the log.
 mod capture;
-mod clock;
-mod ids;
-mod json;
-mod log;
-mod owner;
+mod change;
 mod plan;
 mod rules;
-mod signature;
-mod subscribers;
 mod value;
+mod json;
+mod clock;
+mod subscribers;
+mod signature;
+mod log;
+mod ids;
 mod wakeup;
 
-mod endpoint_url;
-mod errors;
-mod events;
+// What a session remembers, and whose rights it takes to read it.
+mod cache;
+mod catalog;
+mod owner;
+
+// What the SQL functions call.
 mod functions;
+mod events;
+mod endpoint_url;
 mod retry;
 mod settings;
+mod errors;
 
 ::pgrx::pg_module_magic!(name, version);
 

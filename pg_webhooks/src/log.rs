@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use crate::ids::{self, Position};
 use crate::subscribers::Recipients;
-use crate::{cache, clock, wakeup};
+use crate::wakeup;
 
 /// A day's partition of `webhooks.event`.
 pub struct Partition {
@@ -52,9 +52,8 @@ impl Entry {
         Self { webhook_id: ids::webhook_id(position), occurred_at, position }
     }
 
-    /// Appends the event, signed for each of its recipients, and has the sidecar woken at commit.
-    pub fn append(self, name: &str, body: &str, recipients: &Recipients) -> Result<String, String> {
-        let partition = cache::partition(clock::day(self.occurred_at))?;
+    /// Appends the event to its day's partition, signed for each of its recipients, and has the sidecar woken at commit.
+    pub fn append(self, partition: &Partition, name: &str, body: &str, recipients: &Recipients) -> String {
         let mut values = [
             self.occurred_at.into_datum(),
             Some(pg_sys::Datum::from(self.position.xid)),
@@ -70,7 +69,7 @@ impl Entry {
         // SAFETY: nine values, of the types of the table's nine columns in their order (sql/tables.sql).
         unsafe { partition.insert(&mut values) }
         wakeup::at_commit();
-        Ok(self.webhook_id)
+        self.webhook_id
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use crate::cache;
+use crate::catalog::{owner_of, relation};
 use crate::json;
 use crate::owner::guarded;
 use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
@@ -74,8 +74,11 @@ pub struct SupplierTable {
 }
 
 impl Plan {
-    /// Compiles the plan of a trigger for its table.
-    pub fn compile(trigger: &pg_sys::TriggerData) -> Result<Self, String> {
+    /// Compiles the plan of a trigger for its table; `recipients` tells who gets the events of a name.
+    pub fn compile(
+        trigger: &pg_sys::TriggerData,
+        recipients: impl Fn(&str) -> Result<Rc<Recipients>, String>,
+    ) -> Result<Self, String> {
         let (kind, mapping) = arguments(trigger)?;
         // SAFETY: Postgres gives a trigger function its table, open.
         let relation = trigger.tg_relation;
@@ -83,7 +86,7 @@ impl Plan {
         let table = Table { kind, mapping, columns, relation };
         let mut events = Vec::new();
         for rule in kind.events {
-            let recipients = cache::recipients(rule.name)?;
+            let recipients = recipients(rule.name)?;
             if !recipients.is_empty() {
                 events.push(table.event(rule, recipients)?);
             }
@@ -237,11 +240,11 @@ impl Table {
     /// Asks the catalogue where the foreign key of a column leads.
     fn supplier_table(&self, reference: &str) -> Result<Option<SupplierTable>, String> {
         // SAFETY: the table is open.
-        let (relation, owner) = unsafe { ((*self.relation).rd_id, (*(*self.relation).rd_rel).relowner) };
+        let (table, owner) = unsafe { ((*self.relation).rd_id, (*(*self.relation).rd_rel).relowner) };
         let attribute = self.required(reference)? as i16 + 1;
-        let query = guarded(cache::owner_of(cache::relation(c"endpoint")?), || {
+        let query = guarded(owner_of(relation(c"endpoint")?), || {
             let sql = "SELECT webhooks.supplier_name_query($1, $2)";
-            Spi::get_one_with_args::<String>(sql, &[relation.into(), attribute.into()])
+            Spi::get_one_with_args::<String>(sql, &[table.into(), attribute.into()])
                 .unwrap_or_else(|error| error!("{error}"))
         })?;
         Ok(query.map(|query| SupplierTable { query, reader: owner }))

@@ -15,7 +15,7 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-use crate::cache;
+use crate::catalog;
 
 thread_local! {
     /// This transaction made work for the sidecar.
@@ -49,7 +49,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
 
 fn notify_if_asleep() {
     // Without the table the extension is being dropped.
-    let Ok(wakeup) = cache::relation(c"wakeup") else { return };
+    let Ok(wakeup) = catalog::relation(c"wakeup") else { return };
     // SAFETY: in a transaction that has not committed yet; the lock is released with the transaction's others.
     unsafe {
         if !pg_sys::ConditionalLockRelationOid(wakeup, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) {
@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn on_exit(_code: std::ffi::c_int, _argument: pg_sys::D
 }
 
 fn wakeup_tag() -> pg_sys::LOCKTAG {
-    let wakeup = cache::relation(c"wakeup").unwrap_or_else(|missing| error!("{missing}"));
+    let wakeup = catalog::relation(c"wakeup").unwrap_or_else(|missing| error!("{missing}"));
     pg_sys::LOCKTAG {
         // SAFETY: set once, when the session chose its database.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),

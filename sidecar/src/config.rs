@@ -53,7 +53,7 @@ pub struct Serve {
     #[arg(long, env = "PG_WEBHOOKS_GRACE", default_value = "10s", value_parser = humantime::parse_duration)]
     pub grace: Duration,
     /// How often to look for work unasked while asleep
-    #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "1s", value_parser = backstop)]
+    #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "2s", value_parser = backstop)]
     pub backstop: Duration,
 }
 
@@ -173,7 +173,7 @@ mod tests {
     fn the_defaults_are_the_documented_ones() {
         let serve = settings(serve(&[]).unwrap());
         assert_eq!((serve.max_in_flight, serve.endpoint_in_flight), (1024, 32));
-        assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(1)));
+        assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(2)));
         assert!(serve.allow_nets.is_empty());
     }
 

@@ -11,11 +11,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use url::Host;
 
-use crate::delivery::{Attempt, Delivery};
+use crate::delivery::{Attempt, Delivery, TIMEOUT};
 use crate::targets::{TargetError, Targets};
 
-/// The error of a request that ran into its deadline.
-pub const TIMEOUT: &str = "Request timeout";
 /// A response's body is read up to here; then the connection is dropped.
 const READ_BYTES: usize = 64 * 1024;
 /// What is kept of the body of a failure.

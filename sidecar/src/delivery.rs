@@ -93,6 +93,9 @@ impl Delivery {
     }
 }
 
+/// The error of a request that ran into its deadline.
+pub const TIMEOUT: &str = "Request timeout";
+
 /// One HTTP request: what it brought, and nothing about what that leads to.
 #[derive(Debug)]
 pub struct Attempt {
@@ -107,7 +110,7 @@ pub struct Attempt {
 impl Attempt {
     /// Whether the endpoint is alive: some response came, or at least a quick refusal.
     pub fn was_answered(&self) -> bool {
-        self.error.as_deref() != Some(crate::deliver::TIMEOUT)
+        self.error.as_deref() != Some(TIMEOUT)
     }
 }
 

@@ -7,7 +7,7 @@ const SPACING: Duration = Duration::from_millis(20);
 /// While awake, in case another's change made something due.
 const AWAKE: Duration = Duration::from_millis(250);
 /// While asleep; and the longest wait for a known time, so that a stepped clock costs no more than this.
-const ASLEEP: Duration = Duration::from_secs(5);
+const ASLEEP: Duration = Duration::from_secs(10);
 
 /// The reasons to ask, and when it was asked last.
 #[derive(Debug)]

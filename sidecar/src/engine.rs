@@ -78,7 +78,7 @@ impl<'a> Engine<'a> {
             tending: None,
             looked_at: now,
             inspect_at: now + INSPECT,
-            renew_at: now + settings.lease / 3,
+            renew_at: now + settings.lease / 2,
             maintain_at: now,
             phase: Phase::Running,
             settings,
@@ -255,7 +255,7 @@ impl<'a> Engine<'a> {
     fn advance_tending(&mut self, now: Instant) -> Instant {
         let reports = self.sessions.reports.clone();
         if self.renew_at <= now {
-            self.renew_at = now + self.settings.lease / 3;
+            self.renew_at = now + self.settings.lease / 2;
             let (lease, duration) = (self.tenure.lease, self.settings.lease);
             self.tending = Some(Box::pin(async move { reports.renew(lease, duration).await.map(Tending::Renewed) }));
         } else if self.maintain_at <= now && matches!(self.phase, Phase::Running) {

@@ -4,21 +4,19 @@
 mod config;
 
 // serve: from the database to the receivers and back.
-mod database;
 mod serve;
-mod session;
-
-mod due;
 mod engine;
 mod wake;
-
-mod deliver;
-mod delivery;
-mod lanes;
-mod progress;
-mod report;
-mod targets;
+mod due;
+mod session;
+mod database;
 mod tenure;
+mod progress;
+mod lanes;
+mod delivery;
+mod deliver;
+mod targets;
+mod report;
 
 // listen: what a receiver does.
 mod listen;

@@ -13,7 +13,7 @@
 //! 3. **`try_sleep()` is true**: every writer that did not notify has ended. *Look once more*: what they committed
 //!    is visible now, and whoever commits later notifies. Then wait.
 //! 4. **Asleep**: a notification → `awake()` and poll. `awake()` first, so that the writers behind stop notifying.
-//! 5. **Backstop**: look every second anyway. A prepared transaction cannot notify, and no correctness hangs on
+//! 5. **Backstop**: look every two seconds anyway. A prepared transaction cannot notify, and no correctness hangs on
 //!    NOTIFY. Nothing found: stay asleep and keep the lock. Something found: as in 4.
 //! 6. **Now and then let go** (`awake()`, `try_sleep()`): a vacuum of `webhooks.wakeup` against wraparound, or a DROP EXTENSION,
 //!    wants its turn.
@@ -27,7 +27,7 @@ const POLL_REFUSED: Duration = Duration::from_millis(2);
 const POLL_HELD_OFF: Duration = Duration::from_millis(50);
 const HELD_OFF: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(50);
-const LET_GO: Duration = Duration::from_secs(5);
+const LET_GO: Duration = Duration::from_secs(20);
 
 /// The state of the protocol.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_backstop_look_that_finds_nothing_keeps_the_lock() {
         let (mut wake, start) = asleep();
-        for second in 1..5 {
+        for second in 1..19 {
             assert_eq!(wake.next(start + SECOND * second), (Step::Look, start + SECOND * second));
             wake.looked(Found::Nothing, start + SECOND * second);
         }

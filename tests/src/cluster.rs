@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::database::Database;
-use crate::process::{signal, spawn_bound};
+use crate::process::{children, is_alive, signal, spawn_bound};
 use crate::session::Session;
 
 const CONFIGURATION: &str = "
@@ -133,6 +133,20 @@ impl Cluster {
                 signal(pid, Signal::SIGKILL);
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `kill -9` of every process of Postgres.
+    pub fn kill9(&self) {
+        let postmaster = self.postmaster.swap(0, Ordering::SeqCst);
+        let backends = children(postmaster);
+        for pid in std::iter::once(postmaster).chain(backends.iter().copied()) {
+            signal(pid, Signal::SIGKILL);
+        }
+        let began = Instant::now();
+        while backends.iter().any(|pid| is_alive(*pid)) || is_alive(postmaster) {
+            assert!(began.elapsed() < Duration::from_secs(10), "Postgres survives kill -9");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

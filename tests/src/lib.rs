@@ -18,6 +18,7 @@ pub use cluster::{Cluster, postgres_program};
 pub use database::Database;
 pub use deadline::eventually;
 pub use listener::Listener;
+pub use process::children;
 pub use random::Random;
 pub use receiver::{Answer, Received, Receiver};
 pub use session::{Notice, Session, SqlError};

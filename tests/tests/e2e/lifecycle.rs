@@ -255,6 +255,33 @@ async fn maintenance_drops_old_days_and_makes_coming_ones() {
 }
 
 #[tokio::test]
+async fn an_old_day_that_was_not_sent_yet_is_kept_until_it_was() {
+    let db = Cluster::shared().await.database().await;
+    let receiver = Receiver::start().await;
+    db.register(&receiver.url("/all"), "*", SECRET).await;
+    // As if the sidecar had been away for a month.
+    db.run("SELECT webhooks.create_partition('webhooks.event', (now() - interval '30 days')::date)").await;
+    db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
+    db.run(
+        "INSERT INTO webhooks.event SELECT occurred_at - interval '30 days', xid, seq + 1, webhook_id || 'old', name, body,
+                endpoints, secret_versions, signatures FROM webhooks.event",
+    )
+    .await;
+    db.run("SELECT webhooks.maintain()").await;
+    let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'webhooks.event'::regclass";
+    assert_eq!(db.one::<i64>(days).await, 4, "three days from today, and the old one");
+
+    let _sidecar = Sidecar::start(&db);
+    receiver.wait_at("/all", 2).await;
+    eventually(Duration::from_secs(10), "the old day is dropped", async || {
+        // The cursor moves with a report: one more delivery brings one.
+        db.run("UPDATE suppliers SET name = name || '.'; SELECT webhooks.maintain()").await;
+        (db.one::<i64>(days).await == 3).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_reader_of_the_log_does_not_make_maintenance_wait() {
     let db = Cluster::shared().await.database().await;
     db.run("SELECT webhooks.create_partition('webhooks.event', (now() - interval '1 year')::date)").await;

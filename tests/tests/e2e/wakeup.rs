@@ -94,7 +94,7 @@ async fn a_sleeper_that_is_killed_leaves_no_lock_behind() {
 async fn a_sleeper_lets_a_drop_of_the_extension_through() {
     let stage = Stage::start().await;
     asleep(&stage).await;
-    stage.db.run("SET statement_timeout = '20s'").await;
+    stage.db.run("SET statement_timeout = '30s'").await;
     stage.db.run("DROP EXTENSION pg_webhooks").await;
 }
 

@@ -4,99 +4,100 @@ use std::time::Instant;
 
 use tests::{Cluster, Database};
 
+use crate::outboxes::*;
+use crate::products::{UPDATE, database_with_products, subscribe};
+use crate::quantiles::median;
+use crate::size::Size;
 use crate::table::{Finding, Table, Target};
-use crate::{Size, database_with_products, median};
 
-const UPDATE: &str = "UPDATE products SET price = price + 1";
+const HOW: &str = "One UPDATE of all rows of `products`, in turn with no trigger, ours with no, one and five subscribers, (b) and (c), \
+    and `INSERT … SELECT` of the event rows that ours made into a copy of the log with its index; a vacuum of `products` and a \
+    checkpoint before each; the median of the rounds. (b) is a row-level PL/pgSQL trigger that makes jsonb, signs with pgcrypto and \
+    notifies; (c) one in the manner of Hasura: uuid key, `row_to_json` of the old and the new row, three indexes, no signature.";
 
-/// Measures capture with no, one and five subscribers, beside the bare UPDATE, a copy of the same event rows, and an
-/// outbox trigger in PL/pgSQL.
-pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
-    let db = database_with_products(cluster, size.rows).await;
-    db.run("CREATE EXTENSION pgcrypto").await;
-    db.run(PLPGSQL_OUTBOX).await;
-    db.run("CREATE TABLE copy (LIKE webhooks.event); CREATE INDEX ON copy (xid, seq)").await;
-    let (mut bare, mut silent, mut one, mut five, mut copied, mut plpgsql) = Default::default();
-    for _ in 0..size.rounds {
-        let subscribe = async |count: i32| {
-            db.run("DELETE FROM webhooks.endpoint").await;
-            let register = format!(
-                "SELECT webhooks.register('http://127.0.0.1:9/', ARRAY['product.updated'], 'secret ' || n) FROM generate_series(1, {count}) n"
-            );
-            db.run(&register).await;
-        };
-        db.run("ALTER TABLE products DISABLE TRIGGER webhooks_capture").await;
-        record(&mut bare, &db, UPDATE).await;
-        db.run("CREATE TRIGGER outbox AFTER UPDATE ON products FOR EACH ROW EXECUTE FUNCTION outbox()").await;
-        record(&mut plpgsql, &db, UPDATE).await;
-        db.run("DROP TRIGGER outbox ON products; TRUNCATE outbox").await;
-        db.run("ALTER TABLE products ENABLE TRIGGER webhooks_capture").await;
-        subscribe(0).await;
-        record(&mut silent, &db, UPDATE).await;
-        subscribe(5).await;
-        record(&mut five, &db, UPDATE).await;
-        db.run("TRUNCATE webhooks.event").await;
-        subscribe(1).await;
-        record(&mut one, &db, UPDATE).await;
-        record(&mut copied, &db, "INSERT INTO copy SELECT * FROM webhooks.event").await;
-        db.run("TRUNCATE webhooks.event, copy").await;
-    }
-
-    let microseconds_a_row = |seconds: &mut Vec<f64>| median(seconds) * 1e6 / f64::from(size.rows);
-    let bare = microseconds_a_row(&mut bare);
-    let above_bare = |seconds: &mut Vec<f64>| microseconds_a_row(seconds) - bare;
-    let (silent, one, five) = (above_bare(&mut silent), above_bare(&mut one), above_bare(&mut five));
-    let (plpgsql, copied) = (above_bare(&mut plpgsql), microseconds_a_row(&mut copied));
-    let how = "median of the rounds; each round runs every statement once, in turn, with a vacuum before each";
-    table.add(Finding {
-        what: "capture a row, one subscriber, above the bare UPDATE",
-        ours: format!("{one:.2} µs"),
-        beside: format!("INSERT … SELECT of the same rows {copied:.2} µs"),
-        target: Target::at_most(one / copied, 2.0, "≤ 2.0"),
-        how,
-    });
-    table.add(Finding {
-        what: "the same, against a PL/pgSQL outbox trigger",
-        ours: format!("{one:.2} µs"),
-        beside: format!("jsonb, pgcrypto HMAC, NOTIFY {plpgsql:.2} µs"),
-        target: Target::at_most(one / plpgsql, 1.0 / 3.0, "≤ 0.33"),
-        how,
-    });
-    table.add(Finding {
-        what: "capture a row, nobody subscribes, above the bare UPDATE",
-        ours: format!("{silent:.2} µs"),
-        beside: format!("bare UPDATE {bare:.2} µs"),
-        target: Target::at_most(silent / bare, 0.03, "≤ 0.03"),
-        how,
-    });
-    table.add(Finding {
-        what: "capture a row, five subscribers",
-        ours: format!("{five:.2} µs"),
-        beside: format!("one subscriber {one:.2} µs"),
-        target: Target::at_most(five / one, 1.5, "≤ 1.5"),
-        how,
-    });
+/// Seconds of each statement, a value for each round.
+#[derive(Default)]
+struct Seconds {
+    bare: Vec<f64>,
+    silent: Vec<f64>,
+    one: Vec<f64>,
+    five: Vec<f64>,
+    copied: Vec<f64>,
+    outbox: Vec<f64>,
+    event_log: Vec<f64>,
 }
 
-async fn record(seconds: &mut Vec<f64>, db: &Database<'_>, statement: &str) {
+/// Measures capture with no, one and five subscribers beside its alternatives.
+pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
+    let db = database_with_products(cluster, size.rows).await;
+    db.run(OUTBOX).await;
+    db.run(EVENT_LOG).await;
+    db.run("CREATE TABLE copy (LIKE webhooks.event); CREATE INDEX ON copy (xid, seq)").await;
+    let mut seconds = Seconds::default();
+    for _ in 0..size.rounds {
+        round(&db, &mut seconds).await;
+    }
+    db.discard().await;
+
+    let microseconds = |seconds: &[f64]| median(seconds) * 1e6 / f64::from(size.rows);
+    let bare = microseconds(&seconds.bare);
+    let above_bare = |seconds: &[f64]| microseconds(seconds) - bare;
+    let (silent, one, five) = (above_bare(&seconds.silent), above_bare(&seconds.one), above_bare(&seconds.five));
+    let (outbox, event_log) = (above_bare(&seconds.outbox), above_bare(&seconds.event_log));
+    let copied = microseconds(&seconds.copied);
+    let finding = |what: &str, ours: f64, beside: String, target| Finding {
+        what: what.to_owned(),
+        ours: format!("{ours:.2} µs"),
+        beside,
+        limit: format!("INSERT … SELECT {copied:.2} µs"),
+        target,
+    };
+    table.begin(1, "Capture cost a row, one subscriber, above the bare UPDATE", HOW);
+    let beside = format!("bare UPDATE {bare:.2} µs");
+    table.add(finding(
+        "capture a row, against INSERT … SELECT",
+        one,
+        beside,
+        Target::at_most(one / copied, 2.0, "≤ 2.0 ×"),
+    ));
+    let beside = format!("(c) Hasura's way {event_log:.2} µs");
+    table.add(finding("capture a row, against (c)", one, beside, Target::at_most(one / event_log, 1.0 / 6.0, "≤ 1/6")));
+    let beside = format!("(b) PL/pgSQL outbox {outbox:.2} µs");
+    table.add(finding("capture a row, against (b)", one, beside, Target::at_most(one / outbox, 1.0 / 3.0, "≤ 1/3")));
+
+    table.begin(2, "The same with no subscriber, and with five", "In the same rounds as 1.");
+    let beside = format!("bare UPDATE {bare:.2} µs");
+    table.add(finding("nobody subscribes", silent, beside, Target::at_most(silent / bare, 0.03, "≤ 0.03 of bare")));
+    let beside = format!("one subscriber {one:.2} µs");
+    table.add(finding("five subscribers", five, beside, Target::at_most(five / one, 1.5, "≤ 1.5 ×")));
+}
+
+async fn round(db: &Database<'_>, seconds: &mut Seconds) {
+    db.run(REMOVE_OURS).await;
+    seconds.bare.push(time(db, UPDATE).await);
+    db.run(ADD_OUTBOX).await;
+    seconds.outbox.push(time(db, UPDATE).await);
+    db.run(REMOVE_OUTBOX).await;
+    db.run(ADD_EVENT_LOG).await;
+    seconds.event_log.push(time(db, UPDATE).await);
+    db.run(REMOVE_EVENT_LOG).await;
+    db.run(ADD_OURS).await;
+    subscribe(db, 0).await;
+    seconds.silent.push(time(db, UPDATE).await);
+    subscribe(db, 5).await;
+    seconds.five.push(time(db, UPDATE).await);
+    db.run("TRUNCATE webhooks.event").await;
+    subscribe(db, 1).await;
+    seconds.one.push(time(db, UPDATE).await);
+    seconds.copied.push(time(db, "INSERT INTO copy SELECT * FROM webhooks.event").await);
+    db.run("TRUNCATE webhooks.event, copy").await;
+}
+
+/// Seconds that a statement takes, after a vacuum and a checkpoint.
+pub async fn time(db: &Database<'_>, statement: &str) -> f64 {
     db.run("VACUUM products").await;
     db.run("CHECKPOINT").await;
     let began = Instant::now();
     db.run(statement).await;
-    seconds.push(began.elapsed().as_secs_f64());
+    began.elapsed().as_secs_f64()
 }
-
-/// What a careful developer writes by hand.
-const PLPGSQL_OUTBOX: &str = "
-    CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body jsonb NOT NULL, signature text NOT NULL);
-    CREATE FUNCTION outbox() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE
-        body jsonb := jsonb_build_object('event', 'product.updated', 'timestamp', clock_timestamp(), 'data',
-            jsonb_build_object('product_id', NEW.id, 'sku', NEW.sku, 'updated_by', session_user, 'changes',
-                jsonb_build_object('price', jsonb_build_object('old', OLD.price, 'new', NEW.price))));
-    BEGIN
-        INSERT INTO outbox (body, signature) VALUES (body, encode(hmac(body::text, 'secret', 'sha256'), 'hex'));
-        PERFORM pg_notify('outbox', '');
-        RETURN NULL;
-    END
-    $$";

@@ -1,81 +1,105 @@
 //! `make bench`: what pg_webhooks costs and how fast it is, each figure beside its alternative, taken in one run.
 //!
-//! Prints one table and writes it to `docs/benchmarks.md` with how each figure was taken. `--quick` is a short form,
-//! whose figures are rough. `post` is the alternative to the sidecar: plain requests from a process of their own.
+//! Prints one table and writes it to `docs/benchmarks.md`, with pictures and how each figure was taken. `--quick` is a
+//! short form, whose figures are rough. Names of subjects after it measure these alone, and write nothing. `post` is
+//! the alternative to the sidecar: plain requests from a process of their own.
 
+mod size;
+
+mod bulkheads;
 mod capture;
+mod commits;
+mod crash;
+mod disk;
 mod drain;
+mod growth;
+mod idle;
 mod latency;
+mod memory;
+mod pinned;
+
+mod outboxes;
+mod pgbench;
 mod post;
+mod queue;
+
+mod load;
+mod processes;
+mod products;
+mod quantiles;
 mod sink;
+
+mod chart;
+mod page;
 mod table;
 
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use futures_util::FutureExt;
 use tests::Cluster;
 
+use crate::size::{FULL, QUICK, Size};
 use crate::table::Table;
 
-/// How much of everything.
-#[derive(Clone, Copy)]
-pub struct Size {
-    /// Rows of `products`, all changed by one UPDATE.
-    pub rows: i32,
-    /// Times that each statement is measured, in turn with the others.
-    pub rounds: usize,
-    /// Events at a steady rate.
-    pub paced: usize,
-}
+/// In the order of the table's rows; the one that fills the disk comes last in time, too.
+const SUBJECTS: [&str; 11] =
+    ["capture", "commits", "latency", "drain", "disk", "pinned", "bulkheads", "crash", "memory", "idle", "growth"];
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let size = match arguments[..] {
-        ["post", url, concurrency] => return post::run(url, concurrency.parse().expect("a number of requests")).await,
-        ["--quick"] => Size { rows: 10_000, rounds: 3, paced: 500 },
-        [] => Size { rows: 50_000, rounds: 7, paced: 3_000 },
-        _ => {
-            eprintln!("usage: bench [--quick]");
-            std::process::exit(64);
-        }
-    };
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["post", urls, concurrency] = arguments[..] {
+        return post::run(urls, concurrency.parse().expect("a number of requests")).await;
+    }
+    let size = if arguments.first() == Some(&"--quick") { QUICK } else { FULL };
+    arguments.retain(|argument| *argument != "--quick");
+    if !arguments.iter().all(|argument| SUBJECTS.contains(argument)) {
+        eprintln!("usage: bench [--quick] [{}]…", SUBJECTS.join("|"));
+        std::process::exit(64);
+    }
+    let chosen = |subject: &&str| arguments.is_empty() || arguments.contains(subject);
 
-    let cluster = Cluster::own().await;
+    let began = Instant::now();
+    // Commits reach the disk, as they do in production.
+    let cluster = Cluster::own_with("fsync = on\n").await;
     let mut table = Table::default();
-    capture::measure(&cluster, size, &mut table).await;
-    drain::measure(&cluster, size, &mut table).await;
-    latency::measure(&cluster, size, &mut table).await;
-    table.print();
-    if let Err(error) = table.write() {
+    for subject in SUBJECTS.into_iter().filter(chosen) {
+        let began = Instant::now();
+        measure(subject, &cluster, size, &mut table).await;
+        eprintln!("{subject}: {:.0} s\n", began.elapsed().as_secs_f64());
+    }
+    table.finish();
+    print!("{}", table.as_text());
+    if arguments.is_empty()
+        && let Err(error) = page::write(&table, size, began.elapsed())
+    {
         eprintln!("docs/benchmarks.md: {error}");
         std::process::exit(1);
     }
     println!("{} of {} targets met", table.met(), table.targets());
 }
 
-/// A database with that many products and commits that reach the disk, as they do in production.
-pub async fn database_with_products(cluster: &Cluster, rows: i32) -> tests::Database<'_> {
-    let db = cluster.database().await;
-    db.run("ALTER SYSTEM SET fsync = on").await;
-    db.run("SELECT pg_reload_conf()").await;
-    db.run("INSERT INTO suppliers (name) VALUES ('Fournisseur XYZ')").await;
-    db.run(&format!(
-        "INSERT INTO products (sku, name, price, stock, min_stock, supplier_id)
-         SELECT 'SKU-' || n, 'Product number ' || n, 49.99, 100, 10, 1 FROM generate_series(1, {rows}) n"
-    ))
-    .await;
-    db.run("ALTER TABLE products SET (autovacuum_enabled = off)").await;
-    db.run("VACUUM ANALYZE products").await;
-    db
-}
-
-/// The value in the middle.
-pub fn median(values: &mut [f64]) -> f64 {
-    quantile(values, 0.5)
-}
-
-/// The smallest value that this share of them does not exceed.
-pub fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let place = (values.len() as f64 * share).ceil() as usize;
-    values[place.clamp(1, values.len()) - 1]
+/// Measures one subject; one that panics becomes a target that is not met, and the others are measured all the same.
+async fn measure(subject: &str, cluster: &Cluster, size: Size, table: &mut Table) {
+    let measured = AssertUnwindSafe(async {
+        match subject {
+            "capture" => capture::measure(cluster, size, table).await,
+            "commits" => commits::measure(cluster, size, table).await,
+            "latency" => latency::measure(cluster, size, table).await,
+            "drain" => drain::measure(cluster, size, table).await,
+            "disk" => disk::measure(cluster, size, table).await,
+            "pinned" => pinned::measure(cluster, size, table).await,
+            "bulkheads" => bulkheads::measure(cluster, size, table).await,
+            "crash" => crash::measure(cluster, size, table).await,
+            "memory" => memory::measure(cluster, size, table).await,
+            "idle" => idle::measure(cluster, size, table).await,
+            "growth" => growth::measure(cluster, size, table).await,
+            _ => unreachable!("checked before the start"),
+        }
+    });
+    if measured.catch_unwind().await.is_err() {
+        table.broke_off(subject);
+    }
 }

@@ -1,20 +1,19 @@
-//! The table of results: printed, and written to `docs/benchmarks.md`.
+//! The results: what was measured, beside what, against which target, and how it was taken.
 
-use std::fs;
-use std::path::Path;
+use std::fmt::Write;
 
-/// What was measured.
+/// One figure.
 pub struct Finding {
     /// What, in a few words.
-    pub what: &'static str,
+    pub what: String,
     /// Ours.
     pub ours: String,
-    /// What stands beside it: its name and its figure.
+    /// The alternative beside it: its name and its figure.
     pub beside: String,
-    /// The ratio, and whether the target is met; `None` for what has no target.
+    /// What bounds it on this machine, or "".
+    pub limit: String,
+    /// The figure held against a target; `None` for what has no target.
     pub target: Option<Target>,
-    /// How it was taken.
-    pub how: &'static str,
 }
 
 /// What a figure should be.
@@ -22,83 +21,145 @@ pub struct Target {
     /// The figure that is held against it.
     pub figure: f64,
     /// In words.
-    pub aim: &'static str,
+    pub aim: String,
     /// Whether it is.
     pub met: bool,
 }
 
 impl Target {
     /// A figure that should be no more than this.
-    pub fn at_most(figure: f64, limit: f64, aim: &'static str) -> Option<Target> {
-        Some(Target { figure, aim, met: figure <= limit })
+    pub fn at_most(figure: f64, limit: f64, aim: &str) -> Option<Target> {
+        Some(Target { figure, aim: aim.to_owned(), met: figure <= limit })
     }
 
     /// A figure that should be no less than this.
-    pub fn at_least(figure: f64, limit: f64, aim: &'static str) -> Option<Target> {
-        Some(Target { figure, aim, met: figure >= limit })
+    pub fn at_least(figure: f64, limit: f64, aim: &str) -> Option<Target> {
+        Some(Target { figure, aim: aim.to_owned(), met: figure >= limit })
     }
+}
+
+/// A row of the list of targets: its findings, how they were taken, and pictures.
+pub struct Section {
+    /// Its number.
+    pub number: u8,
+    /// Its title.
+    pub title: &'static str,
+    /// How it was taken.
+    pub how: &'static str,
+    /// What came out.
+    pub findings: Vec<Finding>,
+    /// Pictures: file name, what it shows, SVG.
+    pub pictures: Vec<(&'static str, &'static str, String)>,
 }
 
 /// All results of a run.
 #[derive(Default)]
-pub struct Table(Vec<Finding>);
+pub struct Table {
+    /// In their order once the table is finished.
+    pub sections: Vec<Section>,
+}
 
 impl Table {
-    /// Adds a result.
-    pub fn add(&mut self, finding: Finding) {
-        eprintln!("  {}: {} ({})", finding.what, finding.ours, finding.beside);
-        self.0.push(finding);
+    /// Begins a section; what is added belongs to it.
+    pub fn begin(&mut self, number: u8, title: &'static str, how: &'static str) {
+        eprintln!("{number}. {title}");
+        self.sections.push(Section { number, title, how, findings: Vec::new(), pictures: Vec::new() });
     }
 
-    /// How many results have a target.
+    /// Adds a finding.
+    pub fn add(&mut self, finding: Finding) {
+        let [figure, aim, met] = finding.judged();
+        eprintln!(
+            "   {}: {} | {} | {} | {figure} {aim} {met}",
+            finding.what, finding.ours, finding.beside, finding.limit
+        );
+        self.current().findings.push(finding);
+    }
+
+    /// Adds a picture.
+    pub fn picture(&mut self, file: &'static str, shows: &'static str, svg: String) {
+        self.current().pictures.push((file, shows, svg));
+    }
+
+    /// The measurement of a subject panicked.
+    pub fn broke_off(&mut self, subject: &str) {
+        if self.sections.is_empty() {
+            self.begin(0, "Broken off", "");
+        }
+        self.add(Finding {
+            what: format!("{subject}: broke off"),
+            ours: "its error is above".to_owned(),
+            beside: String::new(),
+            limit: String::new(),
+            target: Target::at_most(f64::NAN, 0.0, "a figure"),
+        });
+    }
+
+    /// Puts the sections in their order.
+    pub fn finish(&mut self) {
+        self.sections.sort_by_key(|section| section.number);
+    }
+
+    /// How many findings have a target.
     pub fn targets(&self) -> usize {
-        self.0.iter().filter(|finding| finding.target.is_some()).count()
+        self.findings().filter(|finding| finding.target.is_some()).count()
     }
 
     /// How many targets are met.
     pub fn met(&self) -> usize {
-        self.0.iter().filter(|finding| finding.target.as_ref().is_some_and(|target| target.met)).count()
+        self.findings().filter(|finding| finding.target.as_ref().is_some_and(|target| target.met)).count()
     }
 
-    /// Prints the table.
-    pub fn print(&self) {
-        println!("{:<58} {:<22} {:<44} {:<8} {:<12} met", "what", "ours", "beside", "figure", "target");
-        for finding in &self.0 {
-            let [figure, aim, met] = finding.judged();
-            println!("{:<58} {:<22} {:<44} {figure:<8} {aim:<12} {met}", finding.what, finding.ours, finding.beside);
-        }
+    /// The table in columns.
+    pub fn as_text(&self) -> String {
+        let rows = self.rows();
+        let widths: Vec<usize> = (0..COLUMNS.len())
+            .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .collect();
+        rows.iter().fold(String::new(), |mut text, row| {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+            text
+        })
     }
 
-    /// Writes the table and how each figure was taken.
-    pub fn write(&self) -> std::io::Result<()> {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-        fs::create_dir_all(&docs)?;
-        let mut page = String::from(
-            "# Benchmarks\n\nWritten by `make bench`: one run on one machine, which Postgres, sidecar, receiver and load share.\n\
-             Read ratios; absolute figures are those of the machine.\n\n\
-             | what | ours | beside it | figure | target | met |\n|---|---|---|---|---|---|\n",
-        );
-        for finding in &self.0 {
-            let [figure, aim, met] = finding.judged();
-            page +=
-                &format!("| {} | {} | {} | {figure} | {aim} | {met} |\n", finding.what, finding.ours, finding.beside);
-        }
-        page += "\n## How each was taken\n\n";
-        for finding in &self.0 {
-            page += &format!("- **{}**: {}\n", finding.what, finding.how);
-        }
-        fs::write(docs.join("benchmarks.md"), page)
+    /// The same as Markdown.
+    pub fn as_markdown(&self) -> String {
+        let mut lines = self.rows().into_iter().map(|row| format!("| {} |\n", row.join(" | ")));
+        let head = lines.next().unwrap_or_default();
+        head + &"|---".repeat(COLUMNS.len()) + "|\n" + &lines.collect::<String>()
+    }
+
+    fn rows(&self) -> Vec<[String; COLUMNS.len()]> {
+        let head = COLUMNS.map(str::to_owned);
+        let rows = self.sections.iter().flat_map(|section| {
+            section.findings.iter().map(|finding| {
+                let [figure, aim, met] = finding.judged();
+                let Finding { what, ours, beside, limit, .. } = finding;
+                let number = section.number.to_string();
+                [number, what.clone(), ours.clone(), beside.clone(), limit.clone(), figure, aim, met]
+            })
+        });
+        std::iter::once(head).chain(rows).collect()
+    }
+
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.sections.iter().flat_map(|section| &section.findings)
+    }
+
+    fn current(&mut self) -> &mut Section {
+        self.sections.last_mut().expect("a section was begun")
     }
 }
+
+const COLUMNS: [&str; 8] = ["#", "what", "ours", "beside it", "limit", "figure", "target", "met"];
 
 impl Finding {
     fn judged(&self) -> [String; 3] {
         match &self.target {
-            Some(target) => [
-                format!("{:.2}", target.figure),
-                target.aim.to_owned(),
-                if target.met { "yes" } else { "no" }.to_owned(),
-            ],
+            Some(target) => {
+                [format!("{:.2}", target.figure), target.aim.clone(), if target.met { "yes" } else { "no" }.to_owned()]
+            }
             None => [const { String::new() }; 3],
         }
     }
