@@ -14,6 +14,7 @@ mod change;
 mod plan;
 mod rules;
 mod value;
+mod columns;
 mod json;
 mod clock;
 mod subscribers;

@@ -9,11 +9,12 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 
 use crate::catalog::{owner_of, relation};
+use crate::columns;
 use crate::json;
 use crate::owner::guarded;
 use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use crate::subscribers::Recipients;
-use crate::value::{self, Writer};
+use crate::value::Writer;
 
 /// What a row change of one table makes.
 pub struct Plan {
@@ -119,10 +120,10 @@ fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), 
 unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<Option<Column>> {
     // SAFETY: the caller's promise.
     unsafe {
-        let names: Vec<&str> = value::columns(descriptor).map(|(_, name)| name).collect();
+        let names: Vec<&str> = columns::columns(descriptor).map(|(_, name)| name).collect();
         let mut columns: Vec<Option<Column>> = (0..(*descriptor).natts).map(|_| None).collect();
-        for (index, name) in value::columns(descriptor) {
-            let attribute = value::attribute(descriptor, index);
+        for (index, name) in columns::columns(descriptor) {
+            let attribute = columns::attribute(descriptor, index);
             // A mapped column goes by its field's name, unless the table has another column of that very name.
             let field = mapping.iter().find(|(field, column)| **column == *name && !names.contains(&field.as_str()));
             let key = field.map_or(name, |(field, _)| field.as_str()).to_owned();
@@ -153,7 +154,7 @@ impl Table {
     /// The column of a field, where the table has it.
     fn find(&self, field: &str) -> Option<usize> {
         // SAFETY: the table is open.
-        let mut columns = unsafe { value::columns((*self.relation).rd_att) };
+        let mut columns = unsafe { columns::columns((*self.relation).rd_att) };
         let name = self.mapping.get(field).and_then(|column| column.as_str()).unwrap_or(field);
         columns.find(|(_, column)| *column == name).map(|(index, _)| index)
     }

@@ -14,10 +14,6 @@ const HOW: &str = "One UPDATE of all products that makes bodies of about 300 byt
     before in the same way, is subtracted. Dead rows: `n_tup_upd + n_tup_del`, which no vacuum takes back, of event, attempt \
     and pending.";
 
-/// Changes the name, so that the body holds two of them.
-const UPDATE_NAMES: &str =
-    "UPDATE products SET name = overlay(name PLACING repeat(chr(97 + (random() * 25)::integer), 40) FROM 20 FOR 40)";
-
 /// Measures both over a drain.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     table.begin(6, "Dead rows and WAL of a delivery that succeeds at once", HOW);

@@ -45,14 +45,17 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     }
 }
 
-/// Makes an event of each product, and drains them; deliveries a second.
+/// Makes that many events, a multiple of the products, and drains them; deliveries a second.
 pub async fn drain(db: &Database<'_>, events: usize, endpoints: usize) -> f64 {
     db.run("DELETE FROM webhooks.endpoint").await;
     let sinks = Sink::start_many(endpoints).await;
     for sink in &sinks {
         db.register(&sink.url, "product.updated", "secret").await;
     }
-    db.run(UPDATE).await;
+    let products: i64 = db.one("SELECT count(*) FROM products").await;
+    for _ in 0..events / products as usize {
+        db.run(UPDATE).await;
+    }
     // Or the checkpoint that this UPDATE makes due comes in the middle.
     db.run("CHECKPOINT").await;
     let sidecar = Sidecar::start(db);

@@ -1,0 +1,40 @@
+//! The columns of a row type, as Postgres describes them.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+/// The columns of a row type that are not dropped: index from 0, and name.
+///
+/// # Safety
+/// The descriptor outlives the names.
+pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, &'a str)> {
+    // SAFETY: natts attributes, each with a C string for a name.
+    unsafe {
+        (0..(*descriptor).natts as usize).filter(move |index| !attribute(descriptor, *index).attisdropped).map(
+            move |index| {
+                let name = CStr::from_ptr(attribute(descriptor, index).attname.data.as_ptr());
+                (index, std::str::from_utf8_unchecked(name.to_bytes()))
+            },
+        )
+    }
+}
+
+/// One column's description, index from 0.
+///
+/// # Safety
+/// The descriptor has that many columns and outlives the result.
+pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller's promise. Since 18 the descriptions lie behind an array of short ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        let first = (*descriptor).attrs.as_ptr();
+        #[cfg(feature = "pg18")]
+        let first = (*descriptor)
+            .compact_attrs
+            .as_ptr()
+            .add((*descriptor).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>();
+        &*first.add(index)
+    }
+}
