@@ -29,10 +29,12 @@ CREATE FUNCTION webhooks.register(url text, events text[], secret text = NULL, a
 AS $$
 DECLARE
     new_id     text := webhooks.new_endpoint_id();
+    new_url    text := webhooks.check_url(url);
+    new_events text[] := webhooks.check_events(events);
     new_secret text := webhooks.check_secret(secret);
 BEGIN
     INSERT INTO webhooks.endpoint (id, url, events, secret, active, description, disabled_at, disabled_reason)
-    VALUES (new_id, webhooks.check_url(register.url), webhooks.check_events(register.events), new_secret,
+    VALUES (new_id, new_url, new_events, new_secret,
             coalesce(register.active, true), register.description,
             CASE WHEN NOT register.active THEN clock_timestamp() END,
             CASE WHEN NOT register.active THEN 'registered as inactive' END);
