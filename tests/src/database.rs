@@ -54,6 +54,12 @@ impl<'a> Database<'a> {
         &self.name
     }
 
+    /// How many sessions a role has in it.
+    pub async fn sessions_of(&self, role: &str) -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename =";
+        self.one(&format!("{count} '{role}'")).await
+    }
+
     /// Sets `pg_webhooks.<setting>` for the sessions that begin from now on.
     pub async fn set(&self, setting: &str, value: &str) {
         self.run(&format!("ALTER DATABASE {} SET pg_webhooks.{setting} = '{value}'", self.name)).await;

@@ -13,7 +13,8 @@ use crate::table::{Finding, Table, Target};
 const PATIENCE: Duration = Duration::from_secs(30);
 const HOW: &str = "One delivery, then the sidecar falls asleep, then nothing for 20 s (quick: 10 s): processor time of all threads of the sidecar and of all \
     processes of this Postgres (`/proc/…/schedstat`), its own background work included; transactions of the database, which are the sidecar's \
-    statements, by `pg_stat_database`, read from another database.";
+    statements, by `pg_stat_database`, read from another database, \
+    with autovacuum off.";
 
 /// Watches an idle sidecar.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
@@ -28,13 +29,18 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     let asleep = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND mode = 'ShareLock' AND granted)";
     eventually(PATIENCE, "the sidecar sleeps", async || db.one::<bool>(asleep).await.then_some(())).await;
 
+    // Or what this session has counted is handed in later, when only the sidecar's should be.
+    db.run("SELECT pg_stat_force_next_flush()").await;
     let postgres = Session::open(&cluster.url("postgres", "postgres")).await;
     let transactions = async || -> i64 {
         let count = format!("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{}'", db.name());
         postgres.one(&count).await
     };
-    // Sessions hand in their counts with a delay of up to a second.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // An autovacuum worker's transactions would count as the sidecar's.
+    postgres.run("ALTER SYSTEM SET autovacuum = off").await;
+    postgres.run("SELECT pg_reload_conf()").await;
+    // Sessions hand in their counts with a delay of up to ten seconds.
+    tokio::time::sleep(Duration::from_secs(11)).await;
     let (began, count) = (Instant::now(), transactions().await);
     let (sidecar_before, postgres_before) = (cpu_seconds(sidecar.pid()), cpu_seconds_with_children(cluster.pid()));
     tokio::time::sleep(Duration::from_secs(u64::from(size.idle_seconds))).await;
@@ -43,6 +49,8 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     let ours = percent(cpu_seconds(sidecar.pid()) - sidecar_before);
     let server = percent(cpu_seconds_with_children(cluster.pid()) - postgres_before);
     let statements = (transactions().await - count) as f64 / seconds;
+    postgres.run("ALTER SYSTEM RESET autovacuum").await;
+    postgres.run("SELECT pg_reload_conf()").await;
     drop(sidecar);
     db.discard().await;
 
