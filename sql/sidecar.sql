@@ -102,7 +102,8 @@ CREATE TYPE webhooks.delivery AS (
     signed_at    bigint,
     signature    text,
     signature_v1 text,
-    window_to    text
+    window_to    text,
+    events       integer
 );
 COMMENT ON TYPE webhooks.delivery IS 'One event for one endpoint, ready to send: signature is X-Webhook-Signature; webhook_id, signed_at and signature_v1 are the Standard Webhooks headers. The last row that fetch and fetch_due return is none, has no webhook_id, and says where they stopped';
 
@@ -153,7 +154,7 @@ BEGIN
 
     -- No transaction has begun or ended in between: the look of a sidecar that waits for the next one costs next to nothing.
     IF new_from = new_to AND cardinality(ended) = 0 THEN
-        RETURN NEXT (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text)::webhooks.delivery;
+        RETURN NEXT (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text, 0)::webhooks.delivery;
         RETURN;
     END IF;
 
@@ -177,7 +178,7 @@ BEGIN
     ), ready AS (
         SELECT b.xid::text::bigint, b.seq, b.occurred_at, b.webhook_id, b.name, b.body, p.key, p.url, 0, now_s,
                webhooks.current_signature(b.body, s.made_with, s.made, p.secret, p.secret_version),
-               webhooks.sign_standard(b.webhook_id, now_s, b.body, p.secret), NULL::text
+               webhooks.sign_standard(b.webhook_id, now_s, b.body, p.secret), NULL::text, NULL::integer
           FROM batch b
          CROSS JOIN LATERAL unnest(b.endpoints, b.secret_versions, b.signatures) AS s (endpoint, made_with, made)
           JOIN webhooks.endpoint p ON p.key = s.endpoint AND p.active AND p.key % shards = my_shard
@@ -192,9 +193,11 @@ BEGIN
         SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1
     )
     SELECT * FROM ready
-     UNION ALL  -- where to go on; without a position the window is read to its end
-    SELECT last.xid::text::bigint, last.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text
-      FROM (SELECT count(*) = max_events OR EXISTS (SELECT FROM chunk WHERE bytes_before >= max_bytes) AS more FROM batch) AS cut
+     UNION ALL  -- where to go on (without a position the window is read to its end), and how many events were read
+    SELECT last.xid::text::bigint, last.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text, cut.events
+      FROM (SELECT count(*)::integer AS events,
+                   count(*) = max_events OR EXISTS (SELECT FROM chunk WHERE bytes_before >= max_bytes) AS more
+              FROM batch) AS cut
       LEFT JOIN last ON cut.more;
 END
 $$;
@@ -247,7 +250,7 @@ BEGIN
     ), ready AS (
         SELECT c.xid::text::bigint, c.seq, c.occurred_at, e.webhook_id, e.name, e.body, c.key, c.url, c.retry_count, now_s,
                webhooks.current_signature(e.body, e.secret_versions[made.at], e.signatures[made.at], c.secret, c.secret_version),
-               webhooks.sign_standard(e.webhook_id, now_s, e.body, c.secret), NULL::text
+               webhooks.sign_standard(e.webhook_id, now_s, e.body, c.secret), NULL::text, NULL::integer
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
          CROSS JOIN LATERAL (SELECT array_position(e.endpoints, c.key) AS at) made
@@ -256,7 +259,7 @@ BEGIN
     )
     SELECT * FROM ready
      UNION ALL  -- occurred_at: when the next one falls due, or fell, of the endpoints that had room before this call
-    SELECT NULL, NULL, min(c.due_at), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT NULL, NULL, min(c.due_at), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
       FROM candidate c WHERE c.place > c.room OR c.due_at > now_at;
 END
 $$;

@@ -139,7 +139,7 @@ impl<'a> Engine<'a> {
         if self.reporting.is_none() {
             match self.tenure.pack_report(now) {
                 Some(report) => self.send(report),
-                None => next = self.tenure.outbox.due_at(now).map_or(next, |at| next.min(at)),
+                None => next = self.tenure.report_due_at(now).map_or(next, |at| next.min(at)),
             }
         }
         if self.tending.is_none() {

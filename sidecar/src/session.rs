@@ -92,6 +92,8 @@ pub struct Main {
 pub struct Chunk {
     pub deliveries: Vec<Delivery>,
     pub window_to: Arc<str>,
+    /// Events read, those included that no active endpoint wants.
+    pub events: usize,
     /// The last event read, where the window holds more.
     pub stopped_at: Option<(i64, i32)>,
 }
@@ -174,7 +176,8 @@ impl Main {
         let end = end.ok_or_else(|| SessionError::Failed("webhooks.fetch did not say where it stopped".to_owned()))?;
         let stopped_at = end.get::<_, Option<i64>>(0).zip(end.get::<_, Option<i32>>(1));
         let window_to = end.get::<_, &str>(12).into();
-        Ok(Chunk { deliveries: read(&rows, Source::Log(0), &gauge), window_to, stopped_at })
+        let events = end.get::<_, i32>(13).unsigned_abs() as usize;
+        Ok(Chunk { deliveries: read(&rows, Source::Log(0), &gauge), window_to, events, stopped_at })
     }
 
     /// Pending deliveries that are due, and in how long the next one is.

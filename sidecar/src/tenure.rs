@@ -18,6 +18,8 @@ use crate::report::{Outbox, Report};
 use crate::session::{Chunk, DueQuery, Lease, Most};
 use crate::wake::Found;
 
+/// For events that nobody active wants: the cursor passes them without a result to travel with.
+const CURSOR_SPACING: Duration = Duration::from_secs(1);
 const CHUNK_EVENTS: usize = 500;
 const CHUNK_BYTES: usize = 8 << 20;
 /// Bodies held; the last chunk may go beyond it by its size.
@@ -30,6 +32,8 @@ pub struct Tenure {
     pub request_timeout: Duration,
     read: Position,
     progress: Progress,
+    /// Since when events without deliveries have been passed that no report has told of.
+    passed_at: Option<Instant>,
     lanes: Lanes<Arc<Delivery>>,
     flights: Slab<Flight>,
     landing: UnboundedSender<Landing>,
@@ -71,6 +75,7 @@ impl Tenure {
             request_timeout: Duration::from_secs(30),
             read: position,
             progress: Progress::new(),
+            passed_at: None,
             lanes: Lanes::new(limits),
             flights: Slab::new(),
             landing,
@@ -119,7 +124,10 @@ impl Tenure {
             window_from: Arc::clone(&window_from),
             inside: Some(Inside { window_to: Arc::clone(&chunk.window_to), xid, seq }),
         };
-        let found = match (chunk.stopped_at, chunk.deliveries.len()) {
+        if chunk.events > 0 && chunk.deliveries.is_empty() {
+            self.passed_at.get_or_insert(now);
+        }
+        let found = match (chunk.stopped_at, chunk.events) {
             (Some(_), _) => Found::More,
             (None, 0) => Found::Nothing,
             (None, _) => Found::Events,
@@ -207,16 +215,23 @@ impl Tenure {
         !self.lanes.is_idle()
     }
 
-    /// The report to send now, if it is time.
-    pub fn pack_report(&mut self, now: Instant) -> Option<Arc<Report>> {
-        self.outbox.due_at(now).filter(|at| *at <= now)?;
-        Some(self.outbox.pack(&mut self.progress, now))
+    /// When the next report should leave, none being under way.
+    pub fn report_due_at(&self, now: Instant) -> Option<Instant> {
+        let cursor_due_at = self.passed_at.map(|passed_at| passed_at + CURSOR_SPACING);
+        [self.outbox.due_at(now), cursor_due_at].into_iter().flatten().min()
     }
 
-    /// The last report there is: the cursor, if it moved since.
+    /// The report to send now, if it is time.
+    pub fn pack_report(&mut self, now: Instant) -> Option<Arc<Report>> {
+        self.report_due_at(now).filter(|at| *at <= now)?;
+        self.pack_cursor(now)
+    }
+
+    /// What results there are, and the cursor; none if there is neither a result nor a move.
     pub fn pack_cursor(&mut self, now: Instant) -> Option<Arc<Report>> {
+        self.passed_at = None;
         let report = self.outbox.pack(&mut self.progress, now);
-        if report.cursor.is_none() {
+        if report.cursor.is_none() && report.settled.is_empty() {
             self.outbox.acknowledged();
             return None;
         }

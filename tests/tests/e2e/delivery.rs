@@ -201,3 +201,23 @@ async fn a_slow_endpoint_gets_all_of_a_burst_once_each() {
     stage.receiver.wait_count(Duration::from_secs(60), 2000).await;
     stage.assert_each_once().await;
 }
+
+#[tokio::test]
+async fn what_happened_while_an_endpoint_was_disabled_is_not_sent_after_a_restart_either() {
+    let stage = Stage::start().await;
+    let off = format!("SELECT webhooks.update('{}', active => false)", stage.endpoint);
+    stage.db.run(&off).await;
+    stage.db.run("INSERT INTO suppliers (name) VALUES ('meanwhile')").await;
+    let passed = "SELECT (SELECT bool_and(pg_visible_in_snapshot(xid, window_from)) FROM webhooks.event)
+                    FROM webhooks.cursor ORDER BY moved DESC LIMIT 1";
+    eventually(Duration::from_secs(20), "the cursor has passed it", async || {
+        stage.db.one::<bool>(passed).await.then_some(())
+    })
+    .await;
+    let Stage { db, receiver, endpoint, sidecar } = stage;
+    sidecar.kill9();
+    db.run(&format!("SELECT webhooks.update('{endpoint}', active => true)")).await;
+    db.run("INSERT INTO suppliers (name) VALUES ('afterwards')").await;
+    let _sidecar = Sidecar::start(&db);
+    assert_eq!(receiver.wait_at("/all", 1).await[0].data()["name"], "afterwards");
+}
