@@ -30,7 +30,6 @@ impl Sidecar {
         command.arg("serve");
         command.env("DATABASE_URL", database.url("sidecar"));
         command.env("PG_WEBHOOKS_ALLOW_NETS", "127.0.0.0/8");
-        command.env("PG_WEBHOOKS_LISTEN", "127.0.0.1:0");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(log.reopen().expect("the log is ours"));
