@@ -4,7 +4,9 @@
 #   make install   the extension into the Postgres of PG_CONFIG, the sidecar into PREFIX/bin
 #   make test      unit tests, then end to end on a private Postgres
 #   make lint      formatting and clippy
-#   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form)
+#   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
+#   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
+#                  names; QUICK=1: each just once or twice, unoptimised, to see that they run)
 #   make clean     removes what was built; what was installed stays
 
 PG_CONFIG ?= pg_config
@@ -18,11 +20,16 @@ SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml pg_webhooks/pg
                      $(shell find pg_webhooks/src -name '*.rs') $(wildcard sql/*.sql)
 SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
 
+# The build with the micro-benchmarks.
+PROFILE    := $(if $(QUICK),debug,release)
+LIBRARY    := target/$(PROFILE)/libpg_webhooks.so target/$(PROFILE)/deps/libpg_webhooks.so
+MICROBENCH := target/microbench/$(PROFILE)
+
 # Expanded late: pg_config may only be there once the packages are.
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
 
-.PHONY: demo install test lint bench clean
+.PHONY: demo install test lint bench microbench clean
 .DELETE_ON_ERROR:
 
 demo: install
@@ -36,9 +43,14 @@ test: $(STAMP)/test-packages install
 lint: $(STAMP)/pgrx
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) clippy -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench -- -D warnings
 
-bench: install
+bench: $(STAMP)/bench-packages install
 	$(CARGO) run --release --quiet -p tests --bin bench -- $(if $(QUICK),--quick)
+
+microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
+	$(CARGO) run --release --quiet -p tests --bin microbench -- $(MICROBENCH)/package$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so \
+	    $(MICROBENCH)/package$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--*.sql $(MICROBENCH)/last $(ONLY)
 
 clean:
 	$(CARGO) clean
@@ -62,6 +74,13 @@ $(STAMP)/test-packages: $(STAMP)/packages
 	fi
 	@touch $@
 
+# pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.
+$(STAMP)/bench-packages: $(STAMP)/packages
+	@if ! test -x "$$($(PG_CONFIG) --bindir)/pgbench" || ! test -f "$$($(PG_CONFIG) --sharedir)/extension/pgcrypto.control"; then \
+	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends postgresql-contrib; \
+	fi
+	@touch $@
+
 $(STAMP)/pgrx: $(STAMP)/packages
 	@if ! $(CARGO) pgrx --version 2>/dev/null | grep -qx 'cargo-pgrx $(PGRX)'; then \
 	    set -x; $(CARGO) install cargo-pgrx --version =$(PGRX) --locked; \
@@ -76,6 +95,15 @@ $(STAMP)/pgrx: $(STAMP)/packages
 $(STAMP)/extension: $(STAMP)/pgrx $(SOURCES_EXTENSION)
 	cd pg_webhooks && $(CARGO) pgrx install --release --no-default-features --features pg$(PG_MAJOR) \
 	    --pg-config "$$(command -v $(PG_CONFIG))" $(if $(SUDO),--sudo)
+	@touch $@
+
+# The extension with its micro-benchmarks, which is never installed. Cargo has one file name for both builds of the
+# library and could take the one for the other.
+$(STAMP)/microbench-$(PROFILE): $(STAMP)/pgrx $(SOURCES_EXTENSION)
+	rm -rf $(MICROBENCH)/package $(LIBRARY)
+	cd pg_webhooks && $(CARGO) pgrx package $(if $(QUICK),--debug) --no-default-features --features pg$(PG_MAJOR),pg_bench \
+	    --pg-config "$$(command -v $(PG_CONFIG))" --out-dir ../$(MICROBENCH)/package
+	rm -f $(LIBRARY)
 	@touch $@
 
 target/release/pg-webhooks: $(SOURCES_SIDECAR)

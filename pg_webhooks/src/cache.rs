@@ -24,6 +24,7 @@ struct Memory {
     wanted_kinds: Vec<(&'static str, bool)>,
     plans: HashMap<pg_sys::Oid, Rc<Plan>>,
     partition: Option<Rc<Partition>>,
+    wakeup: Option<pg_sys::Oid>,
 }
 
 thread_local! {
@@ -129,10 +130,26 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
     }
     let event = relation(c"event")?;
     watch(event);
-    let partition = Rc::new(guarded(owner_of(event), || Partition::find_or_create(day))?);
+    let partition = match Partition::find(day) {
+        Some(partition) => partition,
+        None => guarded(owner_of(event), || Partition::create(day))?,
+    };
+    let partition = Rc::new(partition);
     watch(partition.heap);
     MEMORY.with_borrow_mut(|memory| memory.partition = Some(partition.clone()));
     Ok(partition)
+}
+
+/// The table whose lock says whether a sidecar sleeps. Missing while the extension is being dropped.
+pub fn wakeup() -> Result<pg_sys::Oid, String> {
+    forget_if_stale();
+    if let Some(wakeup) = MEMORY.with_borrow(|memory| memory.wakeup) {
+        return Ok(wakeup);
+    }
+    let wakeup = relation(c"wakeup")?;
+    watch(wakeup);
+    MEMORY.with_borrow_mut(|memory| memory.wakeup = Some(wakeup));
+    Ok(wakeup)
 }
 
 /// Makes every session read the endpoints anew once this transaction commits. A statement trigger of `webhooks.endpoint`.

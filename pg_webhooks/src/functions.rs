@@ -117,6 +117,11 @@ fn awake() {
 }
 
 #[pg_extern(sql = false)]
+fn wait_for_commit(seen: &str, least_us: i32, most_us: i32) {
+    wakeup::wait_for_commit(seen, least_us.max(0).unsigned_abs(), most_us.max(0).unsigned_abs());
+}
+
+#[pg_extern(sql = false)]
 fn append_custom(event: Option<&str>, data: Option<&str>) -> String {
     let event = event.unwrap_or_else(|| Error::Null("event").raise());
     let data = data.unwrap_or_else(|| Error::Null("data").raise());

@@ -19,6 +19,7 @@ mod json;
 mod clock;
 mod subscribers;
 mod signature;
+mod array;
 mod log;
 mod ids;
 mod wakeup;
@@ -35,6 +36,9 @@ mod endpoint_url;
 mod retry;
 mod settings;
 mod errors;
+
+#[cfg(feature = "pg_bench")]
+mod microbench;
 
 ::pgrx::pg_module_magic!(name, version);
 

@@ -4,12 +4,13 @@
 //! not come into it: whoever may change an attached table makes events.
 
 use std::cell::Cell;
+use std::ffi::CString;
 
 use pgrx::prelude::*;
 
 use crate::ids::{self, Position};
 use crate::subscribers::Recipients;
-use crate::wakeup;
+use crate::{catalog, clock, wakeup};
 
 /// A day's partition of `webhooks.event`.
 pub struct Partition {
@@ -54,6 +55,7 @@ impl Entry {
 
     /// Appends the event to its day's partition, signed for each of its recipients, and has the sidecar woken at commit.
     pub fn append(self, partition: &Partition, name: &str, body: &str, recipients: &Recipients) -> String {
+        let signatures = recipients.signatures.sign(body.as_bytes());
         let mut values = [
             self.occurred_at.into_datum(),
             Some(pg_sys::Datum::from(self.position.xid)),
@@ -61,9 +63,9 @@ impl Entry {
             self.webhook_id.as_str().into_datum(),
             name.into_datum(),
             body.into_datum(),
-            Some(integers(&recipients.endpoints)),
-            Some(integers(&recipients.secret_versions)),
-            Some(signatures(body, recipients)),
+            Some(recipients.endpoints.datum()),
+            Some(recipients.secret_versions.datum()),
+            Some(signatures.datum()),
         ]
         .map(|value| value.expect("no column of an event is NULL"));
         // SAFETY: nine values, of the types of the table's nine columns in their order (sql/tables.sql).
@@ -74,8 +76,15 @@ impl Entry {
 }
 
 impl Partition {
-    /// The partition of a day, created if housekeeping has not come to it; to be called as the log's owner.
-    pub fn find_or_create(day: i32) -> Self {
+    /// The partition of a day, where there is one.
+    pub fn find(day: i32) -> Option<Self> {
+        let (year, month, day_of_month) = clock::date(day)?;
+        let name = CString::new(format!("event_{year:04}{month:02}{day_of_month:02}")).ok()?;
+        catalog::relation(&name).ok().map(|heap| Self::open(day, heap))
+    }
+
+    /// Creates the partition of a day that housekeeping has not come to; to be called as the log's owner.
+    pub fn create(day: i32) -> Self {
         let heap = Spi::connect_mut(|client| {
             let sql = "SELECT webhooks.create_partition('webhooks.event', date '2000-01-01' + $1)::oid";
             client
@@ -84,6 +93,10 @@ impl Partition {
                 .unwrap_or_else(|error| error!("{error}"))
                 .expect("create_partition returns the partition")
         });
+        Self::open(day, heap)
+    }
+
+    fn open(day: i32, heap: pg_sys::Oid) -> Self {
         // SAFETY: the table was just found, and it has the one index of its parent.
         unsafe {
             let open = pg_sys::table_open(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
@@ -128,45 +141,8 @@ impl Partition {
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        // SAFETY: allocated in TopMemoryContext by find_or_create, and pointed to by nothing else.
+        // SAFETY: allocated in TopMemoryContext by open, and pointed to by nothing else.
         unsafe { pg_sys::pfree(self.index_info.cast()) }
-    }
-}
-
-/// An `integer[]`.
-fn integers(numbers: &[i32]) -> pg_sys::Datum {
-    let mut elements: Vec<pg_sys::Datum> = numbers.iter().map(|number| pg_sys::Datum::from(*number)).collect();
-    // SAFETY: integer is four bytes, by value, aligned as an int.
-    unsafe {
-        pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::INT4OID, 4, true, b'i' as _)
-            .into()
-    }
-}
-
-/// A `bytea[]` with the HMAC for each recipient, NULL for those without a secret.
-fn signatures(body: &str, recipients: &Recipients) -> pg_sys::Datum {
-    let made: Vec<Option<pg_sys::Datum>> = recipients
-        .signers
-        .iter()
-        .map(|signer| signer.as_ref().and_then(|signer| signer.sign(&[body.as_bytes()]).as_slice().into_datum()))
-        .collect();
-    let mut nulls: Vec<bool> = made.iter().map(Option::is_none).collect();
-    let mut elements: Vec<pg_sys::Datum> = made.into_iter().map(|mac| mac.unwrap_or(pg_sys::Datum::from(0))).collect();
-    let (mut length, mut lower) = (elements.len() as i32, 1);
-    // SAFETY: bytea is of variable length, by reference, aligned as an int; one dimension of that many elements.
-    unsafe {
-        pg_sys::construct_md_array(
-            elements.as_mut_ptr(),
-            nulls.as_mut_ptr(),
-            1,
-            &mut length,
-            &mut lower,
-            pg_sys::BYTEAOID,
-            -1,
-            false,
-            b'i' as _,
-        )
-        .into()
     }
 }
 

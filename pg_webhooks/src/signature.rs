@@ -8,6 +8,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+/// What an HMAC-SHA256 takes.
+pub const MAC_BYTES: usize = 32;
+
 /// A secret made ready: the HMAC state after the key, so that signing costs no key schedule.
 #[derive(Clone)]
 pub struct Signer(Hmac<Sha256>);
@@ -31,7 +34,7 @@ impl Signer {
     }
 
     /// HMAC-SHA256 of the parts, one after the other.
-    pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
+    pub fn sign(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         let mut mac = self.0.clone();
         for part in parts {
             mac.update(part);

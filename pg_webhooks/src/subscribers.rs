@@ -4,6 +4,7 @@
 
 use pgrx::prelude::*;
 
+use crate::array::{Array, Signatures};
 use crate::events;
 use crate::signature::Signer;
 
@@ -19,12 +20,13 @@ struct Subscriber {
 
 /// The endpoints that get one event, side by side as an event row holds them.
 pub struct Recipients {
+    is_empty: bool,
     /// Keys of `webhooks.endpoint`.
-    pub endpoints: Vec<i32>,
+    pub endpoints: Array,
     /// For each, the version of the secret.
-    pub secret_versions: Vec<i32>,
-    /// For each, what signs; `None` sends unsigned.
-    pub signers: Vec<Option<Signer>>,
+    pub secret_versions: Array,
+    /// For each, the signature; NULL for those without a secret.
+    pub signatures: Signatures,
 }
 
 impl Subscribers {
@@ -66,17 +68,21 @@ impl Subscriber {
 
 impl Recipients {
     fn gather<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> Self {
-        let mut recipients = Self { endpoints: Vec::new(), secret_versions: Vec::new(), signers: Vec::new() };
-        for subscriber in subscribers {
-            recipients.endpoints.push(subscriber.key);
-            recipients.secret_versions.push(subscriber.secret_version);
-            recipients.signers.push(subscriber.signer.clone());
+        let subscribers: Vec<&Subscriber> = subscribers.collect();
+        let integers = |of: fn(&Subscriber) -> i32| {
+            Array::of_integers(&subscribers.iter().map(|subscriber| of(subscriber)).collect::<Vec<_>>())
+        };
+        let signers: Vec<Option<Signer>> = subscribers.iter().map(|subscriber| subscriber.signer.clone()).collect();
+        Self {
+            is_empty: subscribers.is_empty(),
+            endpoints: integers(|subscriber| subscriber.key),
+            secret_versions: integers(|subscriber| subscriber.secret_version),
+            signatures: Signatures::by(&signers),
         }
-        recipients
     }
 
     /// Whether nobody wants it.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.is_empty
     }
 }

@@ -181,7 +181,8 @@ unsafe fn bytes(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8])) {
     // SAFETY: the caller's promise; a detoasted copy is freed after its use.
     unsafe {
         let original = value.cast_mut_ptr::<pg_sys::varlena>();
-        let plain = pg_sys::pg_detoast_datum_packed(original);
+        let is_plain = !pgrx::varatt_is_1b_e(original) && !pgrx::varatt_is_4b_c(original);
+        let plain = if is_plain { original } else { pg_sys::pg_detoast_datum_packed(original) };
         let length = pgrx::varsize_any_exhdr(plain);
         use_bytes(std::slice::from_raw_parts(pgrx::vardata_any(plain).cast(), length));
         if plain != original {

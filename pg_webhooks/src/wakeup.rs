@@ -8,14 +8,17 @@
 //!   become visible, so the sidecar that then gets its own sees the commit when it looks.
 //! - It does not: a sidecar sleeps, or is about to. The writer sends NOTIFY.
 //!
+//! An awake sidecar need not ask again and again either: `wait_for_commit` lets it wait where commits are seen at once.
+//!
 //! A transaction that is prepared can not notify, and would keep the lock until it ends: it does neither, and the
 //! sidecar's slow poll finds it. No correctness rests on a NOTIFY, and it carries no data.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
-use crate::catalog;
+use crate::cache;
 
 thread_local! {
     /// This transaction made work for the sidecar.
@@ -48,8 +51,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
 }
 
 fn notify_if_asleep() {
-    // Without the table the extension is being dropped.
-    let Ok(wakeup) = catalog::relation(c"wakeup") else { return };
+    let Ok(wakeup) = cache::wakeup() else { return };
     // SAFETY: in a transaction that has not committed yet; the lock is released with the transaction's others.
     unsafe {
         if !pg_sys::ConditionalLockRelationOid(wakeup, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) {
@@ -87,6 +89,39 @@ pub fn awake() {
     }
 }
 
+/// How often an awake sidecar's session looks whether a transaction has ended: two reads of shared memory.
+const GLANCE_US: u32 = 200;
+
+/// Waits for `least_us`, and then until a transaction ends that `seen`, a `pg_snapshot` in its text form, does not see;
+/// for `most_us` in all. May return early: whoever calls it looks for work, and whether there is any is not told here.
+pub fn wait_for_commit(seen: &str, least_us: u32, most_us: u32) {
+    let until = Instant::now() + Duration::from_micros(most_us.into());
+    let seen = bounds(seen);
+    // SAFETY: sleeps.
+    unsafe { pg_sys::pg_usleep(least_us.min(most_us).into()) }
+    loop {
+        // SAFETY: inside a transaction; the snapshot is read before anything can replace it.
+        let now = unsafe {
+            let now = &*pg_sys::GetLatestSnapshot();
+            (now.xmax.into_inner(), now.xcnt)
+        };
+        if now != seen || Instant::now() >= until {
+            return;
+        }
+        pgrx::check_for_interrupts!();
+        // SAFETY: sleeps.
+        unsafe { pg_sys::pg_usleep(GLANCE_US.into()) }
+    }
+}
+
+/// The lowest 32 bits of the first transaction that a snapshot does not know, and how many of those before it ran.
+fn bounds(snapshot: &str) -> (u32, u32) {
+    let mut parts = snapshot.splitn(3, ':').skip(1);
+    let xmax = parts.next().and_then(|xmax| xmax.parse::<u64>().ok()).unwrap_or_default();
+    let running = parts.next().filter(|list| !list.is_empty()).map_or(0, |list| list.split(',').count());
+    (xmax as u32, running as u32)
+}
+
 const SLEEPERS: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
 
 /// A session that ends while idle gives its advisory locks back, and not its table locks: those would stay for good.
@@ -96,7 +131,7 @@ unsafe extern "C-unwind" fn on_exit(_code: std::ffi::c_int, _argument: pg_sys::D
 }
 
 fn wakeup_tag() -> pg_sys::LOCKTAG {
-    let wakeup = catalog::relation(c"wakeup").unwrap_or_else(|missing| error!("{missing}"));
+    let wakeup = cache::wakeup().unwrap_or_else(|missing| error!("{missing}"));
     pg_sys::LOCKTAG {
         // SAFETY: set once, when the session chose its database.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
@@ -105,5 +140,17 @@ fn wakeup_tag() -> pg_sys::LOCKTAG {
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounds;
+
+    #[test]
+    fn a_snapshot_is_known_by_its_end_and_by_how_many_run() {
+        assert_eq!(bounds("731:731:"), (731, 0));
+        assert_eq!(bounds("731:740:731,733"), (740, 2));
+        assert_eq!(bounds("4294967296:4294967297:4294967296"), (1, 1), "Postgres' snapshots have 32 bits");
     }
 }
