@@ -31,15 +31,19 @@ GRANT EXECUTE ON FUNCTION
     webhooks.fields(text),
     webhooks.emit(text, jsonb),
     webhooks.sign(text, text),
-    webhooks.verify(text, text, text)
+    webhooks.verify(text, text, text),
+    webhooks.set_shards(integer)
 TO webhooks_admin;
 
 GRANT EXECUTE ON FUNCTION
+    webhooks.sign_on(text),
+    webhooks.sign_off(text),
     webhooks.acquire(text, integer),
     webhooks.renew(integer, bigint, integer),
     webhooks.release(integer, bigint),
     webhooks.try_sleep(),
     webhooks.awake(),
+    webhooks.wait_for_commit(text, integer, integer),
     webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint),
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]),
     webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]),

@@ -86,7 +86,7 @@ BEGIN
     PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
 
     DELETE FROM webhooks.cursor old
-     WHERE moved < (SELECT max(moved) FROM webhooks.cursor newest WHERE newest.shard = old.shard);
+     WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
 END
 $$;
 COMMENT ON FUNCTION webhooks.maintain() IS 'Housekeeping, called by the sidecar every few minutes: partitions ahead, retention, old cursor rows';

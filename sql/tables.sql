@@ -90,15 +90,19 @@ CREATE TABLE webhooks.lease (
     shard          integer PRIMARY KEY,
     epoch          bigint NOT NULL DEFAULT 0,
     owner          text,
+    session        integer,
+    taken_at       timestamptz,
     expires_at     timestamptz NOT NULL DEFAULT '-infinity',
     recover_before xid8 NOT NULL DEFAULT '0'
 );
 COMMENT ON TABLE webhooks.lease IS 'Which sidecar owns a shard, until when; every report carries the epoch and a stale one is refused';
+COMMENT ON COLUMN webhooks.lease.owner IS 'The sidecar, a slash, and the number of the one of its berths that has the shard; NULL while nobody has it';
+COMMENT ON COLUMN webhooks.lease.session IS 'The process id of the session in which the owner reads, taken_at when that began: once the owner''s sessions are gone, there is no need to wait out the lease';
 COMMENT ON COLUMN webhooks.lease.recover_before IS 'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor row: fetch looks those up in attempt';
 
 CREATE TABLE webhooks.cursor (
     shard       integer NOT NULL,
-    moved       bigint GENERATED ALWAYS AS IDENTITY,
+    moved       xid8 DEFAULT pg_current_xact_id(),
     window_from pg_snapshot NOT NULL,
     window_to   pg_snapshot,
     xid         xid8,
@@ -106,6 +110,7 @@ CREATE TABLE webhooks.cursor (
     PRIMARY KEY (shard, moved)
 );
 COMMENT ON TABLE webhooks.cursor IS 'How far each shard has been delivered or put into pending; the newest row holds. Appended, not updated: a row updated 100 times a second under a pinned xmin gets slower with every version';
+COMMENT ON COLUMN webhooks.cursor.moved IS 'The transaction that wrote the row. Not a sequence: one that CREATE DATABASE has copied may fall back in a crash';
 COMMENT ON COLUMN webhooks.cursor.window_from IS 'All that this snapshot sees is done';
 COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this one sees besides, all up to (xid, seq) is done; NULL when no window is open';
 

@@ -4,14 +4,15 @@
 
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use crate::config::Serve;
 use crate::delivery::Delivery;
 use crate::due::Due;
-use crate::session::{Chunk, SessionError, Sessions};
+use crate::serve::Crew;
+use crate::session::{Chunk, SessionError, Sessions, Terms};
 use crate::tenure::{Landing, Tenure};
 use crate::wake::{Step, Wake};
 
@@ -36,8 +37,18 @@ enum Reading {
 
 /// What the tending hand did.
 enum Tending {
-    Renewed(Duration),
+    Renewed(Terms),
     Maintained,
+    SignedOff,
+}
+
+/// Why the loop ended, all being reported and the shard released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process stops.
+    Stopped,
+    /// The shard is beyond this process' share.
+    GivenBack,
 }
 
 /// How far a graceful stop has come.
@@ -51,7 +62,7 @@ enum Phase {
 
 /// The loop's state besides what outlives the sessions.
 pub struct Engine<'a> {
-    settings: &'a Serve,
+    crew: &'a Crew,
     sessions: &'a mut Sessions,
     tenure: &'a mut Tenure,
     wake: Wake,
@@ -63,13 +74,15 @@ pub struct Engine<'a> {
     inspect_at: Instant,
     renew_at: Instant,
     maintain_at: Instant,
+    sign_off: bool,
+    end: End,
     phase: Phase,
 }
 
 impl<'a> Engine<'a> {
     /// Ready to run; the lease has just been renewed.
-    pub fn new(settings: &'a Serve, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
-        let now = Instant::now();
+    pub fn new(crew: &'a Crew, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
+        let (now, settings) = (Instant::now(), &crew.settings);
         Self {
             wake: Wake::new(settings.backstop, now),
             due: Due::new(now),
@@ -80,15 +93,17 @@ impl<'a> Engine<'a> {
             inspect_at: now + INSPECT,
             renew_at: now + settings.lease / 2,
             maintain_at: now,
+            sign_off: false,
+            end: End::Stopped,
             phase: Phase::Running,
-            settings,
+            crew,
             sessions,
             tenure,
         }
     }
 
-    /// Delivers until a graceful stop, or until a session or the lease is lost.
-    pub async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
+    /// Delivers until a graceful end, or until a session or the lease is lost.
+    pub async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Result<End, SessionError> {
         let mut landings: Vec<Landing> = Vec::with_capacity(LANDINGS);
         if let Some(report) = self.tenure.outbox.unacknowledged() {
             self.send(report);
@@ -112,7 +127,7 @@ impl<'a> Engine<'a> {
                 }
                 reading = finish(&mut self.reading) => self.read(reading?, Instant::now()),
                 disabled = finish(&mut self.reporting) => self.reported(&disabled?),
-                tending = finish(&mut self.tending) => self.tended(tending?),
+                tending = finish(&mut self.tending) => self.tended(tending?, Instant::now()),
                 told = self.sessions.notifications.recv() => match told {
                     Some(()) => self.wake.notified(),
                     None => return Err(SessionError::Failed("the session with Postgres was lost".to_owned())),
@@ -125,7 +140,7 @@ impl<'a> Engine<'a> {
 
     /// Starts all that is due, and says when to come again at the latest.
     fn advance(&mut self, now: Instant) -> Instant {
-        let mut next = now + self.settings.backstop;
+        let mut next = now + self.crew.settings.backstop;
         if self.tenure.is_busy() {
             if self.inspect_at <= now {
                 self.tenure.inspect(now);
@@ -153,7 +168,8 @@ impl<'a> Engine<'a> {
 
     /// The reading hand: wakes, asks for what is due, looks for events or falls asleep.
     fn advance_reading(&mut self, now: Instant) -> Instant {
-        let never = now + self.settings.backstop;
+        let never = now + self.crew.settings.backstop;
+        self.wake.share_with(self.crew.held());
         let (step, mut at) = self.wake.next(now);
         if step == Step::Awake {
             self.awake();
@@ -166,21 +182,29 @@ impl<'a> Engine<'a> {
             self.ask_due(now);
             return never;
         }
-        if step == Step::Look && self.tenure.room() < ROOM_WORTH_A_LOOK.min(self.settings.max_in_flight as usize / 4) {
+        let is_look = matches!(step, Step::Look | Step::Watch(_));
+        if is_look && self.tenure.room() < ROOM_WORTH_A_LOOK.min(self.tenure.most_held() / 4) {
             at = at.max(self.looked_at + WAIT_FOR_ROOM);
         }
         if at > now {
             return at.min(due_at);
         }
         let main = self.sessions.main.clone();
-        if step == Step::TrySleep {
+        if !is_look {
             self.reading = Some(Box::pin(async move { main.try_sleep().await.map(Reading::Slept) }));
-        } else {
-            self.looked_at = now;
-            let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
-            self.reading =
-                Some(Box::pin(async move { main.fetch(lease, position, most, gauge).await.map(Reading::Looked) }));
+            return never;
         }
+        self.looked_at = now;
+        let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
+        self.reading = Some(Box::pin(async move {
+            let chunk = match step {
+                Step::Watch(patience) => {
+                    main.watch(lease, position, most, gauge, patience.at_most(due_at - now)).await?
+                }
+                _ => main.fetch(lease, position, most, gauge).await?,
+            };
+            Ok(Reading::Looked(chunk))
+        }));
         never
     }
 
@@ -237,7 +261,7 @@ impl<'a> Engine<'a> {
         self.wake.looked(found, now);
     }
 
-    fn send(&mut self, report: std::sync::Arc<crate::report::Report>) {
+    fn send(&mut self, report: Arc<crate::report::Report>) {
         let (reports, lease) = (self.sessions.reports.clone(), self.tenure.lease);
         self.reporting = Some(Box::pin(async move { reports.report(lease, &report).await }));
     }
@@ -254,11 +278,17 @@ impl<'a> Engine<'a> {
     /// The tending hand: keeps the lease and the house.
     fn advance_tending(&mut self, now: Instant) -> Instant {
         let reports = self.sessions.reports.clone();
-        if self.renew_at <= now {
-            self.renew_at = now + self.settings.lease / 2;
-            let (lease, duration) = (self.tenure.lease, self.settings.lease);
+        if self.sign_off {
+            self.sign_off = false;
+            let (main, sidecar) = (self.sessions.main.clone(), self.crew.name.clone());
+            self.tending = Some(Box::pin(async move {
+                Sessions::sign_off(&main, &reports, &sidecar).await.map(|()| Tending::SignedOff)
+            }));
+        } else if self.renew_at <= now {
+            self.renew_at = now + self.crew.settings.lease / 2;
+            let (lease, duration) = (self.tenure.lease, self.crew.settings.lease);
             self.tending = Some(Box::pin(async move { reports.renew(lease, duration).await.map(Tending::Renewed) }));
-        } else if self.maintain_at <= now && matches!(self.phase, Phase::Running) {
+        } else if self.keeps_house() && self.maintain_at <= now && matches!(self.phase, Phase::Running) {
             self.maintain_at = now + MAINTAIN;
             self.tending = Some(Box::pin(async move {
                 reports.maintain().await;
@@ -268,16 +298,37 @@ impl<'a> Engine<'a> {
         self.renew_at
     }
 
-    fn tended(&mut self, tending: Tending) {
-        if let Tending::Renewed(request_timeout) = tending {
-            self.tenure.request_timeout = request_timeout;
+    /// One of all the owners does: there always is a shard 0.
+    fn keeps_house(&self) -> bool {
+        self.tenure.lease.shard == 0
+    }
+
+    fn tended(&mut self, tending: Tending, now: Instant) {
+        let Tending::Renewed(terms) = tending else { return };
+        self.tenure.follow(terms, self.crew.settings.max_in_flight as usize);
+        if terms.give_back && matches!(self.phase, Phase::Running) {
+            self.give_back(now);
         }
     }
 
     fn stop(&mut self, now: Instant) {
-        tracing::info!(under_way = self.tenure.under_way(), "stopping");
+        let shard = self.tenure.lease.shard;
+        tracing::info!(shard, under_way = self.tenure.under_way(), "stopping");
+        // While this shard finishes its requests the others may have those that are done.
+        self.sign_off = true;
+        self.finish_requests(now);
+    }
+
+    fn give_back(&mut self, now: Instant) {
+        let shard = self.tenure.lease.shard;
+        tracing::info!(shard, under_way = self.tenure.under_way(), "another sidecar came; giving the shard back");
+        self.end = End::GivenBack;
+        self.finish_requests(now);
+    }
+
+    fn finish_requests(&mut self, now: Instant) {
         self.tenure.close();
-        self.phase = Phase::Finishing(now + self.settings.grace);
+        self.phase = Phase::Finishing(now + self.crew.settings.grace);
     }
 
     /// Moves a graceful stop on; true at its end.
@@ -307,11 +358,11 @@ impl<'a> Engine<'a> {
     }
 
     /// Lets writers and the other sidecars know; without this they notice by themselves.
-    async fn release(self) -> Result<(), SessionError> {
+    async fn release(self) -> Result<End, SessionError> {
         let main = &self.sessions.main;
         let farewell = async { tokio::try_join!(main.awake(), main.release(self.tenure.lease)) };
         let _ = tokio::time::timeout(LAST_WORDS, farewell).await;
-        Ok(())
+        Ok(self.end)
     }
 }
 

@@ -108,6 +108,11 @@ impl<D> Lanes<D> {
         Self { lanes: HashMap::new(), limits, in_flight: 0, doubtful: 0, silent: HashSet::new() }
     }
 
+    /// Changes the global limit. What is under way beyond it goes on.
+    pub fn limit(&mut self, global: usize) {
+        self.limits.global = global;
+    }
+
     /// Takes a first attempt in.
     pub fn admit(&mut self, endpoint: i32, delivery: D, now: Instant) -> Admission<D> {
         let free = self.free(endpoint);

@@ -5,6 +5,7 @@ mod config;
 
 // serve: from the database to the receivers and back.
 mod serve;
+mod berth;
 mod engine;
 mod wake;
 mod due;

@@ -1,141 +1,157 @@
-//! `pg-webhooks serve`: gets sessions and a lease, delivers, and begins again when either is lost. Every reconnect is
-//! a wake. A problem is logged when it comes up and when it is over, not at every try.
+//! `pg-webhooks serve`: a crew of berths, one for each shard that this process holds, and at most one that scouts for
+//! another. A process that holds all shards has no scout; one that holds none is a standby, and its only berth
+//! scouts.
+//!
+//! How many shards a process may hold is the database's business (`webhooks.fair_share`). A berth learns it when it
+//! looks for a shard, and when it renews its lease; the crew only sees to it that somebody looks.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
 
+use crate::berth::{Berth, Ended};
 use crate::config::Serve;
 use crate::database::Database;
 use crate::deliver::Courier;
-use crate::engine::Engine;
-use crate::lanes::Limits;
-use crate::progress::Position;
-use crate::session::{Lease, SessionError, Sessions};
 use crate::targets::Targets;
-use crate::tenure::Tenure;
-
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// A session that held this long was a good one.
-const GOOD: Duration = Duration::from_secs(2);
-const STANDBY: Duration = Duration::from_millis(500);
 
 /// Delivers until told to stop.
 pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let courier = Courier::new(Targets::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?;
-    let database = settings.database()?;
-    let service = Service { owner: owner(), courier, database, tenure: None, trouble: None, stop, settings };
-    // On a worker of its own: what the caller's thread spawns takes a detour.
-    tokio::spawn(service.run()).await?;
+    let crew = Arc::new(Crew {
+        name: name(),
+        courier: Courier::new(Targets::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?,
+        database: settings.database()?,
+        settings,
+        roll: watch::Sender::new(Roll { held: 0, shards: 1, is_scouting: false }),
+        trouble: Mutex::new(None),
+    });
+    let mut roll = crew.roll.subscribe();
+    let mut berths = JoinSet::new();
+    let mut numbers = BTreeSet::new();
+    let mut unreported = 0;
+    loop {
+        if !*stop.borrow()
+            && let Some(duty) = crew.scout()
+        {
+            let number = (1..).find(|number| numbers.insert(*number)).expect("numbers do not run out");
+            // On a worker of its own: what the caller's thread spawns takes a detour.
+            berths.spawn(Berth::new(&crew, number, duty, stop.clone()).run());
+        }
+        tokio::select! {
+            ended = berths.join_next() => {
+                let Some(ended) = ended else { break };
+                let Ended { number, unreported: left } = ended?;
+                numbers.remove(&number);
+                unreported += left;
+            }
+            Ok(()) = roll.changed() => {}
+        }
+    }
+    tracing::info!(unreported, "stopped");
     Ok(())
 }
 
-struct Service {
-    settings: Serve,
-    database: Database,
-    courier: Courier,
-    /// The same for the life of the process: so a shard comes back with its epoch after a lost session.
-    owner: String,
-    tenure: Option<Tenure>,
-    trouble: Option<String>,
-    stop: watch::Receiver<bool>,
+/// What the berths of a process have in common.
+pub struct Crew {
+    /// `hostname-pid-random`, the same for the life of the process.
+    pub name: String,
+    pub settings: Serve,
+    pub database: Database,
+    pub courier: Courier,
+    roll: watch::Sender<Roll>,
+    trouble: Mutex<Option<String>>,
 }
 
-impl Service {
-    async fn run(mut self) {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let began = Instant::now();
-            match self.shift().await {
-                Ok(()) => return self.say_goodbye(),
-                Err(SessionError::Stale(reason)) => {
-                    tracing::warn!("{reason}; starting over");
-                    self.tenure = None;
-                }
-                Err(error) => self.log_trouble(error.to_string()),
-            }
-            if began.elapsed() > GOOD {
-                wait = FIRST_WAIT;
-            }
-            if self.stopped_during(sleep(wait)).await.is_none() {
-                return self.say_goodbye();
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+/// Who does what.
+#[derive(Debug)]
+struct Roll {
+    /// Berths with a shard.
+    held: usize,
+    /// As many as there are in the database.
+    shards: usize,
+    is_scouting: bool,
+}
+
+impl Crew {
+    /// The duty to scout, if another shard may be found and nobody scouts yet.
+    pub fn scout(self: &Arc<Self>) -> Option<Duty> {
+        let is_wanted = self.roll.send_if_modified(|roll| {
+            let is_wanted = !roll.is_scouting && roll.held < roll.shards;
+            roll.is_scouting |= is_wanted;
+            is_wanted
+        });
+        is_wanted.then(|| Duty { crew: Arc::clone(self), is_scout: true })
     }
 
-    /// From connecting to the loss of a session (an error) or a graceful stop.
-    async fn shift(&mut self) -> Result<(), SessionError> {
-        let database = self.database.clone();
-        let Some(sessions) = self.stopped_during(Sessions::open(&database)).await else { return Ok(()) };
-        let mut sessions = sessions?;
-        let Some((lease, position)) = self.acquire(&sessions).await? else { return Ok(()) };
-        let request_timeout = sessions.reports.renew(lease, self.settings.lease).await?;
-        tracing::info!(shard = lease.shard, epoch = lease.epoch, "delivering");
-        self.trouble = None;
-
-        let tenure = match &mut self.tenure {
-            Some(tenure) if tenure.lease == lease => tenure,
-            other => {
-                let limits = Limits {
-                    per_endpoint: self.settings.endpoint_in_flight as usize,
-                    global: self.settings.max_in_flight as usize,
-                };
-                other.insert(Tenure::new(lease, position, self.courier.clone(), limits))
-            }
-        };
-        tenure.request_timeout = request_timeout;
-        tenure.resume(Instant::now());
-        Engine::new(&self.settings, &mut sessions, tenure).run(&mut self.stop).await
+    /// How many shards this process holds.
+    pub fn held(&self) -> usize {
+        self.roll.borrow().held
     }
 
-    /// Waits for a shard; none where told to stop meanwhile.
-    async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<(Lease, Position)>, SessionError> {
-        loop {
-            if let Some(granted) = sessions.main.acquire(&self.owner, self.settings.lease).await? {
-                return Ok(Some(granted));
-            }
-            self.log_standby();
-            if self.stopped_during(sleep(STANDBY)).await.is_none() {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// The outcome of `work`, or none when told to stop before.
-    async fn stopped_during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            outcome = work => Some(outcome),
-            _ = self.stop.wait_for(|stop| *stop) => None,
-        }
-    }
-
-    fn log_trouble(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
+    /// Logs a problem when it comes up, not at every try of every berth.
+    pub fn log_trouble(&self, trouble: &str) {
+        if self.is_news(trouble) {
             tracing::error!("cannot deliver, trying again: {trouble}");
-            self.trouble = Some(trouble);
         }
     }
 
-    fn log_standby(&mut self) {
+    /// The scout found nothing.
+    pub fn log_standby(&self) {
         const STANDBY: &str = "another sidecar delivers; standing by";
-        if self.trouble.as_deref() != Some(STANDBY) {
+        if self.held() == 0 && self.is_news(STANDBY) {
             tracing::info!("{STANDBY}");
-            self.trouble = Some(STANDBY.to_owned());
         }
     }
 
-    fn say_goodbye(&self) {
-        let unreported = self.tenure.as_ref().map_or(0, Tenure::held);
-        tracing::info!(unreported, "stopped");
+    /// A berth delivers: what was wrong is over.
+    pub fn clear_trouble(&self) {
+        *self.trouble.lock().expect("nobody panics under it") = None;
+    }
+
+    fn is_news(&self, trouble: &str) -> bool {
+        let mut known = self.trouble.lock().expect("nobody panics under it");
+        let is_news = known.as_deref() != Some(trouble);
+        *known = Some(trouble.to_owned());
+        is_news
     }
 }
 
-/// `hostname-pid-random`.
-fn owner() -> String {
+/// What a berth is there for: scouting at first, then a shard. Dropped with the berth, or when its shard is lost.
+pub struct Duty {
+    crew: Arc<Crew>,
+    is_scout: bool,
+}
+
+impl Duty {
+    /// The berth has a shard of so many; another may scout.
+    pub fn hold(&mut self, shards: usize) {
+        self.crew.roll.send_modify(|roll| {
+            roll.shards = shards;
+            if self.is_scout {
+                roll.is_scouting = false;
+                roll.held += 1;
+            }
+        });
+        self.is_scout = false;
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        self.crew.roll.send_modify(|roll| {
+            if self.is_scout {
+                roll.is_scouting = false;
+            } else {
+                roll.held -= 1;
+            }
+        });
+    }
+}
+
+fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     let random = RandomState::new().build_hasher().finish();
     format!("{}-{}-{random:016x}", host.trim(), std::process::id())

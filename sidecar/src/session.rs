@@ -14,6 +14,7 @@ use crate::database::Database;
 use crate::delivery::{Body, Delivery, Event, PendingKey, Source, Timestamp};
 use crate::progress::{Inside, Position};
 use crate::report::Report;
+use crate::wake::Patience;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -56,6 +57,25 @@ pub struct Lease {
     pub epoch: i64,
 }
 
+/// What `acquire` grants.
+pub struct Grant {
+    pub lease: Lease,
+    /// Where to begin.
+    pub position: Position,
+    /// How many shards there are.
+    pub shards: usize,
+}
+
+/// What the database wants of an owner, told at each renewal.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub request_timeout: Duration,
+    /// How many shards this process may hold.
+    pub share: usize,
+    /// Whether this one is beyond it.
+    pub give_back: bool,
+}
+
 /// Both sessions.
 pub struct Sessions {
     pub main: Arc<Main>,
@@ -65,13 +85,26 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens both, listens, prepares.
-    pub async fn open(database: &Database) -> Result<Self, SessionError> {
+    /// Opens both, listens, prepares, and signs on for `sidecar`.
+    pub async fn open(database: &Database, sidecar: &str) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
         let (main, reports) = tokio::try_join!(database.connect(Some(tell)), database.connect(None))?;
+        tokio::try_join!(sign_on(&main, sidecar), sign_on(&reports, sidecar))?;
         let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
         Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
     }
+
+    /// Leaves the shards to the others, as they are released.
+    pub async fn sign_off(main: &Main, reports: &Reports, sidecar: &str) -> Result<(), SessionError> {
+        let sign_off = async |client: &Client| client.query_one("SELECT webhooks.sign_off($1)", &[&sidecar]).await;
+        tokio::try_join!(sign_off(&main.client), sign_off(&reports.client))?;
+        Ok(())
+    }
+}
+
+async fn sign_on(client: &Client, sidecar: &str) -> Result<(), SessionError> {
+    client.query_one("SELECT webhooks.sign_on($1)", &[&sidecar]).await?;
+    Ok(())
 }
 
 /// The reading session.
@@ -81,6 +114,7 @@ pub struct Main {
     release: Statement,
     try_sleep: Statement,
     awake: Statement,
+    wait_for_commit: Statement,
     fetch: Statement,
     fetch_due: Statement,
     /// The server's clock minus this machine's, in microseconds.
@@ -110,19 +144,21 @@ impl Main {
     async fn prepare(client: Client) -> Result<Self, SessionError> {
         client.batch_execute("LISTEN pg_webhooks").await?;
         let server: Timestamp = client.query_one("SELECT clock_timestamp()", &[]).await?.get(0);
-        let (acquire, release, try_sleep, awake, fetch, fetch_due) = tokio::try_join!(
+        let (acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
             client.prepare("SELECT * FROM webhooks.acquire($1, $2)"),
             client.prepare("SELECT webhooks.release($1, $2)"),
             client.prepare("SELECT webhooks.try_sleep()"),
             client.prepare("SELECT webhooks.awake()"),
+            client.prepare("SELECT webhooks.wait_for_commit($1, $2, $3)"),
             client.prepare("SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
             client.prepare("SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
         )?;
-        Ok(Self { client, acquire, release, try_sleep, awake, fetch, fetch_due, clock_ahead: server.0 - local_now() })
+        let clock_ahead = server.0 - local_now();
+        Ok(Self { client, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due, clock_ahead })
     }
 
-    /// A shard whose owner is gone, and where to begin; none while all are owned.
-    pub async fn acquire(&self, owner: &str, lease: Duration) -> Result<Option<(Lease, Position)>, SessionError> {
+    /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process.
+    pub async fn acquire(&self, owner: &str, lease: Duration) -> Result<Option<Grant>, SessionError> {
         let row = self.client.query_opt(&self.acquire, &[&owner, &milliseconds(lease)]).await?;
         Ok(row.map(|row| {
             let window_to: Option<String> = row.get(3);
@@ -132,7 +168,7 @@ impl Main {
                 seq: row.get::<_, Option<i32>>(5).unwrap_or(-1),
             });
             let position = Position { window_from: row.get::<_, String>(2).into(), inside };
-            (Lease { shard: row.get(0), epoch: row.get(1) }, position)
+            Grant { lease: Lease { shard: row.get(0), epoch: row.get(1) }, position, shards: count(row.get(6)) }
         }))
     }
 
@@ -151,6 +187,26 @@ impl Main {
     pub async fn awake(&self) -> Result<(), SessionError> {
         self.client.execute(&self.awake, &[]).await?;
         Ok(())
+    }
+
+    /// Waits, at the server, until a transaction has ended that `from` does not know; then [fetches](Self::fetch).
+    pub async fn watch(
+        &self,
+        lease: Lease,
+        from: Position,
+        most: Most,
+        gauge: Arc<AtomicUsize>,
+        patience: Patience,
+    ) -> Result<Chunk, SessionError> {
+        let us = |duration: Duration| i32::try_from(duration.as_micros()).unwrap_or(i32::MAX);
+        let seen = Arc::clone(&from.window_from);
+        let wait = async {
+            self.client.execute(&self.wait_for_commit, &[&&*seen, &us(patience.least), &us(patience.most)]).await?;
+            Ok(())
+        };
+        // Sent together: the server goes from the one to the other without a round trip.
+        let ((), chunk) = tokio::try_join!(wait, self.fetch(lease, from, most, gauge))?;
+        Ok(chunk)
     }
 
     /// The events behind `from`.
@@ -256,7 +312,7 @@ impl Reports {
     async fn prepare(client: Client) -> Result<Self, SessionError> {
         let (report, renew, maintain) = tokio::try_join!(
             client.prepare("SELECT webhooks.report($1, $2, $3, $4, $5, $6, $7)"),
-            client.prepare("SELECT request_timeout_ms FROM webhooks.renew($1, $2, $3)"),
+            client.prepare("SELECT request_timeout_ms, share, give_back FROM webhooks.renew($1, $2, $3)"),
             client.prepare("SELECT webhooks.maintain()"),
         )?;
         Ok(Self { client, report, renew, maintain })
@@ -278,10 +334,11 @@ impl Reports {
         Ok(row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default())
     }
 
-    /// Extends the lease; returns how long a request may take.
-    pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Duration, SessionError> {
+    /// Extends the lease.
+    pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Terms, SessionError> {
         let row = self.client.query_one(&self.renew, &[&lease.shard, &lease.epoch, &milliseconds(duration)]).await?;
-        Ok(Duration::from_millis(row.get::<_, i64>(0).max(0).unsigned_abs()))
+        let request_timeout = Duration::from_millis(row.get::<_, i64>(0).max(0).unsigned_abs());
+        Ok(Terms { request_timeout, share: count(row.get(1)), give_back: row.get(2) })
     }
 
     /// Housekeeping. What goes wrong there is logged, and tried again the next time.
@@ -290,6 +347,10 @@ impl Reports {
             tracing::warn!("housekeeping failed: {error}");
         }
     }
+}
+
+fn count(number: i32) -> usize {
+    usize::try_from(number).unwrap_or(0)
 }
 
 fn milliseconds(duration: Duration) -> i32 {

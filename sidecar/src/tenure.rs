@@ -15,21 +15,23 @@ use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
 use crate::lanes::{Admission, Kind, Lanes, Limits, Sign};
 use crate::progress::{Inside, Position, Progress};
 use crate::report::{Outbox, Report};
-use crate::session::{Chunk, DueQuery, Lease, Most};
+use crate::session::{Chunk, DueQuery, Lease, Most, Terms};
 use crate::wake::Found;
 
 /// For events that nobody active wants: the cursor passes them without a result to travel with.
 const CURSOR_SPACING: Duration = Duration::from_secs(1);
 const CHUNK_EVENTS: usize = 500;
 const CHUNK_BYTES: usize = 8 << 20;
-/// Bodies held; the last chunk may go beyond it by its size.
+/// Deliveries per event, as long as none have come: a first chunk of five hundred events could be of any size.
+const CAUTIOUS_FAN_OUT: usize = 64;
+/// Bodies held by the process; a chunk may go beyond it by its size.
 const HELD_BYTES: usize = 16 << 20;
 
 /// See the module.
 pub struct Tenure {
     pub lease: Lease,
     /// From the database's settings.
-    pub request_timeout: Duration,
+    request_timeout: Duration,
     read: Position,
     progress: Progress,
     /// Since when events without deliveries have been passed that no report has told of.
@@ -45,6 +47,7 @@ pub struct Tenure {
     /// Deliveries in hand, until their result is committed.
     held: usize,
     most_held: usize,
+    most_bytes: usize,
     body_bytes: Arc<AtomicUsize>,
     /// Deliveries per event, as of late.
     fan_out: usize,
@@ -84,10 +87,21 @@ impl Tenure {
             flying: HashSet::new(),
             held: 0,
             most_held: limits.global,
+            most_bytes: HELD_BYTES,
             body_bytes: Arc::new(AtomicUsize::new(0)),
-            fan_out: 1,
+            fan_out: CAUTIOUS_FAN_OUT,
             courier,
         }
+    }
+
+    /// Follows what a renewal told: of what the process may hold, `most_held` and [`HELD_BYTES`], each shard of its
+    /// share gets a part.
+    pub fn follow(&mut self, terms: Terms, most_held: usize) {
+        let share = terms.share.max(1);
+        self.request_timeout = terms.request_timeout;
+        self.most_held = (most_held / share).max(1);
+        self.most_bytes = HELD_BYTES / share;
+        self.lanes.limit(self.most_held);
     }
 
     /// The sessions are back.
@@ -100,6 +114,11 @@ impl Tenure {
         self.read.clone()
     }
 
+    /// How many deliveries may be held.
+    pub fn most_held(&self) -> usize {
+        self.most_held
+    }
+
     /// How many more deliveries may be held.
     pub fn room(&self) -> usize {
         self.most_held.saturating_sub(self.held)
@@ -107,9 +126,11 @@ impl Tenure {
 
     /// How much to read next; none while there is no room.
     pub fn most(&self) -> Option<Most> {
-        let bytes = HELD_BYTES.saturating_sub(self.body_bytes.load(Ordering::Relaxed)).min(CHUNK_BYTES);
+        let bytes = self.most_bytes.saturating_sub(self.body_bytes.load(Ordering::Relaxed)).min(CHUNK_BYTES);
         let events = (self.room() / self.fan_out).clamp(1, CHUNK_EVENTS);
-        (self.room() > 0 && bytes > 0).then_some(Most { events: events as i32, bytes: bytes as i64 })
+        // Room for a whole event; a quarter is enough, which endpoints that hang can not hold.
+        let enough = self.fan_out.min(self.most_held / 4).max(1);
+        (self.room() >= enough && bytes > 0).then_some(Most { events: events as i32, bytes: bytes as i64 })
     }
 
     /// Counts the bodies held.
@@ -129,7 +150,8 @@ impl Tenure {
         }
         let found = match (chunk.stopped_at, chunk.events) {
             (Some(_), _) => Found::More,
-            (None, 0) => Found::Nothing,
+            (None, 0) if chunk.window_to == self.read.window_from => Found::Nothing,
+            (None, 0) => Found::Others,
             (None, _) => Found::Events,
         };
 
@@ -151,7 +173,7 @@ impl Tenure {
             self.admit(Arc::new(delivery), now);
         }
         if events > 0 {
-            self.fan_out = deliveries.div_ceil(events);
+            self.fan_out = deliveries.div_ceil(events).max(self.fan_out / 2);
         }
 
         self.read = match chunk.stopped_at {

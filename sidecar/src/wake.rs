@@ -6,13 +6,16 @@
 //! `webhooks.wakeup`; a writer, before it commits, tries RowExclusiveLock on that table without waiting, keeps it to
 //! the end of its transaction, and notifies only if it failed.
 //!
-//! 1. **Awake**: poll every millisecond or two. Nothing came for 50 ms → `try_sleep()`. Why not at once: the
-//!    next burst would pay for a NOTIFY per commit until the sidecar has woken; so their rate is bounded.
-//! 2. **`try_sleep()` is false**: a writer is between its pre-commit and its end. It did not notify; keep polling. When
-//!    it stays false for a second (a prepared transaction holds the lock), poll at leisure.
+//! 1. **Awake**: *watch*, which is to wait at the server until some transaction ends, and then to look; the wait is a glance
+//!    at shared memory a few thousand times a second, far less than as many questions. A look is spaced from one that
+//!    found something, so that it finds more, and further from one that found only what is no event of ours. Nothing
+//!    came for 50 ms → `try_sleep()`. Why not at once: the next burst would pay for a NOTIFY per commit until the
+//!    sidecar has woken; so their rate is bounded.
+//! 2. **`try_sleep()` is false**: a writer is between its pre-commit and its end. It did not notify; keep looking. When
+//!    it stays false for a second (a prepared transaction holds the lock), look at leisure.
 //! 3. **`try_sleep()` is true**: every writer that did not notify has ended. *Look once more*: what they committed
 //!    is visible now, and whoever commits later notifies. Then wait.
-//! 4. **Asleep**: a notification → `awake()` and poll. `awake()` first, so that the writers behind stop notifying.
+//! 4. **Asleep**: a notification → `awake()` and look. `awake()` first, so that the writers behind stop notifying.
 //! 5. **Backstop**: look every two seconds anyway. A prepared transaction cannot notify, and no correctness hangs on
 //!    NOTIFY. Nothing found: stay asleep and keep the lock. Something found: as in 4.
 //! 6. **Now and then let go** (`awake()`, `try_sleep()`): a vacuum of `webhooks.wakeup` against wraparound, or a DROP EXTENSION,
@@ -22,9 +25,16 @@
 
 use std::time::{Duration, Instant};
 
-const POLL: Duration = Duration::from_millis(1);
-const POLL_REFUSED: Duration = Duration::from_millis(2);
-const POLL_HELD_OFF: Duration = Duration::from_millis(50);
+/// Between a look that found events and the next.
+const SPACING: Duration = Duration::from_micros(300);
+/// The same where it found what others did, and no event.
+const SPACING_OF_OTHERS: Duration = Duration::from_millis(1);
+/// The longest that either becomes with many berths.
+const WIDEST: Duration = Duration::from_millis(5);
+/// At the server: something else may come up for the reading session meanwhile.
+const LONGEST_WATCH: Duration = Duration::from_millis(5);
+const RETRY_SLEEP: Duration = Duration::from_millis(2);
+const RETRY_SLEEP_HELD_OFF: Duration = Duration::from_millis(50);
 const HELD_OFF: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(50);
 const LET_GO: Duration = Duration::from_secs(20);
@@ -36,8 +46,12 @@ pub struct Wake {
     /// A reason to wake came up while asleep.
     called: bool,
     look_at: Instant,
+    /// The next look is to be a watch, whose wait lasts at least so long.
+    spacing: Option<Duration>,
     sleep_at: Instant,
     refused_since: Option<Instant>,
+    /// Berths of this process that watch: together they cost what a few do.
+    berths: u32,
     backstop: Duration,
 }
 
@@ -46,16 +60,35 @@ pub struct Wake {
 pub enum Step {
     /// `fetch`.
     Look,
+    /// `wait_for_commit`, then `fetch`.
+    Watch(Patience),
     /// `try_sleep()`.
     TrySleep,
     /// `awake()`.
     Awake,
 }
 
+/// How long to wait for a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Even if one came at once.
+    pub least: Duration,
+    pub most: Duration,
+}
+
+impl Patience {
+    /// No longer than that.
+    pub fn at_most(self, most: Duration) -> Self {
+        Self { least: self.least, most: self.most.min(most) }
+    }
+}
+
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     Nothing,
+    /// Transactions have ended, and made no event.
+    Others,
     Events,
     /// And there is more behind them.
     More,
@@ -64,7 +97,21 @@ pub enum Found {
 impl Wake {
     /// Awake, and looking at once.
     pub fn new(backstop: Duration, now: Instant) -> Self {
-        Self { asleep_since: None, called: false, look_at: now, sleep_at: now + QUIET, refused_since: None, backstop }
+        Self {
+            asleep_since: None,
+            called: false,
+            look_at: now,
+            spacing: None,
+            sleep_at: now + QUIET,
+            refused_since: None,
+            berths: 1,
+            backstop,
+        }
+    }
+
+    /// So many berths of this process watch.
+    pub fn share_with(&mut self, berths: usize) {
+        self.berths = u32::try_from(berths).unwrap_or(u32::MAX).max(1);
     }
 
     /// The next step and when it is due.
@@ -74,7 +121,7 @@ impl Wake {
             Some(since) if now >= since + LET_GO => (Step::Awake, now),
             Some(_) => (Step::Look, self.look_at),
             None if self.sleep_at <= self.look_at => (Step::TrySleep, self.sleep_at),
-            None => (Step::Look, self.look_at),
+            None => (self.look(), self.look_at),
         }
     }
 
@@ -88,17 +135,34 @@ impl Wake {
         self.called = self.is_asleep();
     }
 
+    fn look(&self) -> Step {
+        let until_sleep = self.sleep_at.saturating_duration_since(self.look_at);
+        let patience = |least| Patience { least, most: LONGEST_WATCH.min(until_sleep) };
+        self.spacing.map_or(Step::Look, |least| Step::Watch(patience(least)))
+    }
+
     /// `fetch` returned.
     pub fn looked(&mut self, found: Found, now: Instant) {
+        self.look_at = now;
+        self.spacing = match found {
+            Found::Nothing => Some(Duration::ZERO),
+            Found::Others => Some(self.spaced(SPACING_OF_OTHERS)),
+            Found::Events => Some(self.spaced(SPACING)),
+            Found::More => None,
+        };
         match found {
-            Found::Nothing if self.is_asleep() => self.look_at = now + self.backstop,
-            Found::Nothing => self.look_at = now + self.poll_interval(now),
+            Found::Nothing | Found::Others if self.is_asleep() => self.look_at = now + self.backstop,
+            Found::Nothing | Found::Others if self.is_held_off(now) => self.look_at = now + RETRY_SLEEP_HELD_OFF,
+            Found::Nothing | Found::Others => {}
             Found::Events | Found::More => {
                 self.called = self.is_asleep();
-                self.look_at = if found == Found::More { now } else { now + POLL };
                 self.sleep_at = now + QUIET;
             }
         }
+    }
+
+    fn spaced(&self, by: Duration) -> Duration {
+        (by * self.berths).min(WIDEST)
     }
 
     /// `try_sleep()` was true.
@@ -112,24 +176,23 @@ impl Wake {
     pub fn refused(&mut self, now: Instant) {
         self.refused_since.get_or_insert(now);
         self.look_at = now;
-        self.sleep_at = now + self.poll_interval(now);
+        self.spacing = None;
+        self.sleep_at = now + if self.is_held_off(now) { RETRY_SLEEP_HELD_OFF } else { RETRY_SLEEP };
     }
 
     /// `awake()` returned.
     pub fn woke(&mut self, now: Instant) {
         self.asleep_since = None;
         self.look_at = now;
+        self.spacing = None;
         // Let go for a moment only: nobody called.
         self.sleep_at = if self.called { now + QUIET } else { now };
         self.called = false;
     }
 
-    fn poll_interval(&self, now: Instant) -> Duration {
-        match self.refused_since {
-            None => POLL,
-            Some(since) if now < since + HELD_OFF => POLL_REFUSED,
-            Some(_) => POLL_HELD_OFF,
-        }
+    /// Whether somebody has kept it from sleeping for long.
+    fn is_held_off(&self, now: Instant) -> bool {
+        self.refused_since.is_some_and(|since| now >= since + HELD_OFF)
     }
 }
 
@@ -152,23 +215,44 @@ mod tests {
         (wake, start)
     }
 
-    #[test]
-    fn it_polls_until_nothing_came_for_50_ms() {
-        let start = Instant::now();
-        let mut wake = Wake::new(SECOND, start);
-        let mut now = start;
-        let mut looks = 0;
-        loop {
-            let (step, at) = wake.next(now);
-            now = at;
-            if step == Step::TrySleep {
-                break;
-            }
-            wake.looked(if now < start + ms(100) { Found::Events } else { Found::Nothing }, now);
-            looks += 1;
+    /// What a look at `now` is, if one is due.
+    fn patience(wake: &Wake, now: Instant) -> Option<Patience> {
+        match wake.next(now) {
+            (Step::Watch(patience), at) if at <= now => Some(patience),
+            _ => None,
         }
-        assert!(now >= start + ms(149) && now <= start + ms(151), "{:?}", now - start);
-        assert!(looks > 100);
+    }
+
+    #[test]
+    fn it_watches_until_nothing_came_for_50_ms() {
+        let mut now = Instant::now();
+        let mut wake = Wake::new(SECOND, now);
+        assert_eq!(wake.next(now).0, Step::Look, "the first look need not wait for a commit");
+        wake.looked(Found::Events, now);
+        let quiet = now + QUIET;
+        while let Some(patience) = patience(&wake, now) {
+            now += patience.most;
+            wake.looked(Found::Nothing, now);
+        }
+        assert_eq!((wake.next(now), now), ((Step::TrySleep, quiet), quiet));
+    }
+
+    #[test]
+    fn looks_are_spaced_where_commits_follow_each_other() {
+        let now = Instant::now();
+        let mut wake = Wake::new(SECOND, now);
+        let least_after = |wake: &mut Wake, found| {
+            wake.looked(found, now);
+            patience(wake, now).map(|patience| patience.least)
+        };
+        assert_eq!(least_after(&mut wake, Found::Nothing), Some(Duration::ZERO));
+        assert_eq!(least_after(&mut wake, Found::Events), Some(SPACING));
+        assert_eq!(least_after(&mut wake, Found::Others), Some(SPACING_OF_OTHERS));
+        assert_eq!(least_after(&mut wake, Found::More), None, "what is there already is not waited for");
+        wake.share_with(3);
+        assert_eq!(least_after(&mut wake, Found::Others), Some(3 * SPACING_OF_OTHERS));
+        wake.share_with(64);
+        assert_eq!(least_after(&mut wake, Found::Others), Some(WIDEST));
     }
 
     #[test]
@@ -198,8 +282,9 @@ mod tests {
         wake.notified();
         assert_eq!(wake.next(start + ms(500)), (Step::Awake, start + ms(500)));
         wake.woke(start + ms(500));
-        wake.looked(Found::Nothing, start + ms(501));
         assert_eq!(wake.next(start + ms(501)).0, Step::Look);
+        wake.looked(Found::Nothing, start + ms(501));
+        assert!(patience(&wake, start + ms(501)).is_some(), "and it stays awake for what follows");
     }
 
     #[test]
@@ -227,9 +312,11 @@ mod tests {
         wake.refused(start);
         assert_eq!(wake.next(start), (Step::Look, start));
         wake.looked(Found::Nothing, start);
-        assert_eq!(wake.next(start), (Step::TrySleep, start + POLL_REFUSED));
+        assert_eq!(patience(&wake, start).map(|patience| patience.most), Some(RETRY_SLEEP));
+        wake.looked(Found::Nothing, start + RETRY_SLEEP);
+        assert_eq!(wake.next(start + RETRY_SLEEP), (Step::TrySleep, start + RETRY_SLEEP));
         wake.refused(start + SECOND);
         wake.looked(Found::Nothing, start + SECOND);
-        assert_eq!(wake.next(start + SECOND).1, start + SECOND + POLL_HELD_OFF);
+        assert_eq!(wake.next(start + SECOND).1, start + SECOND + RETRY_SLEEP_HELD_OFF);
     }
 }

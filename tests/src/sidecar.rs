@@ -48,6 +48,11 @@ impl Sidecar {
         signal(self.process.id(), Signal::SIGSTOP);
     }
 
+    /// `SIGCONT`: the process goes on.
+    pub fn thaw(&self) {
+        signal(self.process.id(), Signal::SIGCONT);
+    }
+
     /// `kill -9`: the process gets no chance to finish anything.
     pub fn kill9(mut self) {
         self.process.kill().expect("it runs");

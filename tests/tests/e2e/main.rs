@@ -12,6 +12,7 @@ mod lifecycle;
 mod responses;
 mod rows;
 mod schedule;
+mod shards;
 mod stock_alert;
 mod verification;
 mod wakeup;

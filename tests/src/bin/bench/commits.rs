@@ -6,7 +6,7 @@ use tests::{Cluster, Database, Sidecar};
 
 use crate::chart::{Axis, Chart, Scale, Series};
 use crate::outboxes::*;
-use crate::pgbench::Pgbench;
+use crate::pgbench::{Pgbench, Run};
 use crate::products::database_with_products;
 use crate::quantiles::median;
 use crate::sink::Sink;
@@ -17,31 +17,24 @@ const CLIENTS: [u32; 3] = [1, 16, 64];
 const HOW: &str = "pgbench, each client one single-row UPDATE of a random product per transaction, in turn with no trigger and no sidecar, \
     ours with a sidecar that runs and whose only endpoint is paused, ours without a sidecar, and (b); a vacuum and a checkpoint before each; the \
     median of the rounds. Commits are flushed to disk. \"Delivering\" is ours with the endpoint active: the sidecar and the \
-    receiver then compete with the writers for the cores. A session that listens counts the NOTIFYs.";
+    receiver then compete with the writers for the cores. CPU a commit: processor time of Postgres' sessions, their beginning included, without a trigger and with \
+    ours and no sidecar. A session that listens counts the NOTIFYs.";
 
-/// Commits a second by one number of clients, a value for each round.
+/// Commits by one number of clients, a run for each round.
 struct Rates {
     clients: u32,
-    bare: Vec<f64>,
-    unattended: Vec<f64>,
-    ours: Vec<f64>,
-    outbox: Vec<f64>,
-    delivering: Vec<f64>,
+    bare: Vec<Run>,
+    unattended: Vec<Run>,
+    ours: Vec<Run>,
+    outbox: Vec<Run>,
+    delivering: Vec<Run>,
     notified_a_second: Vec<f64>,
 }
 
 /// Measures commits a second by 1, 16 and 64 clients.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     table.begin(3, "Commits a second, single-row UPDATEs", HOW);
-    let Some(pgbench) = Pgbench::of_updates(size.rows) else {
-        return table.add(Finding {
-            what: "commits a second: pgbench is missing".to_owned(),
-            ours: "apt-get install postgresql".to_owned(),
-            beside: String::new(),
-            limit: String::new(),
-            target: None,
-        });
-    };
+    let pgbench = Pgbench::of_updates(size.rows);
     let db = database_with_products(cluster, size.rows).await;
     db.run(OUTBOX).await;
     let sink = Sink::start().await;
@@ -51,7 +44,7 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
         let (bare, unattended, ours, outbox, delivering, notified_a_second) = Default::default();
         let mut rates = Rates { clients, bare, unattended, ours, outbox, delivering, notified_a_second };
         for _ in 0..size.commit_rounds {
-            round(&db, &pgbench, size, &sink, &endpoint, &mut rates).await;
+            round(cluster, &db, &pgbench, size, &sink, &endpoint, &mut rates).await;
         }
         report(&rates, table);
         all.push(rates);
@@ -60,11 +53,19 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
     table.picture("commits.svg", "Commits a second by clients", draw(&all));
 }
 
-async fn round(db: &Database<'_>, pgbench: &Pgbench, size: Size, sink: &Sink, endpoint: &str, rates: &mut Rates) {
+async fn round(
+    cluster: &Cluster,
+    db: &Database<'_>,
+    pgbench: &Pgbench,
+    size: Size,
+    sink: &Sink,
+    endpoint: &str,
+    rates: &mut Rates,
+) {
     let run = async || {
         db.run("VACUUM products").await;
         db.run("CHECKPOINT").await;
-        pgbench.run(db, rates.clients, size.commit_seconds).await
+        pgbench.run(cluster, db, rates.clients, size.commit_seconds).await
     };
     db.run(REMOVE_OURS).await;
     rates.bare.push(run().await);
@@ -97,7 +98,7 @@ async fn count_events(db: &Database<'_>) -> i64 {
 
 fn report(rates: &Rates, table: &mut Table) {
     let [bare, ours, outbox, delivering] =
-        [&rates.bare, &rates.ours, &rates.outbox, &rates.delivering].map(|rates| median(rates));
+        [&rates.bare, &rates.ours, &rates.outbox, &rates.delivering].map(|runs| commits_a_second(runs));
     let clients = rates.clients;
     let finding = |what: String, ours: f64, beside, target| Finding {
         what,
@@ -106,8 +107,14 @@ fn report(rates: &Rates, table: &mut Table) {
         limit: format!("bare {bare:.0}/s"),
         target,
     };
-    let unattended = median(&rates.unattended) / bare;
-    let notified = format!("no sidecar: {unattended:.2} of bare; NOTIFY {:.0}/s", median(&rates.notified_a_second));
+    let unattended = commits_a_second(&rates.unattended) / bare;
+    let cpu_us = |runs: &[Run]| median(&runs.iter().map(|run| run.cpu_us).collect::<Vec<_>>());
+    let notified = format!(
+        "no sidecar: {unattended:.2} of bare, CPU a commit {:.0} → {:.0} µs; NOTIFY {:.0}/s",
+        cpu_us(&rates.bare),
+        cpu_us(&rates.unattended),
+        median(&rates.notified_a_second)
+    );
     let target = Target::at_least(ours / bare, 0.8, "≥ 0.80 of bare");
     table.add(finding(format!("commits by {clients}, endpoint paused"), ours, notified, target));
     let target = (clients > 1).then(|| Target::at_least(ours / outbox, 5.0, "≥ 5 × (b)")).flatten();
@@ -116,10 +123,14 @@ fn report(rates: &Rates, table: &mut Table) {
     table.add(finding(format!("commits by {clients}, delivering"), delivering, beside, None));
 }
 
+fn commits_a_second(runs: &[Run]) -> f64 {
+    median(&runs.iter().map(|run| run.commits_a_second).collect::<Vec<_>>())
+}
+
 fn draw(all: &[Rates]) -> String {
-    let line = |name, of: fn(&Rates) -> &Vec<f64>| Series {
+    let line = |name, of: fn(&Rates) -> &Vec<Run>| Series {
         name,
-        points: all.iter().map(|rates| (f64::from(rates.clients), median(of(rates)))).collect(),
+        points: all.iter().map(|rates| (f64::from(rates.clients), commits_a_second(of(rates)))).collect(),
     };
     let chart = Chart {
         title: "Commits a second: single-row UPDATEs",

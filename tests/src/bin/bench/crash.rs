@@ -69,7 +69,7 @@ pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
         ours: lost.to_string(),
         beside: format!("{repeated} sent twice"),
         limit: format!("{committed} committed"),
-        target: Target::at_most(lost as f64, 0.0, "0"),
+        target: Target::none(lost),
     });
 }
 

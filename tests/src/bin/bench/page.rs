@@ -1,16 +1,18 @@
-//! `docs/benchmarks.md` and the pictures beside it.
+//! `benchmarks.md` and the pictures beside it: in `docs/` from the full form, whose figures are published, and in
+//! `target/bench/` from the quick one.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::size::Size;
+use crate::size::{FULL, Size};
 use crate::table::Table;
 
-/// Writes the page and its pictures.
-pub fn write(table: &Table, size: Size, took: Duration) -> std::io::Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    fs::create_dir_all(docs.join("benchmarks"))?;
+/// Writes the page and its pictures; returns the page's path.
+pub fn write(table: &Table, size: Size, took: Duration) -> std::io::Result<PathBuf> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let directory = repository.join(if size.name == FULL.name { "docs" } else { "target/bench" });
+    fs::create_dir_all(directory.join("benchmarks"))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut page = format!(
         "# Benchmarks\n\n\
@@ -27,8 +29,10 @@ pub fn write(table: &Table, size: Size, took: Duration) -> std::io::Result<()> {
         page += &format!("\n### {}. {}\n\n{}\n", section.number, section.title, section.how);
         for (file, shows, svg) in &section.pictures {
             page += &format!("\n![{shows}](benchmarks/{file})\n");
-            fs::write(docs.join("benchmarks").join(file), svg)?;
+            fs::write(directory.join("benchmarks").join(file), svg)?;
         }
     }
-    fs::write(docs.join("benchmarks.md"), page)
+    let path = directory.join("benchmarks.md");
+    fs::write(&path, page)?;
+    Ok(path)
 }

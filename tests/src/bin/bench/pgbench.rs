@@ -2,10 +2,21 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use tests::{Database, postgres_program};
+use tests::{Cluster, Database, eventually, postgres_program};
 use tokio::process::Command;
+
+use crate::processes::cpu_seconds_of_ended_children;
+
+/// What a run of pgbench came to.
+#[derive(Clone, Copy)]
+pub struct Run {
+    pub commits_a_second: f64,
+    /// Processor time that Postgres' sessions took for each, in microseconds.
+    pub cpu_us: f64,
+}
 
 /// A script for pgbench.
 pub struct Pgbench {
@@ -13,27 +24,37 @@ pub struct Pgbench {
 }
 
 impl Pgbench {
-    /// Single-row updates of `products`, which has that many rows; none if pgbench is not installed.
-    pub fn of_updates(rows: u32) -> Option<Pgbench> {
-        if !postgres_program("pgbench").exists() {
-            return None;
-        }
+    /// Single-row updates of `products`, which has that many rows.
+    pub fn of_updates(rows: u32) -> Pgbench {
         let mut script = NamedTempFile::new().expect("a temporary file");
         write!(script, "\\set id random(1, {rows})\nUPDATE products SET price = price + 1 WHERE id = :id;\n")
             .expect("it is ours");
-        Some(Pgbench { script })
+        Pgbench { script }
     }
 
-    /// Runs it; commits a second.
-    pub async fn run(&self, db: &Database<'_>, clients: u32, seconds: u32) -> f64 {
+    /// Runs it.
+    pub async fn run(&self, cluster: &Cluster, db: &Database<'_>, clients: u32, seconds: u32) -> Run {
         let (clients, seconds) = (clients.to_string(), seconds.to_string());
         let mut pgbench = Command::new(postgres_program("pgbench"));
         pgbench.args(["-n", "-M", "prepared", "-c", &clients, "-T", &seconds, "-f"]).arg(self.script.path());
+        let before = cpu_seconds_of_ended_children(cluster.pid());
         let output = pgbench.arg(db.url("postgres")).stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let output = output.expect("pgbench starts");
+        let output = output.expect("pgbench is installed with the server");
         assert!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'";
+        eventually(Duration::from_secs(10), "its sessions have ended", async || {
+            (db.one::<i64>(sessions).await == 0).then_some(())
+        })
+        .await;
+        let cpu_us = (cpu_seconds_of_ended_children(cluster.pid()) - before) * 1e6;
+
         let report = String::from_utf8_lossy(&output.stdout);
-        let tps = report.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-        tps.unwrap_or_else(|| panic!("no tps in {report}"))
+        let figure = |name: &str| {
+            let line = report.lines().find_map(|line| line.strip_prefix(name));
+            let figure = line.and_then(|line| line.split([' ', '/']).next()?.parse::<f64>().ok());
+            figure.unwrap_or_else(|| panic!("no {name} in {report}"))
+        };
+        let commits = figure("number of transactions actually processed: ");
+        Run { commits_a_second: figure("tps = "), cpu_us: cpu_us / commits }
     }
 }

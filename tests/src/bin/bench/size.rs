@@ -25,6 +25,8 @@ pub struct Size {
     pub hanging_seconds: u32,
     /// Times that each process is killed.
     pub kills: usize,
+    /// Deliveries for many sidecars to drain.
+    pub sharded_backlog: u32,
     /// The backlog that the sidecar's memory should not grow with.
     pub deep_backlog: u32,
     /// Events in a log that has grown.
@@ -46,6 +48,7 @@ pub const FULL: Size = Size {
     pinned_queue_seconds: 150,
     hanging_seconds: 25,
     kills: 3,
+    sharded_backlog: 128_000,
     deep_backlog: 1_000_000,
     grown_log: 10_000_000,
     idle_seconds: 20,
@@ -64,6 +67,7 @@ pub const QUICK: Size = Size {
     pinned_queue_seconds: 20,
     hanging_seconds: 10,
     kills: 1,
+    sharded_backlog: 32_000,
     deep_backlog: 100_000,
     grown_log: 300_000,
     idle_seconds: 10,

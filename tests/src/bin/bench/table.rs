@@ -24,17 +24,24 @@ pub struct Target {
     pub aim: String,
     /// Whether it is.
     pub met: bool,
+    /// Whether it is owed on any machine: the run has failed where it is not met.
+    pub owed: bool,
 }
 
 impl Target {
     /// A figure that should be no more than this.
     pub fn at_most(figure: f64, limit: f64, aim: &str) -> Option<Target> {
-        Some(Target { figure, aim: aim.to_owned(), met: figure <= limit })
+        Some(Target { figure, aim: aim.to_owned(), met: figure <= limit, owed: false })
     }
 
     /// A figure that should be no less than this.
     pub fn at_least(figure: f64, limit: f64, aim: &str) -> Option<Target> {
-        Some(Target { figure, aim: aim.to_owned(), met: figure >= limit })
+        Some(Target { figure, aim: aim.to_owned(), met: figure >= limit, owed: false })
+    }
+
+    /// A count of what must not be, however slow the machine.
+    pub fn none(count: usize) -> Option<Target> {
+        Some(Target { figure: count as f64, aim: "0".to_owned(), met: count == 0, owed: true })
     }
 }
 
@@ -81,7 +88,7 @@ impl Table {
         self.current().pictures.push((file, shows, svg));
     }
 
-    /// The measurement of a subject panicked.
+    /// The measurement of a subject panicked, so the run has failed.
     pub fn broke_off(&mut self, subject: &str) {
         if self.sections.is_empty() {
             self.begin(0, "Broken off", "");
@@ -91,7 +98,7 @@ impl Table {
             ours: "its error is above".to_owned(),
             beside: String::new(),
             limit: String::new(),
-            target: Target::at_most(f64::NAN, 0.0, "a figure"),
+            target: Some(Target { figure: f64::NAN, aim: "a figure".to_owned(), met: false, owed: true }),
         });
     }
 
@@ -108,6 +115,11 @@ impl Table {
     /// How many targets are met.
     pub fn met(&self) -> usize {
         self.findings().filter(|finding| finding.target.as_ref().is_some_and(|target| target.met)).count()
+    }
+
+    /// Whether a subject broke off, or something is not as it must be on any machine.
+    pub fn has_failed(&self) -> bool {
+        self.findings().any(|finding| finding.target.as_ref().is_some_and(|target| target.owed && !target.met))
     }
 
     /// The table in columns.

@@ -1,0 +1,131 @@
+//! A berth of the crew: gets sessions and a shard, delivers, and begins again when either is lost. Every reconnect is
+//! a wake. What it knows under one epoch outlives its sessions: it comes back to its shard under the same name and
+//! reports what was in flight.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::engine::{End, Engine};
+use crate::lanes::Limits;
+use crate::serve::{Crew, Duty};
+use crate::session::{Grant, SessionError, Sessions};
+use crate::tenure::Tenure;
+
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// A session that held this long was a good one.
+const GOOD: Duration = Duration::from_secs(2);
+const SCOUTING: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub struct Berth {
+    crew: Arc<Crew>,
+    number: u32,
+    duty: Option<Duty>,
+    tenure: Option<Tenure>,
+    stop: watch::Receiver<bool>,
+}
+
+/// A berth is over.
+pub struct Ended {
+    pub number: u32,
+    /// Deliveries whose result the database does not have.
+    pub unreported: usize,
+}
+
+impl Berth {
+    /// A scout.
+    pub fn new(crew: &Arc<Crew>, number: u32, duty: Duty, stop: watch::Receiver<bool>) -> Self {
+        Self { crew: Arc::clone(crew), number, duty: Some(duty), tenure: None, stop }
+    }
+
+    /// Until told to stop, or until there is nothing to do that another berth does not.
+    pub async fn run(mut self) -> Ended {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let began = Instant::now();
+            match self.shift().await {
+                Ok(End::Stopped) => return self.ended(),
+                Ok(End::GivenBack) => self.leave_shard(),
+                Err(SessionError::Stale(reason)) => {
+                    tracing::warn!("{reason}; starting over");
+                    self.leave_shard();
+                }
+                Err(error) => self.crew.log_trouble(&error.to_string()),
+            }
+            if self.duty.is_none() {
+                return self.ended();
+            }
+            if began.elapsed() > GOOD {
+                wait = FIRST_WAIT;
+            }
+            if self.stopped_during(sleep(wait)).await.is_none() {
+                return self.ended();
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// From connecting to the loss of a session (an error) or a graceful end.
+    async fn shift(&mut self) -> Result<End, SessionError> {
+        let crew = Arc::clone(&self.crew);
+        let sessions = self.stopped_during(Sessions::open(&crew.database, &crew.name)).await;
+        let Some(sessions) = sessions else { return Ok(End::Stopped) };
+        let mut sessions = sessions?;
+        let Some(Grant { lease, position, shards }) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
+        if let Some(duty) = &mut self.duty {
+            duty.hold(shards);
+        }
+        let most_held = crew.settings.max_in_flight as usize;
+        let tenure = match &mut self.tenure {
+            Some(tenure) if tenure.lease == lease => tenure,
+            other => {
+                let limits = Limits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
+                other.insert(Tenure::new(lease, position, crew.courier.clone(), limits))
+            }
+        };
+        tenure.follow(sessions.reports.renew(lease, crew.settings.lease).await?, most_held);
+        tracing::info!(shard = lease.shard, epoch = lease.epoch, "delivering");
+        crew.clear_trouble();
+        tenure.resume(Instant::now());
+        Engine::new(&crew, &mut sessions, tenure).run(&mut self.stop).await
+    }
+
+    /// Waits for a shard; none where told to stop meanwhile.
+    async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<Grant>, SessionError> {
+        let owner = format!("{}/{}", self.crew.name, self.number);
+        loop {
+            if let Some(grant) = sessions.main.acquire(&owner, self.crew.settings.lease).await? {
+                return Ok(Some(grant));
+            }
+            if let Some(tenure) = &self.tenure {
+                return Err(SessionError::Stale(format!("shard {} was taken over", tenure.lease.shard)));
+            }
+            self.crew.log_standby();
+            if self.stopped_during(sleep(SCOUTING)).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The outcome of `work`, or none when told to stop before.
+    async fn stopped_during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            outcome = work => Some(outcome),
+            _ = self.stop.wait_for(|stop| *stop) => None,
+        }
+    }
+
+    /// Drops what was known under the epoch that is over; then this is the scout, unless another is.
+    fn leave_shard(&mut self) {
+        self.tenure = None;
+        self.duty = None;
+        self.duty = self.crew.scout();
+    }
+
+    fn ended(self) -> Ended {
+        Ended { number: self.number, unreported: self.tenure.as_ref().map_or(0, Tenure::held) }
+    }
+}
