@@ -8,7 +8,7 @@
 //!
 //! 1. **Awake**: *watch*, which is to wait at the server until some transaction ends, and then to look; the wait is a glance
 //!    at shared memory a few thousand times a second, far less than as many questions. A look is spaced from one that
-//!    found something, so that it finds more, and further from one that found only what is no event of ours. Nothing
+//!    found something, so that it finds more, and further where commits follow each other closely. Nothing
 //!    came for 50 ms → `try_sleep()`. Why not at once: the next burst would pay for a NOTIFY per commit until the
 //!    sidecar has woken; so their rate is bounded.
 //! 2. **`try_sleep()` is false**: a writer is between its pre-commit and its end. It did not notify; keep looking. When
@@ -25,10 +25,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Between a look that found events and the next.
+/// Between a look that found one event and the next.
 const SPACING: Duration = Duration::from_micros(300);
-/// The same where it found what others did, and no event.
-const SPACING_OF_OTHERS: Duration = Duration::from_millis(1);
+/// The same where commits follow each other so closely that it found several, or found what others did and no event:
+/// a look takes processor time that writers could use.
+const SPACING_OF_MANY: Duration = Duration::from_millis(1);
 /// The longest that either becomes with many berths.
 const WIDEST: Duration = Duration::from_millis(5);
 /// At the server: something else may come up for the reading session meanwhile.
@@ -89,6 +90,8 @@ pub enum Found {
     Nothing,
     /// Transactions have ended, and made no event.
     Others,
+    Event,
+    /// Several.
     Events,
     /// And there is more behind them.
     More,
@@ -146,15 +149,15 @@ impl Wake {
         self.look_at = now;
         self.spacing = match found {
             Found::Nothing => Some(Duration::ZERO),
-            Found::Others => Some(self.spaced(SPACING_OF_OTHERS)),
-            Found::Events => Some(self.spaced(SPACING)),
+            Found::Event => Some(self.spaced(SPACING)),
+            Found::Others | Found::Events => Some(self.spaced(SPACING_OF_MANY)),
             Found::More => None,
         };
         match found {
             Found::Nothing | Found::Others if self.is_asleep() => self.look_at = now + self.backstop,
             Found::Nothing | Found::Others if self.is_held_off(now) => self.look_at = now + RETRY_SLEEP_HELD_OFF,
             Found::Nothing | Found::Others => {}
-            Found::Events | Found::More => {
+            Found::Event | Found::Events | Found::More => {
                 self.called = self.is_asleep();
                 self.sleep_at = now + QUIET;
             }
@@ -246,11 +249,12 @@ mod tests {
             patience(wake, now).map(|patience| patience.least)
         };
         assert_eq!(least_after(&mut wake, Found::Nothing), Some(Duration::ZERO));
-        assert_eq!(least_after(&mut wake, Found::Events), Some(SPACING));
-        assert_eq!(least_after(&mut wake, Found::Others), Some(SPACING_OF_OTHERS));
+        assert_eq!(least_after(&mut wake, Found::Event), Some(SPACING));
+        assert_eq!(least_after(&mut wake, Found::Events), Some(SPACING_OF_MANY));
+        assert_eq!(least_after(&mut wake, Found::Others), Some(SPACING_OF_MANY));
         assert_eq!(least_after(&mut wake, Found::More), None, "what is there already is not waited for");
         wake.share_with(3);
-        assert_eq!(least_after(&mut wake, Found::Others), Some(3 * SPACING_OF_OTHERS));
+        assert_eq!(least_after(&mut wake, Found::Others), Some(3 * SPACING_OF_MANY));
         wake.share_with(64);
         assert_eq!(least_after(&mut wake, Found::Others), Some(WIDEST));
     }
