@@ -152,8 +152,7 @@ impl Tenure {
             (Some(_), _) => Found::More,
             (None, 0) if chunk.window_to == self.read.window_from => Found::Nothing,
             (None, 0) => Found::Others,
-            (None, 1) => Found::Event,
-            (None, _) => Found::Events,
+            (None, count) => Found::Events(u32::try_from(count).unwrap_or(u32::MAX)),
         };
 
         let (mut events, deliveries) = (0, chunk.deliveries.len());

@@ -8,7 +8,7 @@
 //!
 //! 1. **Awake**: *watch*, which is to wait at the server until some transaction ends, and then to look; the wait is a glance
 //!    at shared memory a few thousand times a second, far less than as many questions. A look is spaced from one that
-//!    found something, so that it finds more, and further where commits follow each other closely. Nothing
+//!    found something, the further the more that was. Nothing
 //!    came for 50 ms → `try_sleep()`. Why not at once: the next burst would pay for a NOTIFY per commit until the
 //!    sidecar has woken; so their rate is bounded.
 //! 2. **`try_sleep()` is false**: a writer is between its pre-commit and its end. It did not notify; keep looking. When
@@ -25,12 +25,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Between a look that found one event and the next.
+/// Between a look that found events and the next, besides [`SPACING_PER_EVENT`].
 const SPACING: Duration = Duration::from_micros(300);
-/// The same where commits follow each other so closely that it found several, or found what others did and no event:
-/// a look takes processor time that writers could use.
-const SPACING_OF_MANY: Duration = Duration::from_millis(1);
-/// The longest that either becomes with many berths.
+/// The closer commits follow each other, the more of them a look should find: it takes processor time that the writers
+/// could use.
+const SPACING_PER_EVENT: Duration = Duration::from_micros(150);
+/// Between a look that found what others did, and no event, and the next.
+const SPACING_OF_OTHERS: Duration = Duration::from_millis(1);
+/// The longest that any of these becomes, with many berths too.
 const WIDEST: Duration = Duration::from_millis(5);
 /// At the server: something else may come up for the reading session meanwhile.
 const LONGEST_WATCH: Duration = Duration::from_millis(5);
@@ -90,9 +92,8 @@ pub enum Found {
     Nothing,
     /// Transactions have ended, and made no event.
     Others,
-    Event,
-    /// Several.
-    Events,
+    /// So many.
+    Events(u32),
     /// And there is more behind them.
     More,
 }
@@ -149,15 +150,15 @@ impl Wake {
         self.look_at = now;
         self.spacing = match found {
             Found::Nothing => Some(Duration::ZERO),
-            Found::Event => Some(self.spaced(SPACING)),
-            Found::Others | Found::Events => Some(self.spaced(SPACING_OF_MANY)),
+            Found::Others => Some(self.spaced(SPACING_OF_OTHERS)),
+            Found::Events(count) => Some(self.spaced(SPACING + SPACING_PER_EVENT * count)),
             Found::More => None,
         };
         match found {
             Found::Nothing | Found::Others if self.is_asleep() => self.look_at = now + self.backstop,
             Found::Nothing | Found::Others if self.is_held_off(now) => self.look_at = now + RETRY_SLEEP_HELD_OFF,
             Found::Nothing | Found::Others => {}
-            Found::Event | Found::Events | Found::More => {
+            Found::Events(_) | Found::More => {
                 self.called = self.is_asleep();
                 self.sleep_at = now + QUIET;
             }
@@ -231,7 +232,7 @@ mod tests {
         let mut now = Instant::now();
         let mut wake = Wake::new(SECOND, now);
         assert_eq!(wake.next(now).0, Step::Look, "the first look need not wait for a commit");
-        wake.looked(Found::Events, now);
+        wake.looked(Found::Events(1), now);
         let quiet = now + QUIET;
         while let Some(patience) = patience(&wake, now) {
             now += patience.most;
@@ -249,12 +250,12 @@ mod tests {
             patience(wake, now).map(|patience| patience.least)
         };
         assert_eq!(least_after(&mut wake, Found::Nothing), Some(Duration::ZERO));
-        assert_eq!(least_after(&mut wake, Found::Event), Some(SPACING));
-        assert_eq!(least_after(&mut wake, Found::Events), Some(SPACING_OF_MANY));
-        assert_eq!(least_after(&mut wake, Found::Others), Some(SPACING_OF_MANY));
+        assert_eq!(least_after(&mut wake, Found::Events(2)), Some(SPACING + 2 * SPACING_PER_EVENT));
+        assert_eq!(least_after(&mut wake, Found::Events(500)), Some(WIDEST));
+        assert_eq!(least_after(&mut wake, Found::Others), Some(SPACING_OF_OTHERS));
         assert_eq!(least_after(&mut wake, Found::More), None, "what is there already is not waited for");
         wake.share_with(3);
-        assert_eq!(least_after(&mut wake, Found::Others), Some(3 * SPACING_OF_MANY));
+        assert_eq!(least_after(&mut wake, Found::Others), Some(3 * SPACING_OF_OTHERS));
         wake.share_with(64);
         assert_eq!(least_after(&mut wake, Found::Others), Some(WIDEST));
     }
@@ -274,7 +275,7 @@ mod tests {
         let now = Instant::now();
         let mut wake = Wake::new(SECOND, now);
         wake.slept(now);
-        wake.looked(Found::Events, now);
+        wake.looked(Found::Events(1), now);
         assert_eq!(wake.next(now).0, Step::Awake);
         wake.woke(now);
         assert_eq!(wake.next(now), (Step::Look, now));
