@@ -47,7 +47,8 @@ extension_sql_file!("../../sql/rules.sql", name = "rules", requires = ["tables"]
 extension_sql_file!("../../sql/partitions.sql", name = "partitions", requires = ["rules"]);
 extension_sql_file!("../../sql/endpoints.sql", name = "endpoints", requires = ["partitions"]);
 extension_sql_file!("../../sql/capture.sql", name = "capture", requires = ["endpoints"]);
-extension_sql_file!("../../sql/sidecar.sql", name = "sidecar", requires = ["capture"]);
+extension_sql_file!("../../sql/leases.sql", name = "leases", requires = ["capture"]);
+extension_sql_file!("../../sql/sidecar.sql", name = "sidecar", requires = ["leases"]);
 extension_sql_file!("../../sql/grants.sql", name = "grants", requires = ["sidecar"]);
 extension_sql_file!("../../sql/attach_existing.sql", name = "attach_existing", finalize);
 

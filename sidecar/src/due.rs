@@ -41,7 +41,7 @@ impl Due {
         self.at = wait.map(|wait| now + wait.min(ASLEEP));
     }
 
-    /// When to ask while polling for events.
+    /// When to ask while watching for events.
     pub fn next_awake(&self) -> Instant {
         self.next(AWAKE)
     }

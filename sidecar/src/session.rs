@@ -1,6 +1,6 @@
-//! The two sessions with Postgres and the calls of `sql/sidecar.sql`. `Main` holds the session's locks (the shard, the
-//! sleep) and reads; `Reports` writes, so that a commit never holds reading up. Each call is one statement and one
-//! transaction: none is open during an HTTP request.
+//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. `Main` holds the sleeper's lock
+//! and reads, and while it lasts the shard is its owner's; `Reports` writes, so that a commit never holds reading up.
+//! Each call is one statement and one transaction: none is open during an HTTP request.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -1,0 +1,228 @@
+-- Shards: who owns which. A sidecar owns a shard by a lease, renews it, gives it back; the database says how many are
+-- its fair share. Everything that a sidecar does to a shard carries the lease's epoch, and an old one is refused.
+
+CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer)
+    RETURNS TABLE (shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer, shards integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    lease  webhooks.lease;
+    gone   integer[];
+BEGIN
+    -- The same owner comes back after it lost its session: nobody was there in between, so it keeps its epoch
+    -- and with it the right to report what is still in flight.
+    SELECT * INTO lease FROM webhooks.lease l WHERE l.owner = acquire.owner LIMIT 1 FOR UPDATE;
+    IF NOT FOUND THEN
+        gone := webhooks.ownerless_shards();
+        IF cardinality(gone) = 0 THEN
+            RETURN;
+        END IF;
+        -- One at a time: each counts what the others hold.
+        PERFORM pg_advisory_xact_lock('webhooks.cursor'::regclass::oid::bigint);
+        -- pg_stat_activity is kept for the transaction: it would lack the sessions that came while this one waited.
+        PERFORM pg_stat_clear_snapshot();
+        IF webhooks.leases_of(owner) >= webhooks.fair_share(owner, lease_ms) THEN
+            RETURN;
+        END IF;
+        gone := webhooks.ownerless_shards();
+        SELECT * INTO lease FROM webhooks.lease l WHERE l.shard = ANY (gone) ORDER BY l.shard LIMIT 1 FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        lease.epoch := lease.epoch + 1;
+        lease.recover_before := pg_snapshot_xmax(pg_current_snapshot());
+    END IF;
+
+    UPDATE webhooks.lease l
+       SET epoch = lease.epoch, owner = acquire.owner, session = pg_backend_pid(), taken_at = clock_timestamp(),
+           expires_at = clock_timestamp() + lease_ms * interval '1 ms', recover_before = lease.recover_before
+     WHERE l.shard = lease.shard;
+    -- After a long outage housekeeping is behind, and the first report needs its day.
+    PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
+    RETURN QUERY
+        SELECT c.shard, lease.epoch, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq,
+               (SELECT count(*)::integer FROM webhooks.lease)
+          FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION webhooks.acquire(text, integer) IS 'Takes a shard whose owner is gone or late, unless the caller''s sidecar holds its fair share, and returns its epoch, its cursor and the number of all shards; no row where there is none to take. Call it on the session that stays open';
+
+CREATE FUNCTION webhooks.renew(shard integer, epoch bigint, lease_ms integer)
+    RETURNS TABLE (request_timeout_ms bigint, share integer, give_back boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    my_owner text;
+BEGIN
+    UPDATE webhooks.lease l SET expires_at = clock_timestamp() + lease_ms * interval '1 ms'
+     WHERE l.shard = renew.shard AND l.epoch = renew.epoch
+    RETURNING l.owner INTO my_owner;
+    IF NOT FOUND THEN
+        PERFORM webhooks.refuse_stale(shard, epoch);
+    END IF;
+    share := webhooks.fair_share(my_owner, lease_ms);
+    -- Only the highest shards of a sidecar that has too many are surplus, so that not all are given back at once.
+    give_back := webhooks.leases_of(my_owner, shard) > share;
+    request_timeout_ms := webhooks.duration_ms(webhooks.setting('request_timeout'));
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS 'Extends a lease and returns what the sidecar is to follow: the timeout of a request, how many shards are its fair share, and whether to give this one back';
+
+CREATE FUNCTION webhooks.release(shard integer, epoch bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE webhooks.lease l SET expires_at = '-infinity', owner = NULL, session = NULL
+     WHERE l.shard = release.shard AND l.epoch = release.epoch;
+$$;
+COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back';
+
+-- Shares ------------------------------------------------------------------------------------------------------------
+-- Every session of a sidecar holds an advisory lock with the hash of the sidecar's name. So a sidecar that dies is not
+-- counted any more at once; one that is stuck, when it has not called for the time of a lease.
+
+CREATE FUNCTION webhooks.sidecar_of(owner text) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+RETURN hashtext(regexp_replace(owner, '/[^/]*$', ''));
+COMMENT ON FUNCTION webhooks.sidecar_of(text) IS 'The hash of the name of a sidecar, which is all of an owner before its last slash';
+
+CREATE FUNCTION webhooks.sign_on(sidecar text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
+COMMENT ON FUNCTION webhooks.sign_on(text) IS 'Counts the calling session as one of a sidecar, which gets a share of the shards as long as it lasts';
+
+CREATE FUNCTION webhooks.sign_off(sidecar text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
+COMMENT ON FUNCTION webhooks.sign_off(text) IS 'Counts the calling session no more: the others may take its sidecar''s shards as they are released';
+
+CREATE FUNCTION webhooks.signed_on() RETURNS TABLE (sidecar integer, called_at timestamptz)
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT k.objid::bigint::bit(32)::integer, max(coalesce(a.state_change, 'infinity'))
+      FROM pg_locks k
+      JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
+      JOIN pg_stat_activity a ON a.pid = k.pid
+     WHERE k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2 AND k.granted
+     GROUP BY k.objid
+$$;
+COMMENT ON FUNCTION webhooks.signed_on() IS 'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
+
+CREATE FUNCTION webhooks.ownerless_shards() RETURNS integer[]
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(l.shard), '{}') FROM webhooks.lease l
+     WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp()
+        OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.session)
+           -- While a sidecar has other sessions it lives, and is about to come back to this shard.
+           AND NOT EXISTS (SELECT FROM webhooks.signed_on() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
+           -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'.
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a
+                            WHERE a.backend_type = 'checkpointer' AND a.backend_start > l.taken_at
+                              AND a.backend_start > clock_timestamp() - interval '3 s')
+$$;
+COMMENT ON FUNCTION webhooks.ownerless_shards() IS 'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease ran out';
+
+CREATE FUNCTION webhooks.leases_of(owner text, up_to_shard integer = NULL) RETURNS bigint
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT count(*) FROM webhooks.lease l
+     WHERE webhooks.sidecar_of(l.owner) = webhooks.sidecar_of(leases_of.owner) AND (l.shard <= up_to_shard) IS NOT FALSE
+$$;
+COMMENT ON FUNCTION webhooks.leases_of(text, integer) IS 'How many shards the owner''s sidecar holds, all or those up to one';
+
+CREATE FUNCTION webhooks.fair_share(owner text, lease_ms integer) RETURNS integer
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH held AS (  -- the leases of each sidecar; one that is late with a renewal is stuck
+        SELECT webhooks.sidecar_of(l.owner) AS sidecar, count(*) AS leases, bool_or(l.expires_at <= clock_timestamp()) AS is_late
+          FROM webhooks.lease l WHERE l.owner IS NOT NULL GROUP BY 1
+    ), me AS (
+        SELECT webhooks.sidecar_of(owner) AS sidecar, webhooks.leases_of(owner) AS leases
+    ), other AS (
+        SELECT s.sidecar, coalesce(h.leases, 0) AS leases
+          FROM me
+          JOIN webhooks.signed_on() s ON s.sidecar <> me.sidecar AND s.called_at > clock_timestamp() - lease_ms * interval '1 ms'
+          LEFT JOIN held h ON h.sidecar = s.sidecar
+         WHERE h.is_late IS NOT TRUE
+    ), even AS (
+        SELECT (SELECT count(*) FROM webhooks.lease) / (1 + count(*)) AS share,
+               (SELECT count(*) FROM webhooks.lease) % (1 + count(*)) AS left_over
+          FROM other
+    )  -- Each of the shards left over is one sidecar's: whoever came first, and the lower hash where too many have one.
+    SELECT (even.share + CASE WHEN even.left_over > (
+                SELECT count(*) FROM other
+                 WHERE other.leases > even.share AND (me.leases <= even.share OR other.sidecar < me.sidecar)) THEN 1 ELSE 0 END)::integer
+      FROM even CROSS JOIN me
+$$;
+COMMENT ON FUNCTION webhooks.fair_share(text, integer) IS 'How many shards the owner''s sidecar may hold, so that all that are at work hold the same number or one more';
+
+CREATE FUNCTION webhooks.set_shards(shards integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    next_epoch bigint;
+    oldest     pg_snapshot;
+BEGIN
+    IF shards IS NULL THEN
+        RAISE EXCEPTION 'no number of shards was given'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.set_shards(8) lets up to eight sidecars share the endpoints.';
+    ELSIF shards NOT BETWEEN 1 AND 64 THEN
+        RAISE EXCEPTION 'the number of shards can not be %', shards
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'It is between 1 and 64: as many as there will be sidecars, or a few times that, so that they share them evenly.';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- Its snapshot may be older than what has been read.
+        RAISE EXCEPTION 'webhooks.set_shards() can not run at isolation level %', current_setting('transaction_isolation')
+            USING ERRCODE = 'invalid_transaction_state', HINT = 'Call it in a transaction at READ COMMITTED.';
+    END IF;
+
+    -- Reports under way end before this, and those that come later find their epoch gone.
+    LOCK TABLE webhooks.lease, webhooks.cursor IN EXCLUSIVE MODE;
+    IF set_shards.shards = (SELECT count(*) FROM webhooks.lease) THEN
+        RETURN;
+    END IF;
+
+    -- An epoch of any shard is less, of one removed before, too: no owner of old comes to match again.
+    SELECT max(epoch) + 1 INTO next_epoch FROM webhooks.lease;
+    -- Snapshots of one cluster nest, so the oldest is the one that sees the fewest transactions as ended.
+    SELECT window_from INTO oldest
+      FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest
+     ORDER BY pg_snapshot_xmax(window_from)::text::bigint - (SELECT count(*) FROM pg_snapshot_xip(window_from))
+     LIMIT 1;
+
+    DELETE FROM webhooks.lease WHERE shard >= set_shards.shards;
+    INSERT INTO webhooks.lease (shard) SELECT generate_series(0, set_shards.shards - 1) ON CONFLICT DO NOTHING;
+    UPDATE webhooks.lease
+       SET epoch = next_epoch, owner = NULL, session = NULL, expires_at = '-infinity',
+           recover_before = pg_snapshot_xmax(pg_current_snapshot());
+    -- What was delivered behind the oldest cursor fetch leaves out, as after any take-over.
+    DELETE FROM webhooks.cursor;
+    INSERT INTO webhooks.cursor (shard, window_from) SELECT shard, oldest FROM webhooks.lease;
+    -- Owners that sleep are to notice now.
+    PERFORM webhooks.wake();
+END
+$$;
+COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards among which the endpoints, and so the sidecars, are divided. The sidecars start over from the shard that is furthest behind; what was in flight comes twice, and so may what an endpoint missed that was disabled and enabled again since that shard came so far';
+
+CREATE FUNCTION webhooks.refuse_stale(shard integer, epoch bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'shard % has another owner: epoch % is over', shard, epoch
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop what was read under it and call webhooks.acquire().';
+END
+$$;
+COMMENT ON FUNCTION webhooks.refuse_stale(integer, bigint) IS 'Raises the error of a sidecar that lost its lease';
