@@ -107,11 +107,11 @@ CREATE FUNCTION webhooks.emit(event text, data jsonb) RETURNS text
 AS $$ SELECT webhooks.append_custom(event, data::text) $$;
 COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS 'Appends a custom event in the caller''s transaction and returns its wh_… id';
 
-CREATE FUNCTION webhooks.append_test(endpoint integer) RETURNS text
-    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_test_wrapper';
-COMMENT ON FUNCTION webhooks.append_test(integer) IS 'Appends webhook.test for one endpoint';
+CREATE FUNCTION webhooks.append_sample(event text, endpoint integer) RETURNS text
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_sample_wrapper';
+COMMENT ON FUNCTION webhooks.append_sample(text, integer) IS 'Appends the sample of a built-in event for one endpoint';
 
-CREATE FUNCTION webhooks.test(endpoint_id text) RETURNS text
+CREATE FUNCTION webhooks.trigger(endpoint_id text, event text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -122,8 +122,18 @@ BEGIN
         RAISE EXCEPTION 'webhook % is disabled', endpoint_id
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = format('SELECT webhooks.update(%L, active => true) enables it.', endpoint_id);
+    ELSIF NOT EXISTS (SELECT FROM webhooks.event_types() known WHERE known.event = trigger.event) THEN
+        RAISE EXCEPTION 'there is no sample of event "%"', coalesce(event, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'There are samples of ' || (SELECT string_agg(known.event, ', ') FROM webhooks.event_types() known) || '.';
     END IF;
-    RETURN webhooks.append_test(target);
+    RETURN webhooks.append_sample(event, target);
 END
 $$;
+COMMENT ON FUNCTION webhooks.trigger(text, text) IS 'Queues a realistic sample of a built-in event for one webhook, subscribed or not, and returns its wh_… id';
+
+CREATE FUNCTION webhooks.test(endpoint_id text) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT webhooks.trigger(endpoint_id, 'webhook.test') $$;
 COMMENT ON FUNCTION webhooks.test(text) IS 'Queues webhook.test for a webhook and returns its wh_… id';

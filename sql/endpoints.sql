@@ -66,6 +66,9 @@ BEGIN
     IF update.secret IS NOT NULL AND webhooks.check_secret(update.secret) IS DISTINCT FROM target.secret THEN
         target.secret := webhooks.check_secret(update.secret);
         target.secret_version := target.secret_version + 1;
+        target.secret_set_at := clock_timestamp();
+        target.previous_secret := NULL;
+        target.previous_until := NULL;
     END IF;
     IF update.active AND NOT target.active THEN
         target.disabled_at := NULL;
@@ -76,6 +79,7 @@ BEGIN
     END IF;
     UPDATE webhooks.endpoint e
        SET url = target.url, events = target.events, secret = target.secret, secret_version = target.secret_version,
+           secret_set_at = target.secret_set_at, previous_secret = target.previous_secret, previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_reason = target.disabled_reason
      WHERE e.key = target.key;
@@ -84,6 +88,34 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook; NULL keeps, secret '''' removes the secret, active => true resumes what waited';
+
+CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours') RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target      integer := webhooks.endpoint_key(endpoint_id);
+    made_secret text := CASE WHEN new_secret IS NULL THEN webhooks.generate_secret() END;
+    next_secret text := coalesce(made_secret, webhooks.check_secret(new_secret));
+BEGIN
+    IF next_secret IS NULL THEN
+        RAISE EXCEPTION 'the new secret is empty'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Leave new_secret out to have one made; SELECT webhooks.update(%L, secret => '''') removes the secret.', endpoint_id);
+    ELSIF overlap IS NULL OR overlap < interval '0' OR overlap > interval '30 days' THEN
+        RAISE EXCEPTION 'the overlap must be between 0 and 30 days, not %', coalesce(overlap::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is how long receivers may go on checking with the previous secret.';
+    END IF;
+    -- The same secret once more is no rotation: the previous one goes on as it did.
+    UPDATE webhooks.endpoint e
+       SET secret = next_secret, secret_version = e.secret_version + 1, secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
+           previous_secret = CASE WHEN overlap > interval '0' THEN e.secret END,
+           previous_until = CASE WHEN overlap > interval '0' AND e.secret IS NOT NULL THEN clock_timestamp() + overlap END
+     WHERE e.key = target AND e.secret IS DISTINCT FROM next_secret;
+    RETURN made_secret;
+END
+$$;
+COMMENT ON FUNCTION webhooks.rotate_secret(text, text, interval) IS 'Replaces a webhook''s secret; for the time of the overlap webhook-signature lists both signatures. Returns the secret it made, this once; NULL where one was given';
 
 CREATE FUNCTION webhooks.delete(endpoint_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -121,18 +153,3 @@ AS $$
      WHERE key = webhooks.endpoint_key(endpoint_id)
 $$;
 COMMENT ON FUNCTION webhooks.get(text) IS 'One registered webhook';
-
-CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
-    RETURNS TABLE ("timestamp" timestamptz, event text, http_status integer, response_time_ms integer,
-                   retry_count integer, error text, webhook_id text, outcome webhooks.outcome,
-                   next_attempt_at timestamptz, response text)
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT started_at, event, http_status, response_time_ms, retry_count, error, webhook_id, outcome, next_attempt_at, response
-      FROM webhooks.attempt
-     WHERE endpoint = webhooks.endpoint_key(endpoint_id)
-     ORDER BY started_at DESC, webhook_id DESC
-     LIMIT max_rows
-$$;
-COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a webhook, newest first';

@@ -6,6 +6,9 @@ BEGIN
     IF to_regrole('webhooks_admin') IS NULL THEN
         CREATE ROLE webhooks_admin NOLOGIN;
     END IF;
+    IF to_regrole('webhooks_api') IS NULL THEN
+        CREATE ROLE webhooks_api NOLOGIN;
+    END IF;
     IF to_regrole('webhooks_sidecar') IS NULL THEN
         CREATE ROLE webhooks_sidecar NOLOGIN;
     END IF;
@@ -15,16 +18,40 @@ $$;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA webhooks FROM PUBLIC;
 -- Every writer evaluates it; it tells no more than whether anybody subscribes.
 GRANT EXECUTE ON FUNCTION webhooks.wanted(text) TO PUBLIC;
-GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_sidecar;
+GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_api, webhooks_sidecar;
+
+-- What the REST API stands on. A token decides which of it a caller gets.
+GRANT EXECUTE ON FUNCTION webhooks.authenticate(text) TO webhooks_api;
 
 GRANT EXECUTE ON FUNCTION
     webhooks.register(text, text[], text, boolean, text),
     webhooks.update(text, text, text[], text, boolean, text),
+    webhooks.rotate_secret(text, text, interval),
+    webhooks.generate_secret(),
     webhooks.delete(text),
     webhooks.get(text),
     webhooks.list(),
     webhooks.test(text),
+    webhooks.trigger(text, text),
+    webhooks.event_types(),
     webhooks.logs(text, integer),
+    webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer),
+    webhooks.events(text, text, text, timestamptz, timestamptz, text, integer),
+    webhooks.message(text),
+    webhooks.deliveries(text),
+    webhooks.signatures(text, text, bigint),
+    webhooks.redeliver(text, text),
+    webhooks.replay(text, timestamptz, timestamptz, boolean, boolean),
+    webhooks.status(),
+    webhooks.leases(),
+    webhooks.health(text, integer),
+    webhooks.activity(timestamptz, timestamptz, interval)
+TO webhooks_admin, webhooks_api;
+
+GRANT EXECUTE ON FUNCTION
+    webhooks.create_token(text, text, timestamptz),
+    webhooks.revoke_token(text),
+    webhooks.tokens(),
     webhooks.attach(regclass, text, jsonb),
     webhooks.detach(regclass),
     webhooks.capture(),

@@ -24,9 +24,29 @@ CREATE FUNCTION webhooks.check_secret(secret text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_secret_wrapper';
 COMMENT ON FUNCTION webhooks.check_secret(text) IS 'The secret, NULL for an empty one, or an error when it begins with whsec_ and is not base64 behind that';
 
+CREATE FUNCTION webhooks.generate_secret() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'generate_secret_wrapper';
+COMMENT ON FUNCTION webhooks.generate_secret() IS 'A fresh secret of 192 random bits, whsec_… as Standard Webhooks has it';
+
 CREATE FUNCTION webhooks.new_endpoint_id() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'new_endpoint_id_wrapper';
 COMMENT ON FUNCTION webhooks.new_endpoint_id() IS 'A fresh random ep_… id';
+
+CREATE FUNCTION webhooks.new_token() RETURNS TABLE (id text, token text, hash bytea)
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'new_token_wrapper';
+COMMENT ON FUNCTION webhooks.new_token() IS 'A fresh random token with the id that it carries, tk_…, and its hash';
+
+CREATE FUNCTION webhooks.token_id(token text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'token_id_wrapper';
+COMMENT ON FUNCTION webhooks.token_id(text) IS 'The id that a token carries; NULL for what is no token';
+
+CREATE FUNCTION webhooks.is_token(token text, hash bytea) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'is_token_wrapper';
+COMMENT ON FUNCTION webhooks.is_token(text, bytea) IS 'Whether the hash is that of the token, compared in constant time';
+
+CREATE FUNCTION webhooks.event_types() RETURNS TABLE (event text, description text, schema json, sample json)
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'event_types_wrapper';
+COMMENT ON FUNCTION webhooks.event_types() IS 'The built-in events: when each occurs, the JSON Schema of its message, and a realistic one';
 
 CREATE FUNCTION webhooks.position_of(webhook_id text) RETURNS TABLE (xid bigint, seq integer)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'position_of_wrapper';

@@ -43,6 +43,14 @@ RETURN CASE WHEN secret IS NULL THEN NULL
             ELSE webhooks.sign(body, secret) END;
 COMMENT ON FUNCTION webhooks.current_signature(text, integer, bytea, text, integer) IS 'The signature made at capture, or a new one where the secret has changed since';
 
+CREATE FUNCTION webhooks.standard_signatures(webhook_id text, signed_at bigint, body text, secret text, previous_secret text,
+                                             previous_until timestamptz) RETURNS text
+    LANGUAGE sql IMMUTABLE
+RETURN webhooks.sign_standard(webhook_id, signed_at, body, secret)
+    || CASE WHEN previous_until > to_timestamp(signed_at) THEN ' ' || webhooks.sign_standard(webhook_id, signed_at, body, previous_secret)
+            ELSE '' END;
+COMMENT ON FUNCTION webhooks.standard_signatures(text, bigint, text, text, text, timestamptz) IS 'The webhook-signature header: made with the secret and, while a rotation leaves it valid, with the previous one';
+
 CREATE FUNCTION webhooks.fetch(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
                                max_events integer, max_bytes bigint)
     RETURNS SETOF webhooks.delivery
@@ -107,7 +115,7 @@ BEGIN
     ), ready AS (
         SELECT b.xid::text::bigint, b.seq, b.occurred_at, b.webhook_id, b.name, b.body, p.key, p.url, 0, now_s,
                webhooks.current_signature(b.body, s.made_with, s.made, p.secret, p.secret_version),
-               webhooks.sign_standard(b.webhook_id, now_s, b.body, p.secret), NULL::text, NULL::integer
+               webhooks.standard_signatures(b.webhook_id, now_s, b.body, p.secret, p.previous_secret, p.previous_until), NULL::text, NULL::integer
           FROM batch b
          CROSS JOIN LATERAL unnest(b.endpoints, b.secret_versions, b.signatures) AS s (endpoint, made_with, made)
           JOIN webhooks.endpoint p ON p.key = s.endpoint AND p.active AND p.key % shards = my_shard
@@ -160,7 +168,7 @@ BEGIN
         SELECT (SELECT p.endpoint FROM webhooks.pending p WHERE p.endpoint > w.endpoint ORDER BY p.endpoint LIMIT 1)
           FROM waiting w WHERE w.endpoint IS NOT NULL
     ), lane AS (  -- those of them that may be sent to, and how many more requests each can take
-        SELECT e.key, e.url, e.secret, e.secret_version, coalesce(l.room, room_elsewhere) AS room
+        SELECT e.key, e.url, e.secret, e.secret_version, e.previous_secret, e.previous_until, coalesce(l.room, room_elsewhere) AS room
           FROM waiting w
           JOIN webhooks.endpoint e ON e.key = w.endpoint AND e.active AND e.key % shards = fetch_due.shard
           LEFT JOIN unnest(fetch_due.lanes, fetch_due.room) AS l (endpoint, room) ON l.endpoint = e.key
@@ -179,7 +187,7 @@ BEGIN
     ), ready AS (
         SELECT c.xid::text::bigint, c.seq, c.occurred_at, e.webhook_id, e.name, e.body, c.key, c.url, c.retry_count, now_s,
                webhooks.current_signature(e.body, e.secret_versions[made.at], e.signatures[made.at], c.secret, c.secret_version),
-               webhooks.sign_standard(e.webhook_id, now_s, e.body, c.secret), NULL::text, NULL::integer
+               webhooks.standard_signatures(e.webhook_id, now_s, e.body, c.secret, c.previous_secret, c.previous_until), NULL::text, NULL::integer
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
          CROSS JOIN LATERAL (SELECT array_position(e.endpoints, c.key) AS at) made
@@ -211,7 +219,8 @@ CREATE TYPE webhooks.result AS (
     http_status      integer,
     retry_after      text,
     error            text,
-    response         text
+    response         text,
+    signed_at        bigint
 );
 COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, where deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
 
@@ -232,9 +241,9 @@ BEGIN
         PERFORM webhooks.refuse_stale(report.shard, report.epoch);
     END IF;
 
-    INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event)
+    INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, signed_at)
     SELECT now_at - r.started_ms_ago * interval '1 ms', r.endpoint, r.retry_count, r.http_status, r.response_time_ms, 'delivered',
-           r.webhook_id, r.event
+           r.webhook_id, r.event, r.signed_at
       FROM unnest(results) r WHERE r.http_status BETWEEN 200 AND 299;
 
     IF EXISTS (SELECT FROM unnest(results) r WHERE r.was_pending OR (r.http_status BETWEEN 200 AND 299) IS NOT TRUE) THEN
@@ -277,8 +286,9 @@ BEGIN
          WHERE NOT r.deferred AND (r.http_status IS NULL OR r.http_status NOT BETWEEN 200 AND 299)
     ), logged AS (
         INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event,
-                                      error, response, next_attempt_at)
-        SELECT started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error, response, next_attempt_at
+                                      error, response, next_attempt_at, signed_at)
+        SELECT started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error, response,
+               next_attempt_at, signed_at
           FROM failed
     ), waiting AS (
         INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)

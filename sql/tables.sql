@@ -26,11 +26,16 @@ CREATE TABLE webhooks.endpoint (
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     disabled_at     timestamptz,
-    disabled_reason text
+    disabled_reason text,
+    secret_set_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    previous_secret text,
+    previous_until  timestamptz
 );
 COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
 COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold: four bytes in place of the id';
 COMMENT ON COLUMN webhooks.endpoint.secret_version IS 'Counts changes of the secret, so that a signature made with an older one is known and made again';
+COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS 'Since when secret is what it is: what was signed later can be signed again to the same bytes';
+COMMENT ON COLUMN webhooks.endpoint.previous_secret IS 'After a rotation: signs beside secret, in the Standard Webhooks header, until previous_until';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
 
 CREATE TABLE webhooks.event (
@@ -79,12 +84,14 @@ CREATE TABLE webhooks.attempt (
     event            text NOT NULL,
     error            text,
     response         text,
-    next_attempt_at  timestamptz
+    next_attempt_at  timestamptz,
+    signed_at        bigint
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
 CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
 COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made';
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
+COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';
 
 CREATE TABLE webhooks.lease (
     shard          integer PRIMARY KEY,
@@ -114,16 +121,31 @@ COMMENT ON COLUMN webhooks.cursor.moved IS 'The transaction that wrote the row. 
 COMMENT ON COLUMN webhooks.cursor.window_from IS 'All that this snapshot sees is done';
 COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this one sees besides, all up to (xid, seq) is done; NULL when no window is open';
 
+CREATE TABLE webhooks.token (
+    id           text PRIMARY KEY CHECK (id ~ '^tk_[0-9a-z]+$'),
+    name         text NOT NULL,
+    role         text NOT NULL CHECK (role IN ('read', 'manage')),
+    hash         bytea NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by   text NOT NULL DEFAULT session_user,
+    expires_at   timestamptz,
+    revoked_at   timestamptz,
+    last_used_at timestamptz
+);
+COMMENT ON TABLE webhooks.token IS 'Who may use the REST API and the page';
+COMMENT ON COLUMN webhooks.token.hash IS 'SHA-256 of the token, which has 128 random bits of its own: it needs no salt and no slow hash';
+
 CREATE TABLE webhooks.wakeup ();
 COMMENT ON TABLE webhooks.wakeup IS 'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
 
 INSERT INTO webhooks.lease (shard) VALUES (0);
 INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot());
 
--- Endpoints belong to the user, so pg_dump carries them. The log, the queue and the cursor stay behind: a
+-- Endpoints and tokens belong to the user, so pg_dump carries them. The log, the queue and the cursor stay behind: a
 -- restored database must not send last month's messages again.
 SELECT pg_extension_config_dump('webhooks.endpoint', '');
 SELECT pg_extension_config_dump('webhooks.endpoint_key_seq', '');
+SELECT pg_extension_config_dump('webhooks.token', '');
 
 -- Every backend caches who subscribes; any change of endpoints tells them all, at its commit, to read again.
 CREATE FUNCTION webhooks.forget_subscribers() RETURNS trigger

@@ -6,7 +6,9 @@ use pgrx::prelude::*;
 
 use crate::capture::append;
 use crate::errors::Error;
-use crate::{cache, endpoint_url, events, ids, json, log, retry, rules, settings, signature, wakeup};
+use crate::{
+    cache, endpoint_url, event_types, events, ids, json, log, retry, rules, settings, signature, tokens, wakeup,
+};
 
 #[pg_extern(sql = false)]
 fn sign(payload: &str, secret: &str) -> String {
@@ -57,6 +59,41 @@ fn check_secret(secret: Option<String>) -> Option<String> {
 #[pg_extern(sql = false)]
 fn new_endpoint_id() -> String {
     ids::endpoint_id(u128::from_le_bytes(log::random()))
+}
+
+#[pg_extern(sql = false)]
+fn generate_secret() -> String {
+    signature::standard_secret(&log::random::<24>())
+}
+
+#[pg_extern(sql = false)]
+fn new_token() -> TableIterator<'static, (name!(id, String), name!(token, String), name!(hash, Vec<u8>))> {
+    let random = || u128::from_le_bytes(log::random());
+    let tokens::Token { id, text } = tokens::Token::new(random(), random());
+    let hash = tokens::hash(&text).to_vec();
+    TableIterator::once((id, text, hash))
+}
+
+#[pg_extern(sql = false)]
+fn token_id(token: &str) -> Option<String> {
+    tokens::id(token)
+}
+
+#[pg_extern(sql = false)]
+fn is_token(token: &str, hash: &[u8]) -> bool {
+    tokens::matches(token, hash)
+}
+
+// Postgres holds a json as it holds a text.
+#[pg_extern(sql = false)]
+fn event_types() -> TableIterator<
+    'static,
+    (name!(event, String), name!(description, String), name!(schema, String), name!(sample, String)),
+> {
+    TableIterator::new(event_types::all().map(|kind| {
+        let (schema, sample) = (kind.message_schema(), kind.message_sample());
+        (kind.event, kind.description, schema, sample)
+    }))
 }
 
 #[pg_extern(sql = false)]
@@ -144,12 +181,12 @@ fn append_custom(event: Option<&str>, data: Option<&str>) -> String {
 }
 
 #[pg_extern(sql = false)]
-fn append_test(endpoint: i32) -> String {
+fn append_sample(event: &str, endpoint: i32) -> String {
+    let kind = event_types::all().find(|kind| kind.event == event);
+    let kind = kind.unwrap_or_else(|| error!("there is no sample of {event}"));
     let recipient = cache::subscribers().unwrap_or_else(|fault| error!("{fault}")).only(endpoint);
     let push_data = |out: &mut Vec<u8>| {
-        let mut data = json::ObjectWriter::open(out);
-        json::push_string(data.key("message"), "This is a test webhook from Products Manager");
-        data.close();
+        json::push_json(out, kind.sample.get()).expect("samples are JSON: a test sees to it");
     };
-    append(events::TEST, &recipient, push_data).unwrap_or_else(|fault| error!("{fault}"))
+    append(&kind.event, &recipient, push_data).unwrap_or_else(|fault| error!("{fault}"))
 }

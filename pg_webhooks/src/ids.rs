@@ -1,4 +1,4 @@
-//! The ids that users see: `wh_…` for a message, `ep_…` for an endpoint.
+//! The ids that users see: `wh_…` for a message, `ep_…` for an endpoint, `tk_…` for a token.
 //!
 //! A message's id carries its position in the log, so that finding it by id needs no index of its own, and 48 random
 //! bits of the writing session, so that a cluster restored to an earlier point never gives the same id to another
@@ -27,15 +27,7 @@ pub fn webhook_id(position: Position) -> String {
 
 /// The position inside a `wh_…` id; `None` for what is no such id.
 pub fn position(id: &str) -> Option<Position> {
-    let digits = id.strip_prefix("wh_")?.as_bytes();
-    if digits.len() != DIGITS {
-        return None;
-    }
-    let mut bits: u128 = 0;
-    for digit in digits {
-        let value = ALPHABET.iter().position(|letter| letter == digit)? as u128;
-        bits = bits.checked_mul(32)?.checked_add(value)?;
-    }
+    let bits = number(id.strip_prefix("wh_")?)?;
     Some(Position { xid: (bits >> 80) as u64, seq: (bits >> 48) as u32, nonce: bits as u64 & 0xffff_ffff_ffff })
 }
 
@@ -44,7 +36,23 @@ pub fn endpoint_id(random: u128) -> String {
     prefixed("ep_", random)
 }
 
-fn prefixed(prefix: &str, bits: u128) -> String {
+/// Whether these are the letters of an id, without a prefix.
+pub fn is_number(letters: &str) -> bool {
+    number(letters).is_some()
+}
+
+fn number(letters: &str) -> Option<u128> {
+    if letters.len() != DIGITS {
+        return None;
+    }
+    letters.bytes().try_fold(0_u128, |bits, letter| {
+        let value = ALPHABET.iter().position(|known| *known == letter)? as u128;
+        bits.checked_mul(32)?.checked_add(value)
+    })
+}
+
+/// The number in letters that sort as numbers do, behind a prefix.
+pub fn prefixed(prefix: &str, bits: u128) -> String {
     let mut id = String::with_capacity(prefix.len() + DIGITS);
     id.push_str(prefix);
     id.extend((0..DIGITS).rev().map(|place| char::from(ALPHABET[(bits >> (5 * place) & 31) as usize])));

@@ -32,7 +32,9 @@ mod owner;
 // What the SQL functions call.
 mod functions;
 mod events;
+mod event_types;
 mod endpoint_url;
+mod tokens;
 mod retry;
 mod settings;
 mod errors;
@@ -49,7 +51,11 @@ extension_sql_file!("../../sql/endpoints.sql", name = "endpoints", requires = ["
 extension_sql_file!("../../sql/capture.sql", name = "capture", requires = ["endpoints"]);
 extension_sql_file!("../../sql/leases.sql", name = "leases", requires = ["capture"]);
 extension_sql_file!("../../sql/sidecar.sql", name = "sidecar", requires = ["leases"]);
-extension_sql_file!("../../sql/grants.sql", name = "grants", requires = ["sidecar"]);
+extension_sql_file!("../../sql/history.sql", name = "history", requires = ["sidecar"]);
+extension_sql_file!("../../sql/redelivery.sql", name = "redelivery", requires = ["history"]);
+extension_sql_file!("../../sql/status.sql", name = "status", requires = ["history"]);
+extension_sql_file!("../../sql/tokens.sql", name = "tokens", requires = ["rules"]);
+extension_sql_file!("../../sql/grants.sql", name = "grants", requires = ["redelivery", "status", "tokens"]);
 extension_sql_file!("../../sql/attach_existing.sql", name = "attach_existing", finalize);
 
 /// Called by Postgres when a session first needs the library.

@@ -15,6 +15,7 @@ static RETRY_SCHEDULE: GucSetting<Option<CString>> =
 static REQUEST_TIMEOUT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30s"));
 static EVENT_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"7 days"));
 static LOG_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30 days"));
+static REPLAY_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
 
 /// Whether row changes make events in this session.
 pub fn enabled() -> bool {
@@ -56,6 +57,16 @@ pub fn register() {
     define_duration(c"pg_webhooks.request_timeout", c"How long one attempt may take in all.", &REQUEST_TIMEOUT);
     define_duration(c"pg_webhooks.event_retention", c"How long events are kept.", &EVENT_RETENTION);
     define_duration(c"pg_webhooks.log_retention", c"How long the delivery log is kept.", &LOG_RETENTION);
+    GucRegistry::define_int_guc(
+        c"pg_webhooks.replay_rate",
+        c"How many messages a second webhooks.replay sends one endpoint.",
+        c"What is replayed waits behind what happens now in any case.",
+        &REPLAY_RATE,
+        1,
+        1_000_000,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook has the signature that Postgres calls, is guarded, and neither it nor the setting ever goes away.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(

@@ -48,6 +48,11 @@ pub fn standard_key(secret: &str) -> Option<Vec<u8>> {
     STANDARD.decode(secret.strip_prefix("whsec_")?).ok()
 }
 
+/// A secret in the form of Standard Webhooks.
+pub fn standard_secret(key: &[u8]) -> String {
+    format!("whsec_{}", STANDARD.encode(key))
+}
+
 /// `sha256=<hex>`: the value of `X-Webhook-Signature`.
 pub fn header(payload: &[u8], secret: &str) -> String {
     let mac = Signer::plain(secret).sign(&[payload]);

@@ -39,6 +39,7 @@ pub struct ResultRow<'a> {
     retry_after: Option<&'a str>,
     error: Option<&'a str>,
     response: Option<&'a str>,
+    signed_at: i64,
 }
 
 impl Report {
@@ -80,6 +81,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             retry_after: attempt.and_then(|attempt| attempt.retry_after.as_deref()),
             error: attempt.and_then(|attempt| attempt.error.as_deref()),
             response: attempt.and_then(|attempt| attempt.response.as_deref()),
+            signed_at: delivery.signed_at,
         }
     }
 }

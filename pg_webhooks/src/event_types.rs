@@ -1,0 +1,74 @@
+//! What the built-in events look like: a description, the JSON Schema of their messages, and a realistic one, all from
+//! `event_types.json`. Pure.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// One built-in event.
+#[derive(Deserialize)]
+pub struct EventType {
+    /// Its name.
+    pub event: String,
+    /// When it occurs, in a sentence.
+    pub description: String,
+    /// The JSON Schema of `data`.
+    schema: Box<RawValue>,
+    /// A realistic `data`.
+    pub sample: Box<RawValue>,
+}
+
+/// All of them, in the order of the specification.
+pub fn all() -> impl Iterator<Item = EventType> {
+    let types: Vec<EventType> =
+        serde_json::from_str(include_str!("event_types.json")).expect("the file is well formed: a test sees to it");
+    types.into_iter()
+}
+
+impl EventType {
+    /// The JSON Schema of the whole message.
+    pub fn message_schema(&self) -> String {
+        let Self { event, description, schema, .. } = self;
+        let description = serde_json::Value::from(description.as_str());
+        format!(
+            r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","title":"{event}","description":{description},"type":"object","properties":{{"event":{{"const":"{event}"}},"timestamp":{{"type":"string","format":"date-time","description":"When it happened: UTC, whole seconds"}},"webhook_id":{{"type":"string","pattern":"^wh_[0-9a-v]{{26}}$","description":"The id of this message, the same at every attempt: drop one that you have seen"}},"data":{schema}}},"required":["event","timestamp","webhook_id","data"],"additionalProperties":false}}"#
+        )
+    }
+
+    /// A realistic message.
+    pub fn message_sample(&self) -> String {
+        let Self { event, sample, .. } = self;
+        format!(
+            r#"{{"event":"{event}","timestamp":"2025-10-05T10:30:00Z","webhook_id":"wh_00000000n40000007shm2fnpb8","data":{sample}}}"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{events, json};
+
+    #[test]
+    fn the_types_are_the_built_in_events() {
+        let names: Vec<String> = all().map(|kind| kind.event).collect();
+        assert_eq!(names, events::BUILT_IN);
+    }
+
+    #[test]
+    fn a_sample_has_the_members_that_its_schema_names() {
+        for kind in all() {
+            let schema: serde_json::Value = serde_json::from_str(&kind.message_schema()).unwrap();
+            let message: serde_json::Value = serde_json::from_str(&kind.message_sample()).unwrap();
+            let named = schema["properties"]["data"]["properties"].as_object().unwrap();
+            let given = message["data"].as_object().unwrap();
+            assert!(named.keys().eq(given.keys()), "{}", kind.event);
+        }
+    }
+
+    #[test]
+    fn a_sample_can_be_sent() {
+        for kind in all() {
+            assert!(json::push_json(&mut Vec::new(), kind.sample.get()).is_ok(), "{}", kind.event);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+-- Sending again what was sent, or was not: one message, or all of a time. A redelivery is a delivery that is put into
+-- pending once more; where it is there already its retry comes anyway, and twice would be once too often.
+
+CREATE FUNCTION webhooks.redeliver(webhook_id text, endpoint_id text = NULL) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    e       webhooks.event := webhooks.locate(webhook_id);
+    target    integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    delivery  webhooks.delivery_line;
+    due     timestamptz;
+    waiting text;
+    queued  integer := 0;
+BEGIN
+    IF target IS NOT NULL AND target <> ALL (e.endpoints) THEN
+        RAISE EXCEPTION 'message % was not for webhook %', redeliver.webhook_id, redeliver.endpoint_id
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('It did not subscribe to %s when that happened.', e.name);
+    END IF;
+    FOR delivery IN SELECT d.* FROM webhooks.deliveries_of(e) d WHERE target IS NULL OR d.endpoint = target LOOP
+        IF delivery.state = 'queued' THEN
+            waiting := format('the first attempt of %s for webhook %s is still to come', redeliver.webhook_id, delivery.endpoint_id);
+            CONTINUE;
+        END IF;
+        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+        VALUES (delivery.endpoint, e.xid, e.seq, e.occurred_at, clock_timestamp(), 0)
+            ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT p.due_at INTO due FROM webhooks.pending p WHERE p.endpoint = delivery.endpoint AND p.xid = e.xid AND p.seq = e.seq;
+            waiting := format('%s already waits for its next attempt for webhook %s, at %s', redeliver.webhook_id, delivery.endpoint_id, due);
+            CONTINUE;
+        END IF;
+        queued := queued + 1;
+        IF NOT delivery.active THEN
+            RAISE NOTICE 'webhook % is disabled: it gets the message once it is enabled', delivery.endpoint_id
+                USING HINT = format('SELECT webhooks.update(%L, active => true) enables it.', delivery.endpoint_id);
+        END IF;
+    END LOOP;
+    IF queued = 0 THEN
+        RAISE EXCEPTION '%', coalesce(waiting, format('no webhook that message %s was for is there any more', redeliver.webhook_id))
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() shows those there are.' ELSE 'It comes by itself; webhooks.deliveries() shows how it stands.' END;
+    END IF;
+    PERFORM webhooks.wake();
+    RETURN queued;
+END
+$$;
+COMMENT ON FUNCTION webhooks.redeliver(text, text) IS 'Sends a message again, same bytes and same webhook_id, to one webhook that it was for or to all of them; refuses what still waits for an attempt. Returns how many deliveries it queued';
+
+CREATE FUNCTION webhooks.replay(endpoint_id text, since timestamptz, until timestamptz = NULL, only_failed boolean = true,
+                                dry_run boolean = false) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    target   integer := webhooks.endpoint_key(endpoint_id);
+    upto     timestamptz := coalesce(until, clock_timestamp());
+    rate     integer := webhooks.setting('replay_rate');
+    now_at   timestamptz := clock_timestamp();
+    read     webhooks.cursor;
+    replayed bigint;
+BEGIN
+    IF since IS NULL OR since >= upto THEN
+        RAISE EXCEPTION 'there is no time between % and %', coalesce(since::text, 'NULL'), upto
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'since is the earlier of the two; until defaults to now.';
+    END IF;
+    SELECT c.* INTO read FROM webhooks.cursor c
+     WHERE c.shard = target % (SELECT count(*) FROM webhooks.lease) ORDER BY c.moved DESC LIMIT 1;
+
+    WITH again AS MATERIALIZED (
+        SELECT e.xid, e.seq, e.occurred_at, row_number() OVER (ORDER BY e.xid, e.seq) AS place
+          FROM webhooks.event e
+         WHERE e.occurred_at >= since AND e.occurred_at < upto AND target = ANY (e.endpoints) AND e.name <> 'webhook.test'
+           -- What the cursor has not passed is still to come by itself, and so is what is pending.
+           AND (pg_visible_in_snapshot(e.xid, read.window_from)
+                OR pg_visible_in_snapshot(e.xid, read.window_to) AND (e.xid, e.seq) <= (read.xid, read.seq))
+           AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint = target AND p.xid = e.xid AND p.seq = e.seq)
+           AND NOT (only_failed AND EXISTS (
+                SELECT FROM webhooks.attempt a
+                 WHERE a.webhook_id = e.webhook_id AND a.endpoint = target AND a.outcome = 'delivered'
+                   AND a.started_at >= since - interval '1 h'))
+    ), queued AS (  -- spread over time: what happens now keeps its place in front
+        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+        SELECT target, xid, seq, occurred_at, now_at + (place - 1) * interval '1 s' / rate, 0 FROM again WHERE NOT dry_run
+            ON CONFLICT DO NOTHING
+        RETURNING 1
+    )
+    SELECT CASE WHEN dry_run THEN (SELECT count(*) FROM again) ELSE (SELECT count(*) FROM queued) END INTO replayed;
+    IF replayed > 0 AND NOT dry_run THEN
+        PERFORM webhooks.wake();
+    END IF;
+    RETURN replayed;
+END
+$$;
+COMMENT ON FUNCTION webhooks.replay(text, timestamptz, timestamptz, boolean, boolean) IS 'Sends a webhook again what happened in a time: what no attempt has delivered, or all; at pg_webhooks.replay_rate messages a second. Leaves out what still waits for an attempt, and tests. Returns how many; with dry_run, only counts';

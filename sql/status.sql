@@ -1,0 +1,118 @@
+-- How it goes: for the operator, the metrics and the page. All of it reads and is bounded, whatever the log holds.
+
+CREATE FUNCTION webhooks.leases()
+    RETURNS TABLE (shard integer, owner text, epoch bigint, taken_at timestamptz, expires_at timestamptz, is_held boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT shard, owner, epoch, taken_at, nullif(expires_at, '-infinity'), owner IS NOT NULL AND expires_at > clock_timestamp()
+      FROM webhooks.lease ORDER BY shard
+$$;
+COMMENT ON FUNCTION webhooks.leases() IS 'The shards and the sidecars that hold them; while is_held is false nobody delivers';
+
+CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+AS $$
+    WITH cursor AS (
+        SELECT DISTINCT ON (shard) * FROM webhooks.cursor ORDER BY shard, moved DESC
+    ), span AS (  -- as fetch reads: what has begun since the cursor's snapshot, and what ran then
+        SELECT c.*, pg_snapshot_xmax(c.window_from) AS low_xid, '18446744073709551615'::xid8 AS high_xid FROM cursor c
+         UNION ALL
+        SELECT c.*, x, x FROM cursor c, pg_snapshot_xip(c.window_from) x
+    ), counted AS (
+        SELECT s.shard, count(*) AS events, min(unread.occurred_at) AS oldest_at
+          FROM span s
+         CROSS JOIN LATERAL (
+            SELECT e.occurred_at FROM webhooks.event e
+             WHERE e.xid >= s.low_xid AND e.xid <= s.high_xid
+               AND NOT coalesce(pg_visible_in_snapshot(e.xid, s.window_to) AND (e.xid, e.seq) <= (s.xid, s.seq), false)
+             ORDER BY e.xid, e.seq LIMIT 10000) unread
+         GROUP BY s.shard
+    )
+    SELECT least(coalesce(max(events), 0), 10000)::integer, min(oldest_at) FROM counted
+$$;
+COMMENT ON FUNCTION webhooks.unread() IS 'The events that the shard most behind has not read yet, counted up to 10,000, and when the oldest of them happened';
+
+CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
+    RETURNS TABLE (id text, url text, active boolean, state text, attempts integer, delivered integer, p50_ms integer, p95_ms integer,
+                   last_attempt_at timestamptz, last_error text, last_error_at timestamptz,
+                   pending bigint, next_attempt_at timestamptz, recent_ms integer[], recent_ok boolean[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.id, e.url, e.active,
+           CASE WHEN NOT e.active THEN 'disabled' WHEN made.attempts = 0 AND waits.pending = 0 THEN 'idle'
+                WHEN NOT made.recent_ok[1] OR waits.retrying THEN 'failing' ELSE 'healthy' END,
+           made.attempts, made.delivered, made.p50_ms, made.p95_ms, made.last_attempt_at, failure.error, failure.started_at,
+           waits.pending, waits.next_attempt_at, made.recent_ms, made.recent_ok
+      FROM webhooks.endpoint e
+     CROSS JOIN LATERAL (
+        SELECT count(*)::integer AS attempts, (count(*) FILTER (WHERE outcome = 'delivered'))::integer AS delivered,
+               percentile_disc(0.5) WITHIN GROUP (ORDER BY response_time_ms) AS p50_ms,
+               percentile_disc(0.95) WITHIN GROUP (ORDER BY response_time_ms) AS p95_ms,
+               max(started_at) AS last_attempt_at,
+               coalesce(array_agg(response_time_ms ORDER BY started_at DESC), '{}') AS recent_ms,
+               coalesce(array_agg(outcome = 'delivered' ORDER BY started_at DESC), '{}') AS recent_ok
+          FROM (SELECT * FROM webhooks.attempt a
+                 WHERE a.endpoint = e.key AND a.started_at > clock_timestamp() - interval '24 h'
+                 ORDER BY a.started_at DESC LIMIT recent) a) made
+      LEFT JOIN LATERAL (
+        SELECT coalesce(f.error, 'HTTP ' || f.http_status) AS error, f.started_at
+          FROM (SELECT * FROM webhooks.attempt a
+                 WHERE a.endpoint = e.key AND a.started_at > clock_timestamp() - interval '24 h'
+                 ORDER BY a.started_at DESC LIMIT greatest(recent, 1000)) f
+         WHERE f.outcome <> 'delivered' ORDER BY f.started_at DESC LIMIT 1) failure ON true
+     CROSS JOIN LATERAL (
+        SELECT count(*) AS pending, min(p.due_at) AS next_attempt_at, coalesce(bool_or(p.retry_count > 0), false) AS retrying
+          FROM webhooks.pending p WHERE p.endpoint = e.key) waits
+     WHERE health.endpoint_id IS NULL OR e.key = webhooks.endpoint_key(health.endpoint_id)
+     ORDER BY e.key
+$$;
+COMMENT ON FUNCTION webhooks.health(text, integer) IS 'How each webhook does: healthy, failing, idle (nothing in 24 hours) or disabled; figures of its latest attempts in 24 hours, newest first, at most so many';
+
+CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket interval)
+    RETURNS TABLE (at timestamptz, delivered bigint, failed bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT date_bin(bucket, a.started_at, since) AS at, count(*) FILTER (WHERE a.outcome = 'delivered'), count(*) FILTER (WHERE a.outcome <> 'delivered')
+      FROM webhooks.endpoint e
+      JOIN webhooks.attempt a ON a.endpoint = e.key AND a.started_at >= since AND a.started_at < until
+     GROUP BY 1
+     ORDER BY 1
+$$;
+COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'Attempts over time: how many of each stretch succeeded and failed';
+
+CREATE FUNCTION webhooks.status()
+    RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer, unread integer, oldest_unread_at timestamptz,
+                   pending bigint, overdue bigint, oldest_due_at timestamptz, behind interval,
+                   endpoints integer, disabled integer, in_trouble text[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH waits AS (  -- of a disabled endpoint nothing is due
+        SELECT count(*) AS pending, count(*) FILTER (WHERE e.active AND p.due_at <= clock_timestamp()) AS overdue,
+               min(p.due_at) FILTER (WHERE e.active) AS oldest_due_at,
+               array_agg(DISTINCT e.key) FILTER (WHERE e.active AND p.retry_count > 0) AS retrying
+          FROM webhooks.pending p JOIN webhooks.endpoint e ON e.key = p.endpoint
+    ), log AS (
+        SELECT * FROM webhooks.unread()
+    )
+    SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'),
+           (SELECT count(*)::integer FROM webhooks.signed_on()),
+           leases.shards, leases.held, log.events, log.oldest_at,
+           waits.pending, waits.overdue, waits.oldest_due_at,
+           greatest(clock_timestamp() - least(log.oldest_at, waits.oldest_due_at), interval '0'),
+           registered.endpoints, registered.disabled, registered.in_trouble
+      FROM waits, log,
+           (SELECT count(*)::integer AS shards, (count(*) FILTER (WHERE is_held))::integer AS held FROM webhooks.leases()) leases,
+           LATERAL (SELECT count(*)::integer AS endpoints, (count(*) FILTER (WHERE NOT active))::integer AS disabled,
+                           coalesce(array_agg(id ORDER BY key) FILTER (WHERE
+                               disabled_reason IS NOT NULL AND disabled_reason NOT LIKE 'disabled by %' AND disabled_reason <> 'registered as inactive'
+                               OR key = ANY (waits.retrying)), '{}') AS in_trouble
+                      FROM webhooks.endpoint) registered
+$$;
+COMMENT ON FUNCTION webhooks.status() IS 'How it goes, in one row: sidecars and the shards they hold, events not read yet (counted up to 10,000), what is pending, since when something is due that was not sent (behind; 0 when nothing is), and the webhooks that were disabled for their failures or have retries to come';
