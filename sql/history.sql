@@ -80,7 +80,7 @@ CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
 AS $$
     SELECT a."timestamp", a.event, a.http_status, a.response_time_ms, a.retry_count, a.error, a.webhook_id, a.outcome,
            a.next_attempt_at, a.response
-      FROM webhooks.attempts(coalesce(logs.endpoint_id, ''), max_rows => logs.max_rows) a
+      FROM webhooks.attempts(coalesce(logs.endpoint_id, 'NULL'), max_rows => logs.max_rows) a
 $$;
 COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a webhook, newest first';
 

@@ -76,7 +76,7 @@ impl Error {
             Self::Secret => (
                 invalid,
                 "a secret that begins with whsec_ must be base64 behind that".into(),
-                "Take a secret of another form, or one made by SELECT webhooks.generate_secret().".into(),
+                "Take base64, a secret of another form, or one made by SELECT webhooks.generate_secret().".into(),
             ),
             Self::NotAnObject(data) => (
                 invalid,
