@@ -19,6 +19,9 @@ mod deliver;
 mod targets;
 mod report;
 
+// What people ask of the extension, for the REST API and the command line.
+mod store;
+
 // listen: what a receiver does.
 mod listen;
 mod verify;

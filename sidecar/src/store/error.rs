@@ -1,0 +1,74 @@
+//! What went wrong with a call, in the database's own words: message and hint are written for the user there.
+
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+
+/// A call that failed.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct StoreError {
+    pub kind: Kind,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Whose turn it is to do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The caller's: there is no such thing.
+    NotFound,
+    /// The caller's: a value is not right.
+    Invalid,
+    /// The caller's: not in the state that things are in.
+    Conflict,
+    /// It took longer than it may.
+    TooSlow,
+    /// The operator's: the extension is missing, or the role lacks a right.
+    Unusable,
+    /// The database cannot be reached just now.
+    Unreachable,
+    /// Ours.
+    Fault,
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(told) = error.as_db_error() else {
+            // A row of another form is a fault; anything else that the server did not say is the line to it.
+            let kind = if error.is_closed()
+                || std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>())
+            {
+                Kind::Unreachable
+            } else {
+                Kind::Fault
+            };
+            return Self { kind, message: error.to_string(), hint: None };
+        };
+        let kind = match told.code() {
+            &SqlState::UNDEFINED_OBJECT => Kind::NotFound,
+            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Kind::Conflict,
+            &SqlState::QUERY_CANCELED => Kind::TooSlow,
+            &SqlState::UNDEFINED_FUNCTION
+            | &SqlState::INVALID_SCHEMA_NAME
+            | &SqlState::UNDEFINED_TABLE
+            | &SqlState::INSUFFICIENT_PRIVILEGE => Kind::Unusable,
+            code => match code.code().get(..2) {
+                Some("22" | "23") => Kind::Invalid,
+                Some("08" | "53" | "57") => Kind::Unreachable,
+                _ => Kind::Fault,
+            },
+        };
+        Self { kind, message: told.message().to_owned(), hint: told.hint().map(str::to_owned) }
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        let message = format!("the database answered in a form that this version does not know: {error}");
+        Self {
+            kind: Kind::Fault,
+            message,
+            hint: Some("Are pg-webhooks and the extension of the same version?".to_owned()),
+        }
+    }
+}

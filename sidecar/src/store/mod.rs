@@ -1,0 +1,225 @@
+//! The SQL functions for people, as the REST API and the command line call them: each method is one statement, and no
+//! rule is decided here. Rows come as JSON, so that a column has one name from the table to the answer.
+
+mod error;
+mod records;
+
+pub use error::{Kind, StoreError};
+pub use records::{
+    ActivityPoint, AttemptLine, DeliveryLine, EndpointRecord, EventLine, EventType, Health, LeaseRecord, Message,
+    Signatures, Status, TokenState,
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+/// When something happened: UTC.
+pub type Time = chrono::DateTime<chrono::Utc>;
+
+type Answer<T> = Result<T, StoreError>;
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A session's view of the extension.
+#[derive(Clone, Copy)]
+pub struct Store<'a> {
+    client: &'a Client,
+}
+
+/// What a registration says.
+#[derive(Debug, Default)]
+pub struct Registration<'a> {
+    pub url: Option<&'a str>,
+    pub events: Option<&'a [String]>,
+    pub secret: Option<&'a str>,
+    pub active: Option<bool>,
+    pub description: Option<&'a str>,
+}
+
+/// Which part of the delivery log; everything that is `None` is no condition.
+#[derive(Debug, Default)]
+pub struct AttemptFilter<'a> {
+    pub endpoint_id: Option<&'a str>,
+    pub webhook_id: Option<&'a str>,
+    pub event: Option<&'a str>,
+    pub outcome: Option<&'a str>,
+    pub search: Option<&'a str>,
+    pub since: Option<Time>,
+    pub until: Option<Time>,
+    /// The `position` of the last line of the page before.
+    pub before: Option<&'a str>,
+}
+
+/// Which messages.
+#[derive(Debug, Default)]
+pub struct EventFilter<'a> {
+    pub event: Option<&'a str>,
+    pub endpoint_id: Option<&'a str>,
+    pub state: Option<&'a str>,
+    pub since: Option<Time>,
+    pub until: Option<Time>,
+    /// The `webhook_id` of the last line of the page before.
+    pub before: Option<&'a str>,
+}
+
+/// What to replay.
+#[derive(Debug)]
+pub struct Replay {
+    pub since: Time,
+    pub until: Option<Time>,
+    pub only_failed: bool,
+    pub dry_run: bool,
+}
+
+impl<'a> Store<'a> {
+    pub fn new(client: &'a Client) -> Self {
+        Self { client }
+    }
+
+    // Endpoints.
+
+    pub async fn list(self) -> Answer<Vec<EndpointRecord>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.list() r", &[]).await
+    }
+
+    pub async fn get(self, endpoint_id: &str) -> Answer<EndpointRecord> {
+        self.row("SELECT row_to_json(r) FROM webhooks.get($1) r", &[&endpoint_id]).await
+    }
+
+    /// Returns the new `ep_…`.
+    pub async fn register(self, new: &Registration<'_>) -> Answer<String> {
+        let sql = "SELECT webhooks.register($1, $2, $3, $4, $5)";
+        self.value(sql, &[&new.url, &new.events, &new.secret, &new.active, &new.description]).await
+    }
+
+    /// What is `None` stays as it is; an empty secret removes it.
+    pub async fn update(self, endpoint_id: &str, change: &Registration<'_>) -> Answer<()> {
+        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)";
+        let Registration { url, events, secret, active, description } = change;
+        self.call(sql, &[&endpoint_id, url, events, secret, active, description]).await
+    }
+
+    pub async fn delete(self, endpoint_id: &str) -> Answer<()> {
+        self.call("SELECT webhooks.delete($1)", &[&endpoint_id]).await
+    }
+
+    pub async fn generate_secret(self) -> Answer<String> {
+        self.value("SELECT webhooks.generate_secret()", &[]).await
+    }
+
+    /// Returns the secret that was made, where none was given.
+    pub async fn rotate_secret(
+        self,
+        endpoint_id: &str,
+        new_secret: Option<&str>,
+        overlap_s: i64,
+    ) -> Answer<Option<String>> {
+        let sql = "SELECT webhooks.rotate_secret($1, $2, $3::bigint * interval '1 s')";
+        self.value(sql, &[&endpoint_id, &new_secret, &overlap_s]).await
+    }
+
+    // Sending.
+
+    /// Returns the `wh_…`, as do the next two.
+    pub async fn test(self, endpoint_id: &str) -> Answer<String> {
+        self.value("SELECT webhooks.test($1)", &[&endpoint_id]).await
+    }
+
+    pub async fn trigger(self, endpoint_id: &str, event: &str) -> Answer<String> {
+        self.value("SELECT webhooks.trigger($1, $2)", &[&endpoint_id, &event]).await
+    }
+
+    /// Returns how many deliveries were queued.
+    pub async fn redeliver(self, webhook_id: &str, endpoint_id: Option<&str>) -> Answer<i32> {
+        self.value("SELECT webhooks.redeliver($1, $2)", &[&webhook_id, &endpoint_id]).await
+    }
+
+    /// Returns how many deliveries were queued, or would be.
+    pub async fn replay(self, endpoint_id: &str, replay: &Replay) -> Answer<i64> {
+        let Replay { since, until, only_failed, dry_run } = replay;
+        let sql = "SELECT webhooks.replay($1, $2, $3, $4, $5)";
+        self.value(sql, &[&endpoint_id, since, until, only_failed, dry_run]).await
+    }
+
+    // History.
+
+    pub async fn attempts(self, filter: &AttemptFilter<'_>, most: i32) -> Answer<Vec<AttemptLine>> {
+        let AttemptFilter { endpoint_id, webhook_id, event, outcome, search, since, until, before } = filter;
+        let sql = "SELECT row_to_json(r) FROM webhooks.attempts($1, $2, $3, $4, $5, $6, $7, $8, $9) r";
+        self.rows(sql, &[endpoint_id, webhook_id, event, outcome, search, since, until, before, &most]).await
+    }
+
+    pub async fn events(self, filter: &EventFilter<'_>, most: i32) -> Answer<Vec<EventLine>> {
+        let EventFilter { event, endpoint_id, state, since, until, before } = filter;
+        let sql = "SELECT row_to_json(r) FROM webhooks.events($1, $2, $3, $4, $5, $6, $7) r";
+        self.rows(sql, &[event, endpoint_id, state, since, until, before, &most]).await
+    }
+
+    pub async fn message(self, webhook_id: &str) -> Answer<Message> {
+        self.row("SELECT row_to_json(r) FROM webhooks.message($1) r", &[&webhook_id]).await
+    }
+
+    pub async fn deliveries(self, webhook_id: &str) -> Answer<Vec<DeliveryLine>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.deliveries($1) r", &[&webhook_id]).await
+    }
+
+    /// What an attempt was signed with; `None` where the secret has been changed since.
+    pub async fn signatures(self, webhook_id: &str, endpoint_id: &str, signed_at: i64) -> Answer<Option<Signatures>> {
+        let sql = "SELECT row_to_json(r) FROM webhooks.signatures($1, $2, $3) r";
+        Ok(self.rows(sql, &[&webhook_id, &endpoint_id, &signed_at]).await?.pop())
+    }
+
+    pub async fn event_types(self) -> Answer<Vec<EventType>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.event_types() r", &[]).await
+    }
+
+    // How it goes.
+
+    pub async fn status(self) -> Answer<Status> {
+        let sql = "SELECT row_to_json(r) FROM (SELECT *, extract(epoch FROM behind)::float8 AS behind_seconds FROM webhooks.status()) r";
+        self.row(sql, &[]).await
+    }
+
+    pub async fn leases(self) -> Answer<Vec<LeaseRecord>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.leases() r", &[]).await
+    }
+
+    /// Of one endpoint or all, from their latest `recent` attempts.
+    pub async fn health(self, endpoint_id: Option<&str>, recent: i32) -> Answer<Vec<Health>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.health($1, $2) r", &[&endpoint_id, &recent]).await
+    }
+
+    /// Attempts from `since` on, in stretches of so many seconds; stretches without any are left out.
+    pub async fn activity(self, since: Time, until: Time, bucket_s: i32) -> Answer<Vec<ActivityPoint>> {
+        let sql = "SELECT row_to_json(r) FROM webhooks.activity($1, $2, $3::integer * interval '1 s') r";
+        self.rows(sql, &[&since, &until, &bucket_s]).await
+    }
+
+    /// Whose token it is.
+    pub async fn authenticate(self, token: &str) -> Answer<TokenState> {
+        self.row("SELECT row_to_json(r) FROM webhooks.authenticate($1) r", &[&token]).await
+    }
+
+    async fn rows<T: DeserializeOwned>(self, sql: &str, parameters: Parameters<'_>) -> Answer<Vec<T>> {
+        let rows = self.client.query(sql, parameters).await?;
+        rows.iter().map(|row| Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)).collect()
+    }
+
+    async fn row<T: DeserializeOwned>(self, sql: &str, parameters: Parameters<'_>) -> Answer<T> {
+        let row = self.client.query_one(sql, parameters).await?;
+        Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)
+    }
+
+    async fn value<T>(self, sql: &str, parameters: Parameters<'_>) -> Answer<T>
+    where
+        T: for<'r> tokio_postgres::types::FromSql<'r>,
+    {
+        Ok(self.client.query_one(sql, parameters).await?.try_get(0)?)
+    }
+
+    async fn call(self, sql: &str, parameters: Parameters<'_>) -> Answer<()> {
+        self.client.query_one(sql, parameters).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! The rows that the SQL functions return, column by column.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Time;
+
+/// A registered webhook.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    pub id: String,
+    pub url: String,
+    pub events: Vec<String>,
+    pub active: bool,
+    pub description: Option<String>,
+    pub has_secret: bool,
+    pub created_at: Time,
+    pub updated_at: Time,
+    pub disabled_at: Option<Time>,
+    pub disabled_reason: Option<String>,
+}
+
+/// A line of the delivery log: one HTTP request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptLine {
+    pub timestamp: Time,
+    pub endpoint_id: String,
+    pub url: String,
+    pub event: String,
+    pub webhook_id: String,
+    /// delivered, retry, rejected, gone or exhausted.
+    pub outcome: String,
+    pub http_status: Option<i32>,
+    pub response_time_ms: i32,
+    pub retry_count: i32,
+    pub error: Option<String>,
+    pub response: Option<String>,
+    pub next_attempt_at: Option<Time>,
+    /// The webhook-timestamp that was sent, in Unix seconds.
+    pub signed_at: Option<i64>,
+    /// Where the next page goes on.
+    pub position: String,
+}
+
+/// A message and how its deliveries stand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventLine {
+    pub webhook_id: String,
+    pub event: String,
+    pub occurred_at: Time,
+    /// The worst of its deliveries': failed, waiting, queued, skipped or delivered.
+    pub state: String,
+    pub deliveries: i32,
+    pub delivered: i32,
+    pub waiting: i32,
+    pub failed: i32,
+    pub skipped: i32,
+}
+
+/// The exact bytes of a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub event: String,
+    pub occurred_at: Time,
+    pub body: String,
+}
+
+/// How a message stands with one endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeliveryLine {
+    pub endpoint_id: String,
+    pub url: String,
+    pub active: bool,
+    /// queued, waiting, delivered, failed or skipped.
+    pub state: String,
+    pub attempts: i32,
+    pub http_status: Option<i32>,
+    pub error: Option<String>,
+    pub last_attempt_at: Option<Time>,
+    pub next_attempt_at: Option<Time>,
+}
+
+/// What an attempt was signed with; both are `None` for an endpoint without a secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Signatures {
+    /// X-Webhook-Signature.
+    pub signature: Option<String>,
+    /// webhook-signature.
+    pub signature_v1: Option<String>,
+}
+
+/// A built-in event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventType {
+    pub event: String,
+    pub description: String,
+    /// The JSON Schema of its messages.
+    pub schema: Value,
+    /// A realistic message.
+    pub sample: Value,
+}
+
+/// How it goes, in one row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub sidecars: i32,
+    pub shards: i32,
+    pub shards_held: i32,
+    /// Events that no sidecar has read yet, counted up to 10,000.
+    pub unread: i32,
+    pub oldest_unread_at: Option<Time>,
+    pub pending: i64,
+    /// Of the pending ones, those that are due.
+    pub overdue: i64,
+    pub oldest_due_at: Option<Time>,
+    /// Since when something is due that was not sent.
+    pub behind_seconds: f64,
+    pub endpoints: i32,
+    pub disabled: i32,
+    /// Disabled for their failures, or with retries to come.
+    pub in_trouble: Vec<String>,
+}
+
+/// Who holds a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    pub shard: i32,
+    pub owner: Option<String>,
+    pub epoch: i64,
+    pub taken_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    pub is_held: bool,
+}
+
+/// How an endpoint does, by its latest attempts in 24 hours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Health {
+    pub id: String,
+    pub url: String,
+    pub active: bool,
+    /// healthy, failing, idle or disabled.
+    pub state: String,
+    pub attempts: i32,
+    pub delivered: i32,
+    pub p50_ms: Option<i32>,
+    pub p95_ms: Option<i32>,
+    pub last_attempt_at: Option<Time>,
+    pub last_error: Option<String>,
+    pub last_error_at: Option<Time>,
+    pub pending: i64,
+    pub next_attempt_at: Option<Time>,
+    /// Newest first.
+    pub recent_ms: Vec<i32>,
+    pub recent_ok: Vec<bool>,
+}
+
+/// Attempts in a stretch of time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ActivityPoint {
+    pub at: Time,
+    pub delivered: i64,
+    pub failed: i64,
+}
+
+/// Whose token it is, and whether it holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenState {
+    pub id: Option<String>,
+    pub name: Option<String>,
+    /// read or manage.
+    pub role: Option<String>,
+    /// valid, expired, revoked or unknown.
+    pub state: String,
+}
