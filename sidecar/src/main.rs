@@ -16,11 +16,16 @@ mod progress;
 mod lanes;
 mod delivery;
 mod deliver;
+mod headers;
+mod figures;
 mod targets;
 mod report;
 
 // What people ask of the extension, for the REST API and the command line.
 mod store;
+
+// serve --listen: the REST API.
+mod api;
 
 // listen: what a receiver does.
 mod listen;
