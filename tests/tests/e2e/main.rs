@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod import_rules;
 mod lifecycle;
+mod receivers;
 mod responses;
 mod rows;
 mod schedule;
