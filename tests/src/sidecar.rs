@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use tempfile::NamedTempFile;
 
 use crate::database::Database;
+use crate::deadline::eventually;
 use crate::process::{signal, spawn_bound};
 
 /// A running sidecar; killed when dropped.
@@ -41,6 +42,14 @@ impl Sidecar {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Waits until its log has a text.
+    pub async fn wait_for_log(&self, text: &str) {
+        eventually(Duration::from_secs(20), &format!("the log says {text:?}"), async || {
+            fs::read_to_string(self.log.path()).is_ok_and(|log| log.contains(text)).then_some(())
+        })
+        .await;
     }
 
     /// `SIGSTOP`: the process stays and does nothing more.

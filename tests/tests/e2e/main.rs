@@ -15,5 +15,6 @@ mod rows;
 mod schedule;
 mod shards;
 mod stock_alert;
+mod tls;
 mod verification;
 mod wakeup;
