@@ -75,7 +75,7 @@ pub struct Arrival {
     pub at: Instant,
     /// From sending COMMIT, in milliseconds.
     pub after_ms: f64,
-    /// What the COMMIT itself took, its flush included: for so long nobody but the disk is to blame.
+    /// Until the COMMIT was answered, its flush included.
     pub commit_ms: f64,
 }
 

@@ -18,7 +18,7 @@ use crate::table::{Finding, Table, Target};
 const PACE: Pace = Pace { per_second: 800, sessions: 8 };
 const HOW: &str = "800 single-row transactions a second, each product changed once, while another transaction, which has written, holds its snapshot from \
     before the first to after the last; deliveries a second and p99 from COMMIT to first byte in the last fifth of the time against the \
-    first fifth. \"Flat\" is taken as ≤ 1.25 ×. The p99 of COMMIT itself, its flush included, says how much of that is the disk's. (d) after \
+    first fifth. \"Flat\" is taken as ≤ 1.25 ×. COMMIT itself: until it is answered, its flush included; what both curves have is the flush's. (d) after \
     it, for a shorter time, under the same load: a worker that claims 100 rows with FOR UPDATE SKIP LOCKED by a partial index, marks them, \
     and deletes them; it sends nothing, its latency ends at the claim.";
 /// Makes the transaction a writer: the worse case, its number stays the oldest that runs, too.
