@@ -49,7 +49,7 @@ pub struct Tenure {
     most_held: usize,
     most_bytes: usize,
     body_bytes: Arc<AtomicUsize>,
-    /// Deliveries per event, as of late.
+    /// Deliveries per event read, as of late.
     fan_out: usize,
     courier: Courier,
 }
@@ -155,25 +155,22 @@ impl Tenure {
             (None, count) => Found::Events(u32::try_from(count).unwrap_or(u32::MAX)),
         };
 
-        let (mut events, deliveries) = (0, chunk.deliveries.len());
+        // Events without a delivery count: what a paused endpoint misses would be read a few events at a time, forever.
+        if chunk.events > 0 {
+            self.fan_out = chunk.deliveries.len().div_ceil(chunk.events).max(self.fan_out / 2).max(1);
+        }
         let mut last: Option<((i64, i32), u64)> = None;
         for mut delivery in chunk.deliveries {
             let at = (delivery.event.xid, delivery.event.seq);
             let entry = match last {
                 Some((event, entry)) if event == at => entry,
-                _ => {
-                    events += 1;
-                    self.progress.enter(inside(at.0, at.1))
-                }
+                _ => self.progress.enter(inside(at.0, at.1)),
             };
             last = Some((at, entry));
             self.progress.add(entry);
             delivery.source = Source::Log(entry);
             self.held += 1;
             self.admit(Arc::new(delivery), now);
-        }
-        if events > 0 {
-            self.fan_out = deliveries.div_ceil(events).max(self.fan_out / 2);
         }
 
         self.read = match chunk.stopped_at {
