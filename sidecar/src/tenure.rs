@@ -337,3 +337,25 @@ impl Drop for Ticket {
         let _ = self.landing.send((self.number, attempt));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::Targets;
+
+    #[test]
+    fn events_that_nobody_active_wants_are_soon_read_many_at_a_time() {
+        let now = Instant::now();
+        let limits = Limits { per_endpoint: 32, global: 1024 };
+        let courier = Courier::new(Targets::new(&[]), 1).expect("a client");
+        let start = Position { window_from: "1:1:".into(), inside: None };
+        let mut tenure = Tenure::new(Lease { shard: 0, epoch: 1 }, start, courier, limits);
+        assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
+        for _ in 0..6 {
+            let events = tenure.most().map_or(0, |most| most.events as usize);
+            tenure
+                .accept(Chunk { deliveries: vec![], window_to: "1:9:".into(), events, stopped_at: Some((1, 1)) }, now);
+        }
+        assert_eq!(tenure.most().map(|most| most.events), Some(500));
+    }
+}
