@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tempfile::NamedTempFile;
 
 use crate::database::Database;
+use crate::deadline::eventually;
 use crate::process::{signal, spawn_bound};
 
 /// A running sidecar; killed when dropped.
@@ -54,6 +55,14 @@ impl Sidecar {
         let log = self.log();
         let (_, address) = log.split_once("listens on http://")?;
         address.split_once('\n')?.0.parse().ok()
+    }
+
+    /// Waits until its log has a text.
+    pub async fn wait_for_log(&self, text: &str) {
+        eventually(Duration::from_secs(20), &format!("the log says {text:?}"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
     }
 
     /// `SIGSTOP`: the process stays and does nothing more.
