@@ -71,29 +71,35 @@ impl FromStr for Database {
 impl Database {
     /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
     pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
+        self.connect_hearing(move |message| match (message, &tell) {
+            // A full channel holds a notification already.
+            (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
+            (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
+            _ => {}
+        })
+        .await
+    }
+
+    /// Opens a session. Notices and notifications go to `hear`: those of a statement before its result comes.
+    pub async fn connect_hearing(&self, hear: impl FnMut(AsyncMessage) + Send + 'static) -> Result<Client, Error> {
         if let Some(tls) = &self.tls {
             let (client, wire) = self.config.connect(tls.clone()).await?;
-            tokio::spawn(drive(wire, tell));
+            tokio::spawn(drive(wire, hear));
             return Ok(client);
         }
         let (client, wire) = self.config.connect(NoTls).await?;
-        tokio::spawn(drive(wire, tell));
+        tokio::spawn(drive(wire, hear));
         Ok(client)
     }
 }
 
 /// Carries a session's messages until it ends.
-async fn drive<S>(mut wire: Connection<Socket, S>, tell: Option<mpsc::Sender<()>>)
+async fn drive<S>(mut wire: Connection<Socket, S>, mut hear: impl FnMut(AsyncMessage))
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(Ok(message)) = poll_fn(|context| wire.poll_message(context)).await {
-        match (message, &tell) {
-            // A full channel holds a notification already.
-            (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
-            (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
-            _ => {}
-        }
+        hear(message);
     }
 }
 
