@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows the inside of the extension or the sidecar. Waiting is always for a condition, with a deadline.
 
+mod api;
 mod cluster;
 mod database;
 mod deadline;
@@ -14,6 +15,7 @@ mod session;
 mod sidecar;
 mod stage;
 
+pub use api::{Api, Caller, Reply, send, with_json};
 pub use cluster::{Cluster, postgres_program};
 pub use database::Database;
 pub use deadline::eventually;
