@@ -24,8 +24,9 @@ mod report;
 // What people ask of the extension, for the REST API and the command line.
 mod store;
 
-// serve --listen: the REST API.
+// serve --listen: the REST API, and the page that stands on it.
 mod api;
+mod page;
 
 // listen: what a receiver does.
 mod listen;
