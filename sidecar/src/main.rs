@@ -25,8 +25,9 @@ mod report;
 // What people ask of the extension, for the REST API and the command line.
 mod store;
 
-// serve --listen: the REST API.
+// serve --listen: the REST API, and the page that stands on it.
 mod api;
+mod page;
 
 // The commands for people.
 mod cli;
