@@ -50,19 +50,19 @@ impl Sidecar {
         fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
-    /// Where it serves the API, once it says so.
-    pub fn listens_on(&self) -> Option<SocketAddr> {
-        let log = self.log();
-        let (_, address) = log.split_once("listens on http://")?;
-        address.split_once('\n')?.0.parse().ok()
-    }
-
     /// Waits until its log has a text.
     pub async fn wait_for_log(&self, text: &str) {
         eventually(Duration::from_secs(20), &format!("the log says {text:?}"), async || {
             self.log().contains(text).then_some(())
         })
         .await;
+    }
+
+    /// Where it serves the API, once it says so.
+    pub fn listens_on(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let (_, address) = log.split_once("listens on http://")?;
+        address.split_once('\n')?.0.parse().ok()
     }
 
     /// `SIGSTOP`: the process stays and does nothing more.

@@ -74,7 +74,7 @@ pub fn router(api: Api) -> Router {
     router
         .route("/api/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
         .merge(reference())
-        // The page is merged here: .merge(crate::page::router())
+        .merge(crate::page::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))
