@@ -27,6 +27,8 @@ CREATE FUNCTION webhooks.attempts(endpoint_id text = NULL, webhook_id text = NUL
     SET search_path = pg_catalog, pg_temp
     -- Each call has other filters, and each filter its own best index.
     SET plan_cache_mode = force_custom_plan
+    -- A page takes less than compiling its plan.
+    SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -100,6 +102,7 @@ CREATE FUNCTION webhooks.locate(webhook_id text) RETURNS webhooks.event
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off
 AS $$
 DECLARE
     found_event webhooks.event;

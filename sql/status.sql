@@ -15,6 +15,7 @@ CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     SET enable_bitmapscan = off
+    SET jit = off
 AS $$
     WITH cursor AS (
         SELECT DISTINCT ON (shard) * FROM webhooks.cursor ORDER BY shard, moved DESC
@@ -49,6 +50,7 @@ CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
                    pending bigint, next_attempt_at timestamptz, recent_ms integer[], recent_ok boolean[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
     SELECT e.id, e.url, e.active,
            CASE WHEN NOT e.active THEN 'disabled' WHEN made.attempts = 0 AND waits.pending = 0 THEN 'idle'
@@ -85,6 +87,7 @@ CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket i
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_custom_plan
+    SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -108,6 +111,7 @@ CREATE FUNCTION webhooks.status()
                    endpoints integer, disabled integer, in_trouble text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
     WITH waits AS (  -- of a disabled endpoint nothing is due
         SELECT count(*) AS pending, count(*) FILTER (WHERE e.active AND p.due_at <= clock_timestamp()) AS overdue,
