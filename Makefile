@@ -37,7 +37,7 @@ demo: install
 
 install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks
 
-test: $(STAMP)/test-packages install
+test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
 lint: $(STAMP)/pgrx
@@ -72,6 +72,15 @@ $(STAMP)/test-packages: $(STAMP)/packages
 	@if ! command -v node >/dev/null || ! command -v python3 >/dev/null; then \
 	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends nodejs python3; \
 	fi
+	@touch $@
+
+# Python packages for the tests of the API and the page, apart from the system's.
+$(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
+	@if ! python3 -c 'import ensurepip' 2>/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends python3-venv; \
+	fi
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
 # pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.

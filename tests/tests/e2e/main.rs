@@ -2,6 +2,10 @@
 //! all tests share one cluster; each has a database of its own.
 
 mod api;
+mod api_auth;
+mod api_errors;
+mod api_log;
+mod api_operation;
 mod bytes;
 mod capture;
 mod crash;
@@ -18,6 +22,7 @@ mod responses;
 mod rotation;
 mod rows;
 mod schedule;
+mod schemathesis;
 mod shards;
 mod status;
 mod stock_alert;
