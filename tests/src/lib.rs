@@ -4,6 +4,7 @@
 //! Nothing here knows the inside of the extension or the sidecar. Waiting is always for a condition, with a deadline.
 
 mod cluster;
+mod command_line;
 mod database;
 mod deadline;
 mod listener;
@@ -15,6 +16,7 @@ mod sidecar;
 mod stage;
 
 pub use cluster::{Cluster, postgres_program};
+pub use command_line::{CommandLine, Running, Told};
 pub use database::Database;
 pub use deadline::eventually;
 pub use listener::Listener;

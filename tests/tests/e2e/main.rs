@@ -3,6 +3,10 @@
 
 mod bytes;
 mod capture;
+mod cli;
+mod cli_doctor;
+mod cli_terminal;
+mod cli_verify;
 mod crash;
 mod delivery;
 mod errors;
