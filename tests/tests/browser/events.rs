@@ -9,7 +9,7 @@ async fn a_failure_and_its_retry_are_seen() {
     let visit = Visit::signed_in("read").await;
     let Visit { db, receiver, browser, .. } = &visit;
     db.retry_schedule("3s, 1h, 1h, 1h, 1h").await;
-    receiver.answer_in_turn("/hook", [Answer::status(503).body("come back later"), Answer::status(200).body("welcome")]);
+    receiver.answer_in_turn("/hook", [Answer::status(503).body("come back later"), Answer::status(200)]);
     db.register(&receiver.url("/hook"), "*", "secret").await;
     let webhook_id: String = db.one("SELECT webhooks.emit('order.paid', '{\"order_id\": 7}')").await;
     browser.go(&format!("/#/events/{webhook_id}")).await;
@@ -19,7 +19,7 @@ async fn a_failure_and_its_retry_are_seen() {
     browser.sees("retry 1").await;
     browser.wait("it is delivered", "return document.querySelector('tbody tr').innerText.includes('delivered')").await;
     browser.run("document.querySelectorAll('details').forEach((details) => { details.open = true; })").await;
-    for words in ["come back later", "welcome", "x-webhook-signature", "sha256="] {
+    for words in ["come back later", "x-webhook-signature", "sha256="] {
         browser.sees(words).await;
     }
 }
