@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::{io::IsTerminal, num::NonZeroU32, process::ExitCode, time::Duration};
 
+use crate::cli;
 use crate::database::{Database, DatabaseError};
 
-/// Delivers the webhooks of the pg_webhooks Postgres extension.
+/// Delivers and manages the webhooks of the pg_webhooks Postgres extension.
 #[derive(Parser, Debug)]
 #[command(name = "pg-webhooks", version)]
 pub struct Cli {
@@ -17,6 +18,9 @@ pub struct Cli {
     /// How log lines look
     #[arg(long, global = true, env = "PG_WEBHOOKS_LOG_FORMAT", value_enum, default_value = "human")]
     pub log_format: LogFormat,
+    /// The database with the extension; most commands need the role webhooks_admin
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -25,6 +29,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Receive webhooks on this machine and show them
     Listen(Listen),
+    #[command(flatten)]
+    People(cli::Command),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -133,7 +139,8 @@ pub fn start_log(format: LogFormat) {
     }
 }
 
-fn net(text: &str) -> Result<IpNet, String> {
+/// A network, or an address as the network of it alone.
+pub fn net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))

@@ -83,32 +83,42 @@ impl Database {
 
     /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
     pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
-        Ok(self.open(tell).await?.0)
+        let (client, _) = self.open(tell).await?;
+        Ok(client)
     }
 
     /// The same, with the task that carries the session's messages.
     pub async fn open(&self, tell: Option<mpsc::Sender<()>>) -> Result<(Client, JoinHandle<()>), Error> {
-        if let Some(tls) = &self.tls {
-            let (client, wire) = self.config.connect(tls.clone()).await?;
-            return Ok((client, tokio::spawn(drive(wire, tell))));
-        }
-        let (client, wire) = self.config.connect(NoTls).await?;
-        Ok((client, tokio::spawn(drive(wire, tell))))
-    }
-}
-
-/// Carries a session's messages until it ends.
-async fn drive<S>(mut wire: Connection<Socket, S>, tell: Option<mpsc::Sender<()>>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Some(Ok(message)) = poll_fn(|context| wire.poll_message(context)).await {
-        match (message, &tell) {
+        self.open_hearing(move |message| match (message, &tell) {
             // A full channel holds a notification already.
             (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
             (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
             _ => {}
+        })
+        .await
+    }
+
+    /// Opens a session. Notices and notifications go to `hear`: those of a statement before its result comes.
+    pub async fn open_hearing(
+        &self,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
+        if let Some(tls) = &self.tls {
+            let (client, wire) = self.config.connect(tls.clone()).await?;
+            return Ok((client, tokio::spawn(drive(wire, hear))));
         }
+        let (client, wire) = self.config.connect(NoTls).await?;
+        Ok((client, tokio::spawn(drive(wire, hear))))
+    }
+}
+
+/// Carries a session's messages until it ends.
+async fn drive<S>(mut wire: Connection<Socket, S>, mut hear: impl FnMut(AsyncMessage))
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| wire.poll_message(context)).await {
+        hear(message);
     }
 }
 

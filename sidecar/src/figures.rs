@@ -13,8 +13,8 @@ const IN_FLIGHT: &str = "pg_webhooks_requests_in_flight";
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub struct Figures {
-    /// By the first digit of the status; the first is of those that brought no response.
-    attempts: [Counter; 6],
+    /// Those that brought no response, 2xx, 3xx, 4xx, 5xx.
+    attempts: [Counter; 5],
     duration: Histogram,
     in_flight: Gauge,
 }
@@ -37,7 +37,7 @@ impl Figures {
         );
         describe_histogram!(DURATION, Unit::Seconds, "How long delivery attempts took");
         describe_gauge!(IN_FLIGHT, "Delivery requests of this process under way");
-        let attempts = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+        let attempts = ["none", "2xx", "3xx", "4xx", "5xx"];
         Self {
             attempts: attempts.map(|class| metrics::counter!(ATTEMPTS, "class" => class)),
             duration: metrics::histogram!(DURATION),
@@ -53,7 +53,7 @@ impl Figures {
 
     /// An attempt is over.
     pub fn count(&self, attempt: &Attempt) {
-        let class = attempt.http_status.map_or(0, |status| usize::from(status / 100));
+        let class = attempt.http_status.map_or(0, |status| usize::from(status / 100).saturating_sub(1));
         if let Some(attempts) = self.attempts.get(class) {
             attempts.increment(1);
         }

@@ -1,5 +1,6 @@
 //! `pg-webhooks`: the process beside Postgres. `serve` delivers what the pg_webhooks extension has logged; `listen`
-//! is a receiver to develop against. This file is the table of contents and the list of what happens at the start.
+//! is a receiver to develop against; the other commands are for people who look after webhooks. This file is the table
+//! of contents and the list of what happens at the start.
 
 mod config;
 
@@ -28,6 +29,9 @@ mod store;
 mod api;
 mod page;
 
+// The commands for people.
+mod cli;
+
 // listen: what a receiver does.
 mod listen;
 mod verify;
@@ -49,13 +53,14 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let stop = stop_on_signal()?;
         match cli.command {
-            config::Command::Serve(serve) => serve::run(*serve, stop).await,
-            config::Command::Listen(listen) => listen::run(listen, stop).await,
+            config::Command::Serve(serve) => serve::run(*serve, stop).await.map(|()| ExitCode::SUCCESS),
+            config::Command::Listen(listen) => listen::run(listen, stop).await.map(|()| ExitCode::SUCCESS),
+            config::Command::People(command) => Ok(cli::run(command, cli.database_url.as_deref(), stop).await),
         }
     });
     // A DNS lookup that hangs sits on a thread of its own: nobody waits for it.
     runtime.shutdown_background();
-    outcome.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    outcome.unwrap_or_else(|error| fail(&error))
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

@@ -38,6 +38,12 @@ impl Targets {
         self.allowed.iter().any(|net| net.contains(&ip) || net.contains(&ip.to_canonical()))
     }
 
+    /// The addresses of a host that may be dialled.
+    pub async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TargetError> {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Lookup(host.to_owned()))?;
+        self.vet(host, found)
+    }
+
     /// Those of the addresses that may be dialled, or why there are none.
     fn vet(&self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, TargetError> {
         let mut refusal = TargetError::Lookup(host.to_owned());
@@ -56,9 +62,7 @@ impl Resolve for Targets {
     fn resolve(&self, name: Name) -> Resolving {
         let targets = self.clone();
         Box::pin(async move {
-            let host = name.as_str();
-            let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| TargetError::Lookup(host.to_owned()))?;
-            let vetted = targets.vet(host, found)?;
+            let vetted = targets.look_up(name.as_str(), 0).await?;
             Ok(Box::new(vetted.into_iter()) as Addrs)
         })
     }

@@ -64,20 +64,25 @@ pub struct Standard<'a> {
 }
 
 impl Standard<'_> {
-    /// `v1,<base64>` over `id.timestamp.body`; the key is what follows `whsec_` in base64, else the secret's bytes.
+    /// `v1,<base64>` over `id.timestamp.body`.
     pub fn verify(self, body: &[u8], secret: Option<&str>) -> Verdict {
         let (id, timestamp) = (self.id.unwrap_or_default(), self.timestamp.unwrap_or_default());
         Verdict::of(self.signature, secret, |header, secret| {
-            let key = secret.strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok());
-            let key = key.unwrap_or_else(|| secret.as_bytes().to_vec());
-            let made = mac(&key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
+            let made = mac(&standard_key(secret), &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
             let expected = format!("v1,{}", BASE64_STANDARD.encode(made));
             header.split(' ').any(|one| same(one, &expected))
         })
     }
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+/// What follows `whsec_` in base64, else the secret's bytes.
+pub fn standard_key(secret: &str) -> Vec<u8> {
+    let key = secret.strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok());
+    key.unwrap_or_else(|| secret.as_bytes().to_vec())
+}
+
+/// HMAC-SHA256 of the parts, one after the other.
+pub fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()

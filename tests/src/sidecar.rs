@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tempfile::NamedTempFile;
 
 use crate::database::Database;
+use crate::deadline::eventually;
 use crate::process::{signal, spawn_bound};
 
 /// A running sidecar; killed when dropped.
@@ -47,6 +48,14 @@ impl Sidecar {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    /// Waits until its log has a text.
+    pub async fn wait_for_log(&self, text: &str) {
+        eventually(Duration::from_secs(20), &format!("the log says {text:?}"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
     }
 
     /// Where it serves the API, once it says so.

@@ -84,7 +84,8 @@ pub fn router(api: Api) -> Router {
 
 /// Swagger UI, from assets that are in the binary.
 fn reference() -> Router<Api> {
-    let pages: Router<Api> = SwaggerUi::new("/api/docs").config(Config::from("/api/openapi.json")).into();
+    let pages: Router<Api> =
+        SwaggerUi::new("/api/docs").config(Config::from("/api/openapi.json").use_base_layout()).into();
     pages.layer(from_fn(async |request: Request, next: Next| -> Response {
         let mut response = next.run(request).await;
         let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \

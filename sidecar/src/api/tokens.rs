@@ -15,7 +15,9 @@ use super::problem::Problem;
 use super::sessions::Sessions;
 use crate::store::TokenState;
 
-const REMEMBERED: Duration = Duration::from_secs(3);
+const BELIEVED: Duration = Duration::from_secs(3);
+/// For so long a token that was valid is asked for again even where others from its address are shut out.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 const MOST: usize = 1024;
 
 /// Who calls.
@@ -54,10 +56,11 @@ impl Tokens {
         limits: &Limits,
     ) -> Result<Arc<Caller>, Problem> {
         let hash: Hash = Sha256::digest(token).into();
-        if let Some(caller) = self.remembered(&hash) {
-            return Ok(caller);
+        match self.remembered(&hash) {
+            Some((at, caller)) if at.elapsed() < BELIEVED => return Ok(caller),
+            Some(_) => {}
+            None => limits.may_try(from)?,
         }
-        limits.may_try(from)?;
         // A token is ASCII; the database need not see anything else.
         let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => sessions.get().await?.store().authenticate(token).await?,
@@ -70,21 +73,22 @@ impl Tokens {
                 Ok(caller)
             }
             Err(problem) => {
+                self.known.lock().expect("nobody panics under it").remove(&hash);
                 limits.failed(from);
                 Err(problem)
             }
         }
     }
 
-    fn remembered(&self, hash: &Hash) -> Option<Arc<Caller>> {
+    fn remembered(&self, hash: &Hash) -> Option<(Instant, Arc<Caller>)> {
         let known = self.known.lock().expect("nobody panics under it");
-        known.get(hash).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, caller)| Arc::clone(caller))
+        known.get(hash).filter(|(at, _)| at.elapsed() < REMEMBERED).cloned()
     }
 
     fn remember(&self, hash: Hash, caller: Arc<Caller>) {
         let mut known = self.known.lock().expect("nobody panics under it");
         if known.len() >= MOST {
-            known.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+            known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
         }
         if known.len() < MOST {
             known.insert(hash, (Instant::now(), caller));

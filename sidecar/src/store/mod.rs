@@ -7,7 +7,7 @@ mod records;
 pub use error::{Kind, StoreError};
 pub use records::{
     ActivityPoint, AttemptLine, DeliveryLine, EndpointRecord, EventLine, EventType, Health, LeaseRecord, Message,
-    Signatures, Status, TokenState,
+    Signatures, Status, TokenRecord, TokenState,
 };
 
 use serde::de::DeserializeOwned;
@@ -38,7 +38,7 @@ pub struct Registration<'a> {
 }
 
 /// Which part of the delivery log; everything that is `None` is no condition.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AttemptFilter<'a> {
     pub endpoint_id: Option<&'a str>,
     pub webhook_id: Option<&'a str>,
@@ -52,7 +52,7 @@ pub struct AttemptFilter<'a> {
 }
 
 /// Which messages.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EventFilter<'a> {
     pub event: Option<&'a str>,
     pub endpoint_id: Option<&'a str>,
@@ -199,6 +199,22 @@ impl<'a> Store<'a> {
     /// Whose token it is.
     pub async fn authenticate(self, token: &str) -> Answer<TokenState> {
         self.row("SELECT row_to_json(r) FROM webhooks.authenticate($1) r", &[&token]).await
+    }
+
+    // Tokens.
+
+    pub async fn tokens(self) -> Answer<Vec<TokenRecord>> {
+        self.rows("SELECT row_to_json(r) FROM webhooks.tokens() r", &[]).await
+    }
+
+    /// Returns the token, this once.
+    pub async fn create_token(self, name: &str, role: &str, expires: Option<Time>) -> Answer<String> {
+        self.value("SELECT webhooks.create_token($1, $2, $3)", &[&name, &role, &expires]).await
+    }
+
+    /// Takes the `tk_…` or the token itself.
+    pub async fn revoke_token(self, token_id: &str) -> Answer<()> {
+        self.call("SELECT webhooks.revoke_token($1)", &[&token_id]).await
     }
 
     async fn rows<T: DeserializeOwned>(self, sql: &str, parameters: Parameters<'_>) -> Answer<Vec<T>> {

@@ -173,3 +173,19 @@ pub struct TokenState {
     /// valid, expired, revoked or unknown.
     pub state: String,
 }
+
+/// A token, without what makes it one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenRecord {
+    pub id: String,
+    pub name: String,
+    /// read or manage.
+    pub role: String,
+    /// valid, expired or revoked.
+    pub state: String,
+    pub created_at: DateTime<Utc>,
+    pub created_by: String,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+}

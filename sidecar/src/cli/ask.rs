@@ -1,0 +1,35 @@
+//! Questions, on a terminal alone: a script is never asked.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use super::failure::Failure;
+use super::page;
+
+/// Whether there is somebody to ask.
+pub fn is_possible() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Yes or no; no is what Enter says.
+pub async fn confirm(question: &str) -> Result<bool, Failure> {
+    let prompt = format!("{} [y/N] ", page::paint(page::Tone::Strong, question));
+    let _ = write!(anstream::stderr().lock(), "{prompt}");
+    let answer = line_of_stdin().await?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// A line of stdin without its end. It may take for ever, so it has a thread of its own.
+pub async fn line_of_stdin() -> Result<String, Failure> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let mut line = read.await.map_err(io::Error::other)??;
+    if line.ends_with('\n') {
+        line.pop();
+        if line.ends_with('\r') {
+            line.pop();
+        }
+    }
+    Ok(line)
+}

@@ -1,0 +1,150 @@
+//! The registered webhooks: what they lack, and whether their receivers can be reached from here. Names are resolved and
+//! ports dialled as the sidecar would; an address that it would refuse is not dialled.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use url::{Host, Url};
+
+use super::finding::Findings;
+use crate::cli::failure::Failure;
+use crate::cli::page;
+use crate::cli::session::Session;
+use crate::store::EndpointRecord;
+use crate::targets::{TargetError, Targets};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Receivers dialled at once.
+const AT_ONCE: usize = 32;
+
+pub async fn check(session: &Session, targets: &Targets, findings: &mut Findings) -> Result<(), Failure> {
+    let webhooks = session.store().list().await?;
+    if webhooks.is_empty() {
+        let mend = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
+        findings.warning("webhooks", "none is registered", mend);
+        return Ok(());
+    }
+    webhooks.iter().for_each(|webhook| lacks(webhook, findings));
+
+    let mut receivers: HashMap<String, Vec<&EndpointRecord>> = HashMap::new();
+    for webhook in webhooks.iter().filter(|webhook| webhook.active) {
+        receivers.entry(receiver(&webhook.url)).or_default().push(webhook);
+    }
+    let mut found: Vec<(String, Reach)> = reach(receivers.keys().cloned().collect(), targets).await;
+    found.sort_by(|left, right| left.0.cmp(&right.0));
+    for (receiver, reach) in found {
+        let ids: Vec<&str> = receivers[&receiver].iter().map(|webhook| webhook.id.as_str()).collect();
+        tell(&receiver, &ids.join(", "), reach, findings);
+    }
+    Ok(())
+}
+
+/// What can be told from the registration alone.
+fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
+    let EndpointRecord { id, url, .. } = webhook;
+    if !webhook.active {
+        let why = webhook.disabled_reason.as_deref().unwrap_or("no reason is known");
+        let message = format!("{id} is disabled ({why}): what happens meanwhile is not sent");
+        findings.warning("webhooks", message, format!("pg-webhooks webhooks enable {id}"));
+    }
+    if !webhook.has_secret {
+        let message = format!("{id} has no secret: its receiver can not tell who sends");
+        findings.warning("webhooks", message, format!("pg-webhooks webhooks update {id} --generate-secret"));
+    }
+    if let Some(rest) = url.strip_prefix("http://") {
+        let message = format!("{id} is sent over plain http: anybody on the way can read it");
+        findings.warning(
+            "webhooks",
+            message,
+            format!("pg-webhooks webhooks update {id} --url {}", page::shell_quoted(&format!("https://{rest}"))),
+        );
+    }
+}
+
+/// Scheme, host and port: what is dialled for a URL.
+fn receiver(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// How a receiver can be reached.
+enum Reach {
+    Connected(SocketAddr, Duration),
+    Refused(TargetError),
+    Failed(SocketAddr, String),
+}
+
+async fn reach(receivers: Vec<String>, targets: &Targets) -> Vec<(String, Reach)> {
+    let mut found = Vec::new();
+    let mut under_way = JoinSet::new();
+    for receiver in receivers {
+        if under_way.len() >= AT_ONCE {
+            found.extend(under_way.join_next().await.and_then(Result::ok));
+        }
+        let targets = targets.clone();
+        under_way.spawn(async move {
+            let reach = dial(&receiver, &targets).await.unwrap_or_else(Reach::Refused);
+            (receiver, reach)
+        });
+    }
+    found.extend(under_way.join_all().await);
+    found
+}
+
+async fn dial(receiver: &str, targets: &Targets) -> Result<Reach, TargetError> {
+    let unknown = || TargetError::Lookup(receiver.to_owned());
+    let url = Url::parse(receiver).map_err(|_| unknown())?;
+    let port = url.port_or_known_default().ok_or_else(unknown)?;
+    let literal = match url.host().ok_or_else(unknown)? {
+        Host::Domain(_) => None,
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+    };
+    let addresses = match literal {
+        Some(ip) => targets.check(ip).map(|()| vec![SocketAddr::new(ip, port)])?,
+        None => {
+            let host = url.host_str().ok_or_else(unknown)?;
+            tokio::time::timeout(PATIENCE, targets.look_up(host, port)).await.map_err(|_| unknown())??
+        }
+    };
+    let mut failed = None;
+    for address in addresses {
+        let began = Instant::now();
+        match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(Reach::Connected(address, began.elapsed())),
+            Ok(Err(error)) => failed = Some(Reach::Failed(address, error.to_string())),
+            Err(_) => failed = Some(Reach::Failed(address, format!("no answer within {} s", PATIENCE.as_secs()))),
+        }
+    }
+    failed.ok_or_else(unknown)
+}
+
+fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
+    let problem = |message: String, mend: String| (format!("{receiver} ({ids}): {message}"), mend);
+    let (message, mend) = match reach {
+        Reach::Connected(address, took) => {
+            return findings.ok("receivers", format!("{receiver} answers at {address} in {} ms", took.as_millis()));
+        }
+        Reach::Refused(refusal @ TargetError::Private(ip)) => problem(
+            lower_first(&refusal.to_string()),
+            format!(
+                "PG_WEBHOOKS_ALLOW_NETS={ip} pg-webhooks serve; give doctor the same where the sidecar has it already."
+            ),
+        ),
+        Reach::Refused(TargetError::Lookup(host)) => problem(
+            "its name has no address here".to_owned(),
+            format!("getent hosts {host}; pg-webhooks webhooks update … --url …"),
+        ),
+        Reach::Failed(address, why) => problem(
+            format!("no connection to {address}: {why}"),
+            format!("curl -v {receiver}/, on the sidecar's machine: is the receiver up, is a firewall between?"),
+        ),
+    };
+    findings.problem("receivers", message, mend);
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().collect::<String>() + letters.as_str()).unwrap_or_default()
+}

@@ -1,0 +1,77 @@
+//! What the doctor finds: what is so, how bad it is, and its mend, a line to copy.
+
+use serde::Serialize;
+
+use crate::cli::failure::Failure;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    Warning,
+    Problem,
+}
+
+impl Level {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    pub check: &'static str,
+    pub level: Level,
+    pub message: String,
+    pub mend: Option<String>,
+}
+
+/// In the order of the checks.
+#[derive(Debug, Default)]
+pub struct Findings {
+    all: Vec<Finding>,
+}
+
+impl Findings {
+    pub fn ok(&mut self, check: &'static str, message: impl Into<String>) {
+        self.all.push(Finding { check, level: Level::Ok, message: message.into(), mend: None });
+    }
+
+    pub fn warning(&mut self, check: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        self.add(check, Level::Warning, message, mend);
+    }
+
+    pub fn problem(&mut self, check: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        self.add(check, Level::Problem, message, mend);
+    }
+
+    pub fn add(&mut self, check: &'static str, level: Level, message: impl Into<String>, mend: impl Into<String>) {
+        self.all.push(Finding { check, level, message: message.into(), mend: Some(mend.into()) });
+    }
+
+    /// A check that could not be made is a problem.
+    pub fn unless_failed(&mut self, check: &'static str, made: Result<(), Failure>) {
+        if let Err(Failure::Told { message, hint, .. }) = made {
+            let mend = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" tells more.".to_owned());
+            self.problem(check, format!("could not be looked at: {message}"), mend);
+        }
+    }
+
+    pub fn all(&self) -> &[Finding] {
+        &self.all
+    }
+
+    pub fn count(&self, level: Level) -> usize {
+        self.all.iter().filter(|finding| finding.level == level).count()
+    }
+
+    /// What is worst comes last, next to the prompt.
+    pub fn sort(&mut self) {
+        self.all.sort_by_key(|finding| finding.level);
+    }
+}

@@ -1,0 +1,106 @@
+//! `pg-webhooks doctor`: looks at everything that delivery depends on, says what is wrong and how to mend it. It changes
+//! nothing and sends no request: receivers' names are resolved and their ports dialled, private ones not even that.
+
+mod finding;
+
+mod server;
+mod extension;
+mod tables;
+mod partitions;
+mod sidecars;
+mod session;
+mod endpoints;
+mod transactions;
+
+use clap::Args;
+use ipnet::IpNet;
+use serde_json::json;
+use std::process::ExitCode;
+
+use super::failure::Failure;
+use super::page::{self, Tone, paint};
+use super::session::Session;
+use super::{Format, Outcome};
+use crate::config;
+use crate::database::Database;
+use crate::targets::Targets;
+use finding::{Findings, Level};
+
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Private networks that endpoints may be in, comma-separated: what the sidecar is started with
+    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = config::net)]
+    allow_nets: Vec<IpNet>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Doctor {
+    pub async fn run(self, database: &Database) -> Outcome {
+        let mut findings = Findings::default();
+        match Session::open(database).await {
+            Ok(session) => examine(&session, database, &Targets::new(&self.allow_nets), &mut findings).await,
+            Err(failure) => findings.problem("connection", told(failure), "psql \"$DATABASE_URL\" tells more."),
+        }
+        findings.sort();
+        if self.format.json {
+            page::json(&json!({
+                "problems": findings.count(Level::Problem), "warnings": findings.count(Level::Warning), "findings": findings.all(),
+            }))?;
+        } else {
+            show(&findings)?;
+        }
+        Ok(if findings.count(Level::Problem) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// All checks; one that can not be made is a finding itself.
+async fn examine(session: &Session, database: &Database, targets: &Targets, findings: &mut Findings) {
+    let checked = server::check(session, findings).await;
+    findings.unless_failed("server", checked);
+    let checked = session::check(database, findings).await;
+    findings.unless_failed("session", checked);
+    let checked = transactions::check(session, findings).await;
+    findings.unless_failed("transactions", checked);
+    let rights = match extension::check(session, findings).await {
+        Ok(Some(rights)) => rights,
+        Ok(None) => return,
+        Err(failure) => return findings.unless_failed("extension", Err(failure)),
+    };
+    let checked = tables::check(session, findings).await;
+    findings.unless_failed("tables", checked);
+    let checked = partitions::check(session, findings).await;
+    findings.unless_failed("partitions", checked);
+    if rights.manages {
+        let checked = sidecars::check(session, findings).await;
+        findings.unless_failed("sidecars", checked);
+        let checked = endpoints::check(session, targets, findings).await;
+        findings.unless_failed("webhooks", checked);
+    }
+}
+
+fn told(failure: Failure) -> String {
+    match failure {
+        Failure::Told { message, .. } => message,
+        Failure::Unread => String::new(),
+    }
+}
+
+fn show(findings: &Findings) -> std::io::Result<()> {
+    for finding in findings.all() {
+        let tone = match finding.level {
+            Level::Ok => Tone::Good,
+            Level::Warning => Tone::Warning,
+            Level::Problem => Tone::Bad,
+        };
+        let level = paint(tone, &format!("{:<8}", finding.level.name()));
+        page::line(&format!("{level} {:<12} {}", finding.check, page::wrapped(&finding.message, 22)))?;
+        if let Some(mend) = &finding.mend {
+            page::line(&format!("{:21} {} {}", "", paint(Tone::Dim, "mend:"), page::tame(mend)))?;
+        }
+    }
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (problems, warnings) = (findings.count(Level::Problem), findings.count(Level::Warning));
+    let sum = format!("{}, {}", count(problems, "problem"), count(warnings, "warning"));
+    page::line(&format!("\n{}", paint(if problems > 0 { Tone::Bad } else { Tone::Good }, &sum)))
+}

@@ -1,0 +1,71 @@
+//! The days of both logs: there ahead of time, and gone when they are old.
+
+use chrono::{Days, NaiveDate};
+use std::time::Duration;
+
+use super::finding::Findings;
+use crate::cli::failure::Failure;
+use crate::cli::session::Session;
+
+/// Housekeeping makes days up to the one after tomorrow.
+const AHEAD: u64 = 2;
+/// Days that may be left beyond the retention: one has begun, one waits for housekeeping.
+const SLACK: u64 = 2;
+const MEND: &str = "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";
+
+pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let sql = "SELECT p.relname::text, ARRAY(SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::text
+                                               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                                              WHERE i.inhparent = p.oid ORDER BY 1),
+                      (clock_timestamp() AT TIME ZONE 'UTC')::date::text,
+                      current_setting('pg_webhooks.' || CASE p.relname WHEN 'event' THEN 'event_retention' ELSE 'log_retention' END, true)
+                 FROM pg_class p JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'webhooks'
+                WHERE p.relname IN ('event', 'attempt') AND p.relkind = 'p'
+                ORDER BY 1";
+    for row in session.client.query(sql, &[]).await? {
+        let name: String = row.get(0);
+        let days: Vec<NaiveDate> = row.get::<_, Vec<String>>(1).iter().filter_map(|day| day.parse().ok()).collect();
+        let Ok(today) = row.get::<_, String>(2).parse::<NaiveDate>() else { continue };
+        let default = Duration::from_secs(86_400 * if name == "event" { 7 } else { 30 });
+        let kept =
+            row.get::<_, Option<String>>(3).and_then(|text| humantime::parse_duration(&text).ok()).unwrap_or(default);
+        let missing: Vec<NaiveDate> = missing(&days, today);
+        let told = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if missing.contains(&today) {
+            findings.problem("partitions", format!("webhooks.{name} has no partition for today, {told}"), MEND);
+        } else if !missing.is_empty() {
+            findings.warning("partitions", format!("webhooks.{name} has no partition for {told}"), MEND);
+        } else {
+            findings.ok(
+                "partitions",
+                format!("webhooks.{name}: {} days, the last of them {}", days.len(), today + Days::new(AHEAD)),
+            );
+        }
+        if let Some(oldest) = days.iter().min().filter(|oldest| is_overdue(**oldest, today, kept)) {
+            findings.warning("partitions", format!("webhooks.{name} still has {oldest}, which is beyond its retention: it is in use, or not all of it was sent"), MEND);
+        }
+    }
+    Ok(())
+}
+
+fn missing(days: &[NaiveDate], today: NaiveDate) -> Vec<NaiveDate> {
+    (0..=AHEAD).map(|ahead| today + Days::new(ahead)).filter(|day| !days.contains(day)).collect()
+}
+
+fn is_overdue(oldest: NaiveDate, today: NaiveDate, kept: Duration) -> bool {
+    oldest.checked_add_days(Days::new(kept.as_secs() / 86_400 + SLACK)).is_some_and(|end| end < today)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_ahead_and_days_too_old_are_known() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let today = day("2026-12-31");
+        assert_eq!(missing(&[today, day("2027-01-02")], today), [day("2027-01-01")]);
+        let week = Duration::from_secs(7 * 86_400);
+        assert!(is_overdue(day("2026-12-21"), today, week) && !is_overdue(day("2026-12-22"), today, week));
+    }
+}

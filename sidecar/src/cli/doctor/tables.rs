@@ -1,0 +1,108 @@
+//! The tables whose row changes are events, and what keeps a row change from being one.
+
+use super::extension::quoted;
+use super::finding::{Findings, Level};
+use crate::cli::failure::Failure;
+use crate::cli::session::Session;
+
+pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    attached(session, findings).await?;
+    unattached(session, findings).await?;
+    muted(session, findings).await
+}
+
+async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let sql = "SELECT t.tgrelid::regclass::text, split_part(encode(t.tgargs, 'escape'), '\\000', 1), t.tgenabled::text, t.tgparentid <> 0
+                 FROM pg_trigger t
+                 JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = 'capture'
+                 JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'webhooks'
+                ORDER BY 1";
+    let mut sound = Vec::new();
+    let rows = session.client.query(sql, &[]).await?;
+    for row in &rows {
+        let (table, kind, enabled): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let mend = format!("ALTER TABLE {table} ENABLE TRIGGER webhooks_capture;");
+        match enabled.as_str() {
+            "D" => {
+                findings.problem("tables", format!("the trigger of {table} is disabled: its rows make no events"), mend)
+            }
+            "R" => findings.problem("tables", format!("the trigger of {table} fires for replicated rows alone"), mend),
+            "A" => findings.warning(
+                "tables",
+                format!(
+                    "the trigger of {table} fires for replicated rows, too: what another server sent is sent again"
+                ),
+                mend,
+            ),
+            // A partition's is its table's.
+            _ if row.get(3) => {}
+            _ if table == kind => sound.push(table),
+            _ => sound.push(format!("{table} as {kind}")),
+        }
+    }
+    if !sound.is_empty() {
+        findings.ok("tables", format!("attached: {}", sound.join(", ")));
+    } else if rows.is_empty() {
+        findings.warning(
+            "tables",
+            "no table is attached: only webhooks.emit makes events",
+            "SELECT webhooks.attach('products');",
+        );
+    }
+    Ok(())
+}
+
+async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let sql = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.relname IN ('products', 'suppliers', 'imports') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'webhooks')
+                  AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'webhooks_capture')
+                ORDER BY 1";
+    for row in session.client.query(sql, &[]).await? {
+        let table: String = row.get(0);
+        let mend = format!("SELECT webhooks.attach('{}');", table.replace('\'', "''"));
+        findings.warning("tables", format!("{table} is not attached: its rows make no events"), mend);
+    }
+    Ok(())
+}
+
+/// Settings under which capture stays silent.
+async fn muted(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let sql = "SELECT split_part(assignment, '=', 1), split_part(assignment, '=', 2), d.datname::text, r.rolname::text
+                 FROM pg_db_role_setting s
+                 LEFT JOIN pg_database d ON d.oid = s.setdatabase
+                 LEFT JOIN pg_roles r ON r.oid = s.setrole
+                CROSS JOIN unnest(s.setconfig) assignment
+                WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                  AND assignment ~* '^(session_replication_role=replica|pg_webhooks\\.enabled=(off?|f|fa|fal|fals|false|no?|0))$'";
+    let mut is_told = false;
+    for row in session.client.query(sql, &[]).await? {
+        let (name, value): (String, String) = (row.get(0), row.get(1));
+        let (database, role): (Option<String>, Option<String>) = (row.get(2), row.get(3));
+        let database = database.map(|name| quoted(&name));
+        let (level, who, subject) = match (&role.map(|name| quoted(&name)), &database) {
+            (Some(role), Some(database)) => {
+                (Level::Warning, format!("role {role}"), format!("ROLE {role} IN DATABASE {database}"))
+            }
+            (Some(role), None) => (Level::Warning, format!("role {role}"), format!("ROLE {role}")),
+            (None, database) => {
+                let database = database.clone().unwrap_or_default();
+                (Level::Problem, "everybody".to_owned(), format!("DATABASE {database}"))
+            }
+        };
+        is_told |= level == Level::Problem;
+        let message = format!("{name} is {value} for {who}: their rows make no events");
+        findings.add("capture", level, message, format!("ALTER {subject} RESET {name};"));
+    }
+    let sql = "SELECT current_setting('session_replication_role'), coalesce(current_setting('pg_webhooks.enabled', true), 'on')";
+    let row = session.client.query_one(sql, &[]).await?;
+    for (name, value, silent) in
+        [("session_replication_role", row.get::<_, String>(0), "replica"), ("pg_webhooks.enabled", row.get(1), "off")]
+    {
+        if value == silent && !is_told {
+            let mend = format!("ALTER SYSTEM RESET {name}; SELECT pg_reload_conf();  -- or ALTER ROLE … RESET");
+            findings.problem("capture", format!("{name} is {value}: rows make no events"), mend);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Messages: many, and one in all its detail.
+
+use clap::Args;
+use serde_json::Value;
+use std::process::ExitCode;
+
+use super::moment::{self, Moment};
+use super::page::{self, Table, Tone, cell, paint};
+use super::session::Session;
+use super::{Format, Outcome};
+use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
+
+/// More than a message ever has.
+const ALL: i32 = 10_000;
+
+#[derive(Args, Debug)]
+pub struct Events {
+    /// Of an event such as product.updated, or a family such as product.*
+    #[arg(long)]
+    event: Option<String>,
+    /// For one webhook
+    #[arg(long, value_name = "EP")]
+    endpoint: Option<String>,
+    /// In one state: queued, waiting, delivered, failed, skipped
+    #[arg(long)]
+    state: Option<String>,
+    /// Not before this: 2h ago, or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Before this
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// The newest so many
+    #[arg(long, short = 'n', value_name = "N", default_value = "50", value_parser = clap::value_parser!(i32).range(0..))]
+    limit: i32,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Event {
+    /// The message, wh_…
+    #[arg(value_name = "WH")]
+    webhook_id: String,
+    /// Print the exact bytes of the body and nothing else
+    #[arg(long, conflicts_with = "json")]
+    body: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Events {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let now = session.now().await?;
+        let filter = EventFilter {
+            event: self.event.as_deref(),
+            endpoint_id: self.endpoint.as_deref(),
+            state: self.state.as_deref(),
+            since: self.since.map(|since| since.resolve(now)),
+            until: self.until.map(|until| until.resolve(now)),
+            before: None,
+        };
+        let mut events = session.store().events(&filter, self.limit).await?;
+        events.reverse();
+        if self.format.json {
+            page::json(&events)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if events.is_empty() {
+            page::note("no messages");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut table =
+            Table::new(&["WEBHOOK_ID", "EVENT", "OCCURRED", "STATE", "DELIVERED"]).whole(&[0, 2, 3, 4]).numbers(&[4]);
+        for event in events {
+            table.row(vec![
+                event.webhook_id.into(),
+                event.event.into(),
+                when(event.occurred_at, now).into(),
+                cell(Tone::of(&event.state), &event.state),
+                format!("{}/{}", event.delivered, event.deliveries).into(),
+            ]);
+        }
+        table.print()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How long ago for a person, the time itself for anything else.
+pub fn when(time: Time, now: Time) -> String {
+    if page::is_terminal() { moment::relative(time, now) } else { moment::exact(time) }
+}
+
+impl Event {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let message = session.store().message(&self.webhook_id).await?;
+        if self.body {
+            page::bytes(message.body.as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let deliveries = session.store().deliveries(&self.webhook_id).await?;
+        let filter = AttemptFilter { webhook_id: Some(&self.webhook_id), ..AttemptFilter::default() };
+        let mut attempts = session.store().attempts(&filter, ALL).await?;
+        attempts.reverse();
+        if self.format.json {
+            let Message { event, occurred_at, body } = message;
+            page::json(&serde_json::json!({
+                "webhook_id": self.webhook_id, "event": event, "occurred_at": occurred_at, "body": body,
+                "deliveries": deliveries, "attempts": attempts,
+            }))?;
+        } else {
+            self.show(&message, deliveries, attempts, session.now().await?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show(
+        &self,
+        message: &Message,
+        deliveries: Vec<DeliveryLine>,
+        attempts: Vec<AttemptLine>,
+        now: Time,
+    ) -> std::io::Result<()> {
+        page::line(&format!("{}  {}", paint(Tone::Strong, &message.event), self.webhook_id))?;
+        page::line(&format!(
+            "{} ({})\n",
+            moment::exact(message.occurred_at),
+            moment::relative(message.occurred_at, now)
+        ))?;
+        let pretty = serde_json::from_str::<Value>(&message.body).and_then(|body| serde_json::to_string_pretty(&body));
+        page::line(&page::tame(&pretty.unwrap_or_else(|_| message.body.clone())))?;
+
+        page::line(&format!("\n{}", paint(Tone::Strong, "Deliveries")))?;
+        let mut table = Table::new(&["ENDPOINT_ID", "STATE", "ATTEMPTS", "URL"]).whole(&[0, 1, 2]).numbers(&[2]);
+        for delivery in deliveries {
+            let mut state = delivery.state.clone();
+            if let Some(next) = delivery.next_attempt_at {
+                state.push_str(&format!(" ({})", when(next, now)));
+            }
+            table.row(vec![
+                delivery.endpoint_id.into(),
+                cell(Tone::of(&delivery.state), &state),
+                delivery.attempts.into(),
+                if delivery.active { delivery.url } else { format!("{} (disabled)", delivery.url) }.into(),
+            ]);
+        }
+        table.print()?;
+
+        page::line(&format!("\n{}", paint(Tone::Strong, "Attempts")))?;
+        if attempts.is_empty() {
+            return page::line("none yet");
+        }
+        let titles = ["TIMESTAMP", "OUTCOME", "HTTP", "MS", "RETRY", "ENDPOINT_ID", "ERROR"];
+        let mut table = Table::new(&titles).whole(&[0, 1, 2, 3, 4]).numbers(&[2, 3, 4]);
+        for attempt in attempts {
+            let why = [attempt.error, attempt.response].into_iter().flatten().collect::<Vec<_>>().join(" – ");
+            table.row(vec![
+                when(attempt.timestamp, now).into(),
+                cell(Tone::of(&attempt.outcome), &attempt.outcome),
+                attempt.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string()).into(),
+                attempt.response_time_ms.into(),
+                attempt.retry_count.into(),
+                attempt.endpoint_id.into(),
+                why.into(),
+            ]);
+        }
+        table.print()
+    }
+}

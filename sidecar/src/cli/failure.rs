@@ -1,0 +1,79 @@
+//! Why a command ends without having done what was asked: message and hint on stderr, and an exit status.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use super::page;
+use crate::store::{Kind, StoreError};
+
+/// As `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
+
+/// A command that failed.
+#[derive(Debug)]
+pub enum Failure {
+    Told {
+        status: u8,
+        message: String,
+        hint: Option<String>,
+    },
+    /// Whoever read stdout has gone.
+    Unread,
+}
+
+impl Failure {
+    /// The caller asked for what makes no sense; status 64.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Told { status: USAGE, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Something else; status 1.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Told { status: 1, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Says so, and gives the exit status.
+    pub fn report(self) -> ExitCode {
+        let Self::Told { status, message, hint } = self else { return ExitCode::SUCCESS };
+        page::tell(page::Tone::Bad, "error", &message, hint.as_deref());
+        ExitCode::from(status)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let StoreError { kind, message, hint } = error;
+        let hint = hint.or_else(|| {
+            (kind == Kind::Unusable).then(|| {
+                "Is the extension in this database, and the role a member of webhooks_admin? pg-webhooks doctor tells."
+                    .to_owned()
+            })
+        });
+        Self::Told { status: 1, message, hint }
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        // What the server said is whole; of anything else the cause tells more.
+        let cause = match error.as_db_error() {
+            Some(_) => String::new(),
+            None => error.source().map(ToString::to_string).unwrap_or_default(),
+        };
+        let mut failure = StoreError::from(error);
+        if !failure.message.contains(&cause) {
+            failure.message = format!("{}: {cause}", failure.message);
+        }
+        failure.into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
+        Self::Told { status: 1, message: error.to_string(), hint: None }
+    }
+}

@@ -1,0 +1,154 @@
+//! The delivery log: what was tried and what came of it, the newest last, where the next one comes.
+
+use clap::Args;
+use std::process::ExitCode;
+
+use super::moment::{self, Moment};
+use super::page::{self, Tone, paint};
+use super::session::Session;
+use super::tail::{self, Tail};
+use super::{Format, Outcome};
+use crate::store::{AttemptFilter, AttemptLine};
+
+#[derive(Args, Debug)]
+pub struct Logs {
+    /// Of one webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: Option<String>,
+    /// Go on as attempts are made
+    #[arg(long, short, conflicts_with = "until")]
+    follow: bool,
+    /// Of an event such as product.updated, or a family such as product.*
+    #[arg(long)]
+    event: Option<String>,
+    /// Of one outcome: delivered, retry, rejected, gone, exhausted; or failed, all but delivered
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Not before this: 2h ago, or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Before this
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// With this in the error, the event or the URL; or of this webhook_id
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// The newest so many
+    #[arg(long, short = 'n', value_name = "N", default_value = "50", value_parser = clap::value_parser!(i32).range(0..))]
+    limit: i32,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Logs {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let now = session.now().await?;
+        let filter = AttemptFilter {
+            endpoint_id: self.endpoint_id.as_deref(),
+            event: self.event.as_deref(),
+            outcome: self.outcome.as_deref(),
+            search: self.search.as_deref(),
+            ..AttemptFilter::default()
+        };
+        // Before what is there is shown: what comes meanwhile is shown by the one or the other, and not by both.
+        let mut tail = if self.follow { Some(Tail::from_now(session, filter).await?) } else { None };
+        let shown = AttemptFilter {
+            since: self.since.map(|since| since.resolve(now)),
+            until: self.until.map(|until| until.resolve(now)),
+            ..filter
+        };
+        let mut lines = session.store().attempts(&shown, self.limit).await?;
+        lines.reverse();
+        if let Some(tail) = &mut tail {
+            tail.pass_over(&lines);
+            self.show_each(&lines)?;
+            loop {
+                tokio::time::sleep(tail::INTERVAL).await;
+                self.show_each(&tail.look().await?)?;
+            }
+        }
+        if self.format.json {
+            page::json(&lines)?;
+        } else if lines.is_empty() {
+            page::note("no attempts");
+        } else {
+            self.show_each(&lines)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show_each(&self, lines: &[AttemptLine]) -> std::io::Result<()> {
+        for line in lines {
+            if self.format.json {
+                page::json_line(line)?;
+            } else {
+                page::line(&told(line, page::width(), self.endpoint_id.is_none()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An attempt, as many lines as the width asks for.
+fn told(line: &AttemptLine, width: Option<usize>, names_endpoint: bool) -> String {
+    let tone = Tone::of(&line.outcome);
+    let status = line.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let head = format!(
+        "{}  {} {status:>3} {:>8}  {:<18}",
+        moment::exact(line.timestamp),
+        paint(tone, &format!("{:<9}", line.outcome)),
+        format!("{}ms", line.response_time_ms),
+        page::tame_line(&line.event),
+    );
+    let endpoint = if names_endpoint { format!("  {}", line.endpoint_id) } else { String::new() };
+    let ids = format!("{}{endpoint}", line.webhook_id);
+    let mut why = String::new();
+    if line.retry_count > 0 {
+        why.push_str(&format!("retry {}", line.retry_count));
+    }
+    for part in [&line.error, &line.response].into_iter().flatten().map(|text| page::tame_line(text)) {
+        if !part.is_empty() {
+            why.push_str(if why.is_empty() { "" } else { " – " });
+            why.push_str(&part);
+        }
+    }
+    if let Some(next) = line.next_attempt_at {
+        why.push_str(&format!("{}next at {}", if why.is_empty() { "" } else { "; " }, moment::exact(next)));
+    }
+    // 65 is the head's length without its colours.
+    let mut text = match width {
+        Some(width) if width < 65 + ids.len() => format!("{}\n  {}", head.trim_end(), paint(Tone::Dim, &ids)),
+        _ => format!("{head} {ids}"),
+    };
+    match width {
+        _ if why.is_empty() => {}
+        Some(_) => text.push_str(&format!("\n  {}", paint(if tone == Tone::Good { Tone::Dim } else { tone }, &why))),
+        None => text.push_str(&format!("  {why}")),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> AttemptLine {
+        serde_json::from_value(serde_json::json!({
+            "timestamp": "2026-11-24T04:05:12.5Z", "endpoint_id": "ep_00000000n40000007shm2fnpb8", "url": "http://h/",
+            "event": "product.updated", "webhook_id": "wh_00000000n40000007shm2fnpb8", "outcome": "retry",
+            "http_status": 500, "response_time_ms": 12, "retry_count": 1, "error": null, "response": "Oh\u{1b}[2J\nno",
+            "next_attempt_at": "2026-11-24T04:10:12Z", "signed_at": 1, "position": "1.1.wh_"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_attempt_is_one_line_off_the_terminal_and_fits_a_narrow_one() {
+        let plain = |width| anstream::adapter::strip_str(&told(&line(), width, true)).to_string();
+        assert_eq!(plain(None).lines().count(), 1);
+        let narrow = plain(Some(80));
+        assert_eq!(narrow.lines().count(), 3);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(plain(None).contains("retry 1 – Oh\u{fffd}[2J no; next at 2026-11-24T04:10:12Z"), "{}", plain(None));
+    }
+}

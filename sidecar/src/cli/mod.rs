@@ -1,0 +1,106 @@
+//! The commands for people: webhooks, the delivery log, tokens, a doctor. Each is a call of the store and a way to show
+//! what it answered; no rule is decided here. What was asked for goes to stdout, everything else to stderr, and a
+//! secret is shown once, where it is made.
+
+mod failure;
+mod moment;
+mod page;
+mod session;
+
+mod ask;
+mod secret;
+mod tail;
+mod wait;
+
+mod webhooks;
+mod logs;
+mod events;
+mod send;
+mod replay;
+mod tokens;
+mod status;
+mod doctor;
+mod verify;
+mod shell;
+
+use clap::{Args, Subcommand};
+use std::process::ExitCode;
+use tokio::sync::watch;
+
+use failure::Failure;
+use session::Session;
+
+/// What a command leads to.
+type Outcome = Result<ExitCode, Failure>;
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Registered webhooks: list, add, change, test
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
+    /// The delivery log: each attempt and what came of it
+    Logs(logs::Logs),
+    /// Messages and how their deliveries stand
+    Events(events::Events),
+    /// One message: its body, its deliveries, every attempt
+    Event(events::Event),
+    /// Send a message again
+    Redeliver(send::Redeliver),
+    /// Send a webhook again what happened in a time
+    Replay(replay::Replay),
+    /// Send a webhook a realistic sample of an event
+    Trigger(send::Trigger),
+    /// Tokens of the REST API
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// How it goes: sidecars, what waits, what is in trouble
+    Status(status::Status),
+    /// Look for what is wrong, and say how to mend it
+    Doctor(doctor::Doctor),
+    /// Check a signature, and say what is wrong with it
+    Verify(verify::Verify),
+    /// Print the completions of a shell
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man,
+}
+
+/// How an answer looks.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Format {
+    /// Print JSON, with the names of the SQL functions
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what was asked and says what failed. A signal ends it with status 130.
+pub async fn run(command: Command, database_url: Option<&str>, mut stop: watch::Receiver<bool>) -> ExitCode {
+    tokio::select! {
+        outcome = obey(command, database_url) => outcome.unwrap_or_else(Failure::report),
+        _ = stop.wait_for(|stop| *stop) => ExitCode::from(130),
+    }
+}
+
+async fn obey(command: Command, database_url: Option<&str>) -> Outcome {
+    let session = match command {
+        Command::Verify(verify) => return verify.run().await,
+        Command::Completions(completions) => return completions.run(),
+        Command::Man => return shell::man(),
+        Command::Doctor(doctor) => return doctor.run(&session::database(database_url)?).await,
+        _ => Session::open(&session::database(database_url)?).await?,
+    };
+    match command {
+        Command::Webhooks(webhooks) => webhooks.run(&session).await,
+        Command::Logs(logs) => logs.run(&session).await,
+        Command::Events(events) => events.run(&session).await,
+        Command::Event(event) => event.run(&session).await,
+        Command::Redeliver(redeliver) => redeliver.run(&session).await,
+        Command::Replay(replay) => replay.run(&session).await,
+        Command::Trigger(trigger) => trigger.run(&session).await,
+        Command::Tokens(tokens) => tokens.run(&session).await,
+        Command::Status(status) => status.run(&session).await,
+        Command::Doctor(_) | Command::Verify(_) | Command::Completions(_) | Command::Man => {
+            unreachable!("they need no session, and have returned")
+        }
+    }
+}

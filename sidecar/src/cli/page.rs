@@ -1,0 +1,259 @@
+//! How answers look: tables and colour on a terminal, plain text elsewhere, JSON for scripts. NO_COLOR and the width of
+//! the terminal are heeded. Text that others wrote, such as a receiver's error, can not steer the terminal.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// What a text is to be taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Plain,
+    Strong,
+    Good,
+    Warning,
+    Bad,
+    Dim,
+}
+
+impl Tone {
+    /// Of the state of a webhook or a delivery, of an outcome.
+    pub fn of(state: &str) -> Self {
+        match state {
+            "healthy" | "delivered" | "valid" => Self::Good,
+            "waiting" | "retry" | "queued" | "skipped" => Self::Warning,
+            "failing" | "failed" | "rejected" | "gone" | "exhausted" => Self::Bad,
+            "idle" | "disabled" | "revoked" | "expired" => Self::Dim,
+            _ => Self::Plain,
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Strong => Style::new().bold(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Warning => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+            Self::Dim => Style::new().dimmed(),
+        }
+    }
+}
+
+/// The text in its tone.
+pub fn paint(tone: Tone, text: &str) -> String {
+    let style = tone.style();
+    format!("{style}{}{style:#}", tame(text))
+}
+
+/// The text without what a terminal would obey.
+pub fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same on one line.
+pub fn tame_line(text: &str) -> String {
+    tame(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Whether a person sees stdout.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// How many columns there are; none where stdout is no terminal.
+pub fn width() -> Option<usize> {
+    comfy_table::Table::new().width().map(usize::from)
+}
+
+/// A line on stdout.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// A line on stderr. That nobody reads it is no failure.
+pub fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// A message and its hint, on stderr.
+pub fn tell(tone: Tone, label: &str, message: &str, hint: Option<&str>) {
+    note(&format!("{}: {}", paint(tone, label), tame(message)));
+    if let Some(hint) = hint {
+        note(&format!("  {} {}", paint(Tone::Dim, "hint:"), tame(hint)));
+    }
+}
+
+/// The text on as many lines as the terminal asks for, those behind the first indented.
+pub fn wrapped(text: &str, indent: usize) -> String {
+    wrap(&tame_line(text), indent, width().unwrap_or(usize::MAX))
+}
+
+fn wrap(text: &str, indent: usize, width: usize) -> String {
+    let (mut made, mut at) = (String::new(), indent);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if at > indent && at + 1 + length > width {
+            made.push('\n');
+            made.push_str(&" ".repeat(indent));
+            at = indent;
+        } else if at > indent {
+            made.push(' ');
+            at += 1;
+        }
+        made.push_str(word);
+        at += length;
+    }
+    made
+}
+
+/// A word as a shell takes it.
+pub fn shell_quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// One JSON document.
+pub fn json(answer: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, answer)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// One line of JSON lines.
+pub fn json_line(answer: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, answer)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// Bytes, as they are.
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// A cell of a table.
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+/// A cell in its tone.
+pub fn cell(tone: Tone, text: &str) -> Cell {
+    Cell { text: tame_line(text), tone }
+}
+
+impl<T: ToString> From<T> for Cell {
+    fn from(text: T) -> Self {
+        cell(Tone::Plain, &text.to_string())
+    }
+}
+
+/// Rows under a head, in columns.
+pub struct Table {
+    table: comfy_table::Table,
+}
+
+impl Table {
+    /// With these titles.
+    pub fn new(titles: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        let title = |title: &&str| comfy_table::Cell::new(title).add_attribute(Attribute::Bold);
+        table.set_header(titles.iter().map(title).collect::<Vec<_>>());
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        table.set_content_arrangement(if is_terminal() {
+            ContentArrangement::Dynamic
+        } else {
+            ContentArrangement::Disabled
+        });
+        table.style_text_only();
+        if is_coloured() {
+            table.enforce_styling();
+        } else if !is_terminal() {
+            table.force_no_tty();
+        }
+        Self { table }
+    }
+
+    /// The columns that are never wrapped: others give way to them.
+    pub fn whole(mut self, columns: &[usize]) -> Self {
+        for column in columns {
+            if let Some(column) = self.table.column_mut(*column) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self
+    }
+
+    /// The columns that hold numbers.
+    pub fn numbers(mut self, columns: &[usize]) -> Self {
+        for column in columns {
+            if let Some(column) = self.table.column_mut(*column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self
+    }
+
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        let coloured = is_coloured();
+        self.table.add_row(cells.into_iter().map(|Cell { text, tone }| {
+            let cell = comfy_table::Cell::new(text);
+            match tone {
+                _ if !coloured => cell,
+                Tone::Plain => cell,
+                Tone::Strong => cell.add_attribute(Attribute::Bold),
+                Tone::Good => cell.fg(Color::DarkGreen),
+                Tone::Warning => cell.fg(Color::DarkYellow),
+                Tone::Bad => cell.fg(Color::DarkRed),
+                Tone::Dim => cell.add_attribute(Attribute::Dim),
+            }
+        }));
+    }
+
+    /// The table on stdout.
+    pub fn print(self) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        for line in self.table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        out.flush()
+    }
+}
+
+/// Whether stdout shows colour: a terminal, and neither NO_COLOR nor TERM=dumb.
+fn is_coloured() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_goes_on_below_its_beginning() {
+        assert_eq!(wrap("one two three", 4, 12), "one two\n    three");
+        assert_eq!(wrap("one two three", 4, usize::MAX), "one two three");
+        assert_eq!(wrap("incomprehensible", 4, 10), "incomprehensible");
+    }
+
+    #[test]
+    fn a_quotation_mark_does_not_end_a_word_of_the_shell() {
+        assert_eq!(shell_quoted("a'b"), r"'a'\''b'");
+    }
+
+    #[test]
+    fn a_text_can_not_steer_the_terminal() {
+        assert_eq!(tame("a\x1b[31mb\u{9b}c\n"), "a\u{fffd}[31mb\u{fffd}c\n");
+        assert_eq!(tame_line("one\r\n  two\tthree"), "one two three");
+    }
+}

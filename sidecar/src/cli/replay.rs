@@ -1,0 +1,224 @@
+//! Sending a webhook again what happened in a time, and watching until each of the messages has been delivered or has
+//! failed for good.
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::moment::{self, Moment};
+use super::page;
+use super::session::Session;
+use super::tail::{self, Tail};
+use super::{Format, Outcome, ask};
+use crate::store::{self, AttemptFilter, EventFilter, Time};
+
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    /// What happened from then on: 2h ago, or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    since: Moment,
+    /// What happened before this; now, where it is not given
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// What was delivered, too
+    #[arg(long)]
+    all: bool,
+    /// Only say how many messages that is
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Do not wait until they are delivered
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What became of the messages so far.
+#[derive(Default)]
+struct Tally {
+    delivered: usize,
+    failed: usize,
+    /// Have failed, and have another attempt to come.
+    retrying: HashSet<String>,
+}
+
+impl Replay {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let now = session.now().await?;
+        let since = self.since.resolve(now);
+        let until = self.until.map_or(now, |until| until.resolve(now));
+        let what = store::Replay { since, until: Some(until), only_failed: !self.all, dry_run: true };
+        let count = session.store().replay(&self.endpoint_id, &what).await?;
+        if self.dry_run || count == 0 {
+            if self.format.json {
+                page::json(
+                    &json!({ "endpoint_id": self.endpoint_id, "since": since, "until": until, "messages": count }),
+                )?;
+            } else {
+                page::line(&self.told(count, since, until))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !self.format.json {
+            page::note(&self.told(count, since, until));
+        }
+        if !self.yes && ask::is_possible() && !ask::confirm("Send them?").await? {
+            return Err(Failure::new("nothing was sent", "y sends them."));
+        }
+        self.send(session, store::Replay { dry_run: false, ..what }, until).await
+    }
+
+    fn told(&self, count: i64, since: Time, until: Time) -> String {
+        let messages = if count == 1 { "message" } else { "messages" };
+        let which = if self.all { "" } else { " not delivered" };
+        format!("{count} {messages}{which} from {} to {}", moment::exact(since), moment::exact(until))
+    }
+
+    async fn send(&self, session: &Session, what: store::Replay, until: Time) -> Outcome {
+        let begin = session.now().await?;
+        if self.no_wait {
+            let queued = session.store().replay(&self.endpoint_id, &what).await?;
+            if self.format.json {
+                page::json(&json!({ "endpoint_id": self.endpoint_id, "queued": queued }))?;
+            } else {
+                page::line(&format!("queued {queued}"))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        // In one transaction, so that none of them is delivered before it is known which they are.
+        session.client.batch_execute("BEGIN").await?;
+        let before = self.waiting(session, what.since, until).await?;
+        let queued = session.store().replay(&self.endpoint_id, &what).await?;
+        let mut left = self.waiting(session, what.since, until).await?;
+        session.client.batch_execute("COMMIT").await?;
+        left.retain(|webhook_id| !before.contains(webhook_id));
+
+        let tally = self.watch(session, left, begin).await?;
+        let waiting = queued - i64::try_from(tally.delivered + tally.failed).unwrap_or(0);
+        if self.format.json {
+            page::json(&json!({
+                "endpoint_id": self.endpoint_id, "queued": queued, "delivered": tally.delivered,
+                "failed": tally.failed, "waiting": waiting,
+            }))?;
+        } else {
+            let waiting = if waiting > 0 { format!(", {waiting} still wait") } else { String::new() };
+            page::line(&format!("{} delivered, {} failed{waiting}", tally.delivered, tally.failed))?;
+        }
+        Ok(if tally.failed == 0 && waiting <= 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The messages of that time that wait for an attempt.
+    async fn waiting(&self, session: &Session, since: Time, until: Time) -> Result<HashSet<String>, Failure> {
+        let filter = EventFilter {
+            endpoint_id: Some(&self.endpoint_id),
+            state: Some("waiting"),
+            since: Some(since),
+            until: Some(until),
+            ..EventFilter::default()
+        };
+        let waiting = session.store().events(&filter, i32::MAX).await?;
+        Ok(waiting.into_iter().map(|event| event.webhook_id).collect())
+    }
+
+    /// Waits until nothing is left, or the webhook is disabled.
+    async fn watch(&self, session: &Session, mut left: HashSet<String>, begin: Time) -> Result<Tally, Failure> {
+        if session.store().status().await?.shards_held == 0 {
+            let hint = Some("pg-webhooks serve starts one.");
+            page::tell(page::Tone::Warning, "warning", "no sidecar is running, so nothing is sent", hint);
+        }
+        let bar = progress_bar(left.len());
+        let filter = AttemptFilter { endpoint_id: Some(&self.endpoint_id), ..AttemptFilter::default() };
+        let mut tail = Tail::since(session, filter, begin).await?;
+        let mut tally = Tally::default();
+        while !left.is_empty() {
+            // Asked before the log: what has left the queue by now is in the log by then.
+            let health = session.store().health(Some(&self.endpoint_id), 1).await?;
+            let is_over = health.first().is_none_or(|one| !one.active || one.pending == 0);
+            for attempt in if is_over { tail.look_deep().await? } else { tail.look().await? } {
+                tally.count(&mut left, attempt.webhook_id, &attempt.outcome);
+            }
+            bar.set_position((tally.delivered + tally.failed) as u64);
+            bar.set_message(tally.told());
+            if is_over {
+                break;
+            }
+            if !left.is_empty() {
+                tokio::time::sleep(tail::INTERVAL).await;
+            }
+        }
+        bar.finish_and_clear();
+        if !left.is_empty() {
+            page::tell(
+                page::Tone::Warning,
+                "warning",
+                "the webhook is disabled, so the rest waits",
+                Some(&format!("pg-webhooks webhooks enable {} sends it.", self.endpoint_id)),
+            );
+        }
+        Ok(tally)
+    }
+}
+
+impl Tally {
+    fn count(&mut self, left: &mut HashSet<String>, webhook_id: String, outcome: &str) {
+        match outcome {
+            "retry" if left.contains(&webhook_id) => drop(self.retrying.insert(webhook_id)),
+            "retry" => {}
+            _ if !left.remove(&webhook_id) => {}
+            outcome => {
+                self.retrying.remove(&webhook_id);
+                if outcome == "delivered" { self.delivered += 1 } else { self.failed += 1 }
+            }
+        }
+    }
+
+    fn told(&self) -> String {
+        let mut text = String::new();
+        if self.failed > 0 {
+            text.push_str(&format!(", {} failed", self.failed));
+        }
+        if !self.retrying.is_empty() {
+            text.push_str(&format!(", {} wait for a retry", self.retrying.len()));
+        }
+        text
+    }
+}
+
+/// On stderr, and only where that is a terminal.
+fn progress_bar(messages: usize) -> ProgressBar {
+    let template = "{bar:30} {pos} of {len}{msg}, {elapsed} (Ctrl-C leaves it running)";
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = ProgressBar::new(messages as u64).with_style(style.progress_chars("━╸ "));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_messages_that_were_replayed_count_and_each_once() {
+        let mut left = HashSet::from(["a".to_owned(), "b".to_owned(), "c".to_owned()]);
+        let mut tally = Tally::default();
+        for (id, outcome) in
+            [("x", "delivered"), ("x", "retry"), ("a", "retry"), ("b", "delivered"), ("b", "delivered")]
+        {
+            tally.count(&mut left, id.to_owned(), outcome);
+        }
+        assert_eq!((tally.delivered, tally.failed, tally.told().as_str()), (1, 0, ", 1 wait for a retry"));
+        tally.count(&mut left, "a".to_owned(), "rejected");
+        assert_eq!((tally.delivered, tally.failed, tally.told().as_str()), (1, 1, ", 1 failed"));
+        assert_eq!(left, HashSet::from(["c".to_owned()]));
+    }
+}

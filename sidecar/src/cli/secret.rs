@@ -1,0 +1,54 @@
+//! Where a secret comes from. One that was made is shown once, alone on stdout; one that was given, never.
+
+use clap::Args;
+
+use super::ask;
+use super::failure::Failure;
+use crate::store::Store;
+
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub struct NewSecret {
+    /// The secret to sign with; other users of this machine can see arguments: rather use --secret-stdin
+    #[arg(long, value_name = "SECRET")]
+    secret: Option<String>,
+    /// Read the secret from the first line of stdin
+    #[arg(long)]
+    secret_stdin: bool,
+    /// Have a secret made; it is printed once, alone on stdout
+    #[arg(long)]
+    generate_secret: bool,
+}
+
+/// A secret to set.
+pub struct Secret {
+    pub text: String,
+    pub is_new: bool,
+}
+
+impl NewSecret {
+    pub fn is_given(&self) -> bool {
+        self.secret.is_some() || self.secret_stdin || self.generate_secret
+    }
+
+    /// The secret that was asked for, if any was.
+    pub async fn take(self, store: Store<'_>) -> Result<Option<Secret>, Failure> {
+        if self.generate_secret {
+            return Ok(Some(Secret { text: store.generate_secret().await?, is_new: true }));
+        }
+        let given = if self.secret_stdin { Some(from_stdin().await?) } else { self.secret };
+        Ok(given.map(|text| Secret { text, is_new: false }))
+    }
+}
+
+/// The first line of stdin.
+pub async fn from_stdin() -> Result<String, Failure> {
+    let line = ask::line_of_stdin().await?;
+    if line.is_empty() {
+        return Err(Failure::usage(
+            "stdin holds no secret",
+            "For example: pass show shop/webhook | pg-webhooks webhooks add … --secret-stdin",
+        ));
+    }
+    Ok(line)
+}

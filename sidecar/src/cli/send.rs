@@ -1,0 +1,54 @@
+//! Sending one message: once more, or a sample.
+
+use clap::Args;
+use serde_json::json;
+use std::process::ExitCode;
+
+use super::page;
+use super::session::Session;
+use super::webhooks::Sending;
+use super::{Format, Outcome};
+
+#[derive(Args, Debug)]
+pub struct Redeliver {
+    /// The message, wh_…
+    #[arg(value_name = "WH")]
+    webhook_id: String,
+    /// To one of the webhooks that it was for, in place of all of them
+    #[arg(long, value_name = "EP")]
+    to: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Trigger {
+    /// A built-in event such as product.updated
+    #[arg(value_name = "EVENT")]
+    event: String,
+    /// The webhook, ep_…; it need not subscribe to the event
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+impl Redeliver {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let queued = session.store().redeliver(&self.webhook_id, self.to.as_deref()).await?;
+        if self.format.json {
+            page::json(&json!({ "webhook_id": self.webhook_id, "queued": queued }))?;
+        } else {
+            let deliveries = if queued == 1 { "delivery" } else { "deliveries" };
+            page::line(&format!("queued {queued} {deliveries} of {}", self.webhook_id))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Trigger {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let webhook_id = session.store().trigger(&self.endpoint_id, &self.event).await?;
+        self.sending.finish(session, &webhook_id).await
+    }
+}

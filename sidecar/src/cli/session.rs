@@ -1,0 +1,62 @@
+//! A session for people: what the server says besides goes to stderr.
+
+use std::time::Duration;
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::failure::Failure;
+use super::page::{self, Tone};
+use crate::database::Database;
+use crate::store::{Store, StoreError, Time};
+
+/// Where the database is.
+pub fn database(url: Option<&str>) -> Result<Database, Failure> {
+    let url = url.ok_or_else(|| {
+        Failure::usage(
+            "no database was named",
+            "Set DATABASE_URL or give --database-url, such as postgres://manager@localhost/shop.",
+        )
+    })?;
+    url.parse().map_err(|error: crate::database::DatabaseError| {
+        Failure::usage(error.to_string(), "It looks like postgres://manager@localhost/shop.")
+    })
+}
+
+/// An open session.
+pub struct Session {
+    pub client: Client,
+}
+
+impl Session {
+    /// Connects.
+    pub async fn open(database: &Database) -> Result<Self, Failure> {
+        Ok(Self { client: database.open_hearing(hear).await?.0 })
+    }
+
+    /// The calls.
+    pub fn store(&self) -> Store<'_> {
+        Store::new(&self.client)
+    }
+
+    /// The server's clock: the log is written by it.
+    pub async fn now(&self) -> Result<Time, Failure> {
+        let row = self.client.query_one("SELECT clock_timestamp()", &[]).await?;
+        Ok(row.try_get(0).map_err(StoreError::from)?)
+    }
+
+    /// How long an attempt may take, and so how late the log learns of it.
+    pub async fn request_timeout(&self) -> Result<Duration, Failure> {
+        // Where nobody has set it, only a session that has used the extension knows the setting.
+        let row = self.client.query_one("SELECT current_setting('pg_webhooks.request_timeout', true)", &[]).await?;
+        let known: Option<String> = row.try_get(0).map_err(StoreError::from)?;
+        let known = known.and_then(|text| humantime::parse_duration(&text).ok());
+        Ok(known.unwrap_or(Duration::from_secs(30)))
+    }
+}
+
+fn hear(message: AsyncMessage) {
+    if let AsyncMessage::Notice(notice) = message {
+        let severity = notice.severity().to_lowercase();
+        let tone = if severity == "warning" { Tone::Warning } else { Tone::Dim };
+        page::tell(tone, &severity, notice.message(), notice.hint());
+    }
+}

@@ -1,0 +1,84 @@
+//! How it goes, on one page.
+
+use clap::Args;
+use serde_json::json;
+use std::process::ExitCode;
+
+use super::events::when;
+use super::page::{self, Table, Tone, cell, paint};
+use super::session::Session;
+use super::{Format, Outcome, moment};
+use crate::store;
+
+#[derive(Args, Debug)]
+pub struct Status {
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Status {
+    pub async fn run(self, session: &Session) -> Outcome {
+        let status = session.store().status().await?;
+        let leases = session.store().leases().await?;
+        let health = session.store().health(None, 100).await?;
+        if self.format.json {
+            let mut answer = serde_json::to_value(&status).map_err(std::io::Error::from)?;
+            answer["leases"] = json!(leases);
+            answer["health"] = json!(health);
+            page::json(&answer)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for (name, tone, text) in facts(&status) {
+            page::line(&format!("{} {}", paint(Tone::Strong, &format!("{name:<10}")), paint(tone, &text)))?;
+        }
+        if health.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        page::line("")?;
+        let now = session.now().await?;
+        let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "LAST ERROR"])
+            .whole(&[0, 1, 2, 3, 4])
+            .numbers(&[2, 3, 4]);
+        for one in health {
+            let error = match (one.last_error, one.last_error_at) {
+                (Some(error), Some(at)) => format!("{error} ({})", when(at, now)),
+                _ => String::new(),
+            };
+            table.row(vec![
+                one.id.into(),
+                cell(Tone::of(&one.state), &one.state),
+                format!("{}/{}", one.delivered, one.attempts).into(),
+                one.p95_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")).into(),
+                one.pending.into(),
+                error.into(),
+            ]);
+        }
+        table.print()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
+    let tone = |is_good| if is_good { Tone::Good } else { Tone::Bad };
+    let at_most = if status.unread >= 10_000 { " or more" } else { "" };
+    let mut facts = vec![
+        ("extension", Tone::Plain, status.version.clone()),
+        (
+            "sidecars",
+            tone(status.shards_held == status.shards),
+            format!("{}, holding {} of {} shards", status.sidecars, status.shards_held, status.shards),
+        ),
+        (
+            "behind",
+            tone(status.behind_seconds < 60.0),
+            if status.behind_seconds < 1.0 { "no".to_owned() } else { moment::rough(status.behind_seconds as i64) },
+        ),
+        ("unread", Tone::Plain, format!("{}{at_most}", status.unread)),
+        ("waiting", Tone::Plain, format!("{}, {} of them due", status.pending, status.overdue)),
+        ("webhooks", Tone::Plain, format!("{}, {} of them disabled", status.endpoints, status.disabled)),
+    ];
+    if !status.in_trouble.is_empty() {
+        facts.push(("in trouble", Tone::Bad, status.in_trouble.join(" ")));
+    }
+    facts
+}

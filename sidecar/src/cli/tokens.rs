@@ -1,0 +1,117 @@
+//! Tokens of the REST API.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::events::when;
+use super::failure::Failure;
+use super::page::{self, Table, Tone, cell};
+use super::session::Session;
+use super::{Format, Outcome, moment};
+
+#[derive(Subcommand, Debug)]
+pub enum Tokens {
+    /// Show the tokens and when each was last used
+    List(Format),
+    /// Make a token; it is printed once, alone on stdout
+    Create(Create),
+    /// End a token
+    Revoke(Revoke),
+}
+
+#[derive(Args, Debug)]
+pub struct Create {
+    /// Who or what it is for
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// It may change things, too
+    #[arg(long)]
+    manage: bool,
+    /// It holds so long, such as 90d; without an end, where this is not given
+    #[arg(long, value_name = "DURATION", value_parser = moment::duration)]
+    expires: Option<Duration>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Revoke {
+    /// The token's id, tk_…, or the token itself
+    #[arg(value_name = "ID")]
+    token_id: String,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Tokens {
+    pub async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Self::List(format) => list(session, format).await?,
+            Self::Create(create) => create.run(session).await?,
+            Self::Revoke(revoke) => revoke.run(session).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn list(session: &Session, format: Format) -> Result<(), Failure> {
+    let tokens = session.store().tokens().await?;
+    if format.json {
+        return Ok(page::json(&tokens)?);
+    }
+    if tokens.is_empty() {
+        page::note("no tokens; pg-webhooks tokens create NAME makes one");
+        return Ok(());
+    }
+    let now = session.now().await?;
+    let titles = ["ID", "NAME", "ROLE", "STATE", "EXPIRES", "LAST_USED"];
+    let mut table = Table::new(&titles).whole(&[0, 2, 3, 4, 5]);
+    for token in tokens {
+        let time = |time: Option<_>, none: &str| time.map_or_else(|| none.to_owned(), |time| when(time, now));
+        table.row(vec![
+            token.id.into(),
+            token.name.into(),
+            token.role.into(),
+            cell(Tone::of(&token.state), &token.state),
+            time(token.expires_at, "never").into(),
+            time(token.last_used_at, "never").into(),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+impl Create {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        let role = if self.manage { "manage" } else { "read" };
+        let expires = match self.expires {
+            Some(duration) => Some(
+                moment::after(session.now().await?, duration)
+                    .map_err(|why| Failure::usage(format!("--expires is {why}"), "For example 90d."))?,
+            ),
+            None => None,
+        };
+        let token = session.store().create_token(&self.name, role, expires).await?;
+        if self.format.json {
+            page::json(&json!({ "name": self.name, "role": role, "expires_at": expires, "token": token }))?;
+        } else {
+            page::note(&format!("made a token that may {role}; it is shown this once:"));
+            page::bytes(format!("{token}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        session.store().revoke_token(&self.token_id).await?;
+        // Not what was given: that may be the token itself.
+        if self.format.json {
+            page::json(&json!({ "revoked": true }))?;
+        } else {
+            page::line("revoked")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Whether a signature is right, and which mistakes explain one that is not: the fewest of them, found by making what
+//! was signed out of what was given. Pure; signatures are compared in constant time.
+
+use subtle::ConstantTimeEq;
+
+use super::variants::{self, Encoding, Mistake, Variant, mistake};
+use crate::cli::moment;
+use crate::verify::{Standard, Verdict, mac, signature};
+
+/// What somebody says was signed.
+pub struct Claim<'a> {
+    pub body: &'a [u8],
+    pub signature: &'a str,
+    pub secret: &'a str,
+    pub id: Option<&'a str>,
+    pub timestamp: Option<&'a str>,
+    /// Unix seconds.
+    pub now: i64,
+    pub tolerance_s: i64,
+}
+
+/// Which of the two signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    Standard,
+}
+
+impl Kind {
+    /// The header that carries it.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Plain => "X-Webhook-Signature",
+            Self::Standard => "webhook-signature",
+        }
+    }
+}
+
+/// What is to be thought of it.
+#[derive(Debug)]
+pub struct Judgement {
+    pub kind: Kind,
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Judgement {
+    pub fn is_valid(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+}
+
+/// A message with the text before it, which X-Webhook-Signature has not.
+type Form = (Kind, String);
+
+impl Claim<'_> {
+    /// The verdict; an error where a standard signature comes without what it signs.
+    pub fn judge(&self) -> Result<Judgement, Mistake> {
+        let (name, header) = without_name(self.signature);
+        let kind = self.kind(name, header);
+        let id_in_body = variants::id_in(self.body);
+        let id = self.id.or(id_in_body.as_deref());
+        if kind == Kind::Standard && (id.is_none() || self.timestamp.is_none()) {
+            return Err(mistake(
+                "webhook-signature is over webhook-id, webhook-timestamp and the body",
+                "Give --id and --timestamp, as the headers of the same names have them.",
+            ));
+        }
+        let standard = Standard { id, timestamp: self.timestamp, signature: Some(header) };
+        let verdict = match kind {
+            Kind::Plain => signature(Some(header), self.body, Some(self.secret)),
+            Kind::Standard => standard.verify(self.body, Some(self.secret)),
+        };
+        let mut mistakes = match verdict {
+            Verdict::Valid => Vec::new(),
+            _ => self.explain(kind, header, id, id_in_body.as_deref()),
+        };
+        if kind == Kind::Standard {
+            mistakes.extend(self.staleness());
+        }
+        Ok(Judgement { kind, mistakes })
+    }
+
+    fn kind(&self, name: Option<Kind>, header: &str) -> Kind {
+        let header = header.trim();
+        match name {
+            Some(kind) => kind,
+            None if header.starts_with("v1") => Kind::Standard,
+            None if header.starts_with("sha256=") => Kind::Plain,
+            None if self.timestamp.is_some() => Kind::Standard,
+            None => Kind::Plain,
+        }
+    }
+
+    /// The mistakes of a signature that is not valid.
+    fn explain(&self, kind: Kind, header: &str, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
+        let writings = writings(kind, header);
+        if writings.is_empty() {
+            return vec![unreadable(kind, header)];
+        }
+        let bodies = variants::bodies(self.body);
+        let forms = self.forms(kind, id, id_in_body);
+        let mut found: Option<Vec<Mistake>> = None;
+        for (form, form_mistake) in &forms {
+            let keys = match form.0 {
+                Kind::Plain => variants::plain_keys(self.secret),
+                Kind::Standard => variants::standard_keys(self.secret),
+            };
+            for ((key, key_mistake), (body, body_mistake)) in
+                keys.iter().flat_map(|key| bodies.iter().map(move |body| (key, body)))
+            {
+                let made = mac(key, &[form.1.as_bytes(), body]);
+                for (given, writing_mistakes) in &writings {
+                    let few = [body_mistake, key_mistake, form_mistake].into_iter().flatten().chain(writing_mistakes);
+                    let few: Vec<Mistake> = few.cloned().collect();
+                    let is_fewer = found.as_ref().is_none_or(|found| few.len() < found.len());
+                    if bool::from(made.ct_eq(given)) && is_fewer {
+                        found = Some(few);
+                    }
+                }
+            }
+        }
+        match found {
+            // The header has blanks around it, and nothing else is wrong.
+            Some(none) if none.is_empty() => {
+                vec![mistake("the signature has blanks or quotation marks around it", "Take the header as it is.")]
+            }
+            Some(mistakes) => mistakes,
+            None => self.guess(id, id_in_body),
+        }
+    }
+
+    /// What may have been signed before the body: as it should be, and in other ways.
+    fn forms(&self, kind: Kind, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Variant<Form>> {
+        let other = |what: Kind| {
+            (what != kind).then(|| {
+                mistake(
+                    format!("the signature is that of {}, not of {}", what.header(), kind.header()),
+                    format!("{} Check each header with its own rule.", rule(what)),
+                )
+            })
+        };
+        let mut forms = vec![((Kind::Plain, String::new()), other(Kind::Plain))];
+        if let (Some(id), Some(timestamp)) = (id, self.timestamp) {
+            for ((id, timestamp), mistake) in variants::stamps(id, timestamp, id_in_body) {
+                // Of a signature of the other kind it would be one mistake too many to tell.
+                if kind == Kind::Standard || mistake.is_none() {
+                    let form = (Kind::Standard, format!("{id}.{timestamp}."));
+                    forms.push((form, mistake.or_else(|| other(Kind::Standard))));
+                }
+            }
+        }
+        forms
+    }
+
+    /// What is likely, when nothing that was tried explains it.
+    fn guess(&self, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        if let (Some(id), Some(of_body)) = (id, id_in_body)
+            && id != of_body
+        {
+            let what = format!("the body is that of {of_body}, not of {id}");
+            mistakes.push(mistake(what, "Take body and headers of one and the same request."));
+        }
+        if id_in_body.is_none() {
+            mistakes.push(mistake(
+                "the body is not a message: no JSON object with a webhook_id",
+                "Save what came in the request, whole, uncompressed and before anything parses it.",
+            ));
+        } else if variants::is_reordered(self.body) {
+            mistakes.push(mistake(
+                "the body was parsed and serialised again, with its names in another order",
+                "Check the bytes as they came, before anything parses them.",
+            ));
+        }
+        if mistakes.is_empty() {
+            let compare = id_in_body.unwrap_or("wh_…");
+            mistakes.push(mistake(
+                "this secret did not sign this body: the secret is another one, or the body was changed",
+                format!(
+                    "pg-webhooks event {compare} --body | cmp - FILE compares the body; pg-webhooks webhooks rotate EP makes a new secret."
+                ),
+            ));
+        }
+        mistakes
+    }
+
+    /// Whether a timestamp that can be read is too far from now.
+    fn staleness(&self) -> Option<Mistake> {
+        let timestamp: i64 = self.timestamp?.trim().parse().ok()?;
+        // In milliseconds it is another mistake, and told as such.
+        let age = self.now.checked_sub(timestamp).filter(|age| age.abs() < 100 * 365 * 86_400)?;
+        let (what, mend) = if age > self.tolerance_s {
+            let what = format!("webhook-timestamp is {} old", moment::rough(age));
+            (
+                what,
+                "Receivers refuse it: somebody may send again what they have overheard. Set the clock, or give --tolerance.",
+            )
+        } else if -age > self.tolerance_s {
+            let what = format!("webhook-timestamp is {} in the future", moment::rough(-age));
+            (what, "The clocks of sender and receiver differ: pg-webhooks doctor compares the sender's.")
+        } else {
+            return None;
+        };
+        Some(mistake(format!("{what}; the limit is {}", moment::rough(self.tolerance_s)), mend))
+    }
+}
+
+fn rule(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Plain => "X-Webhook-Signature is sha256= and the hex HMAC of the body.",
+        Kind::Standard => "webhook-signature is v1, and the base64 HMAC of id.timestamp.body.",
+    }
+}
+
+/// A header without its name, where somebody copied that, too.
+fn without_name(header: &str) -> (Option<Kind>, &str) {
+    for kind in [Kind::Plain, Kind::Standard] {
+        let name = kind.header();
+        let header = header.trim_start();
+        if let (Some(start), Some(rest)) = (header.get(..name.len()), header.get(name.len()..))
+            && start.eq_ignore_ascii_case(name)
+            && let Some(value) = rest.trim_start().strip_prefix(':')
+        {
+            return (Some(kind), value.trim());
+        }
+    }
+    // A file ends with a line break.
+    (None, header.trim_end_matches(['\r', '\n']))
+}
+
+/// The signatures in a header, and how each is written otherwise than it should be.
+fn writings(kind: Kind, header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
+    let parts = header.split_whitespace().map(|part| part.trim_matches(['"', '\'']));
+    parts.filter_map(|part| writing(kind, part)).collect()
+}
+
+fn writing(kind: Kind, part: &str) -> Option<([u8; 32], Vec<Mistake>)> {
+    let prefix = ["sha256=", "SHA256=", "v1,", "v1="].into_iter().find(|prefix| part.starts_with(prefix));
+    let (given, encoding) = variants::decode(&part[prefix.map_or(0, str::len)..])?;
+    let right = if kind == Kind::Plain { "sha256=" } else { "v1," };
+    let mut mistakes = Vec::new();
+    match prefix {
+        Some(prefix) if prefix == right => {}
+        Some(prefix) => mistakes.push(mistake(format!("the signature begins with {prefix}, not {right}"), rule(kind))),
+        None => mistakes.push(mistake(format!("the signature lacks {right} in front"), rule(kind))),
+    }
+    let why = match (kind, encoding) {
+        (Kind::Plain, Encoding::Hex) | (Kind::Standard, Encoding::Base64) => None,
+        (Kind::Plain, Encoding::UpperHex) => Some("the signature is in upper case"),
+        (Kind::Plain, _) => Some("the signature is base64 where it should be hex"),
+        (Kind::Standard, Encoding::Base64Url) => Some("the signature is base64url where it should be base64"),
+        (Kind::Standard, _) => Some("the signature is hex where it should be base64"),
+    };
+    mistakes.extend(why.map(|why| mistake(why, rule(kind))));
+    Some((given, mistakes))
+}
+
+fn unreadable(kind: Kind, header: &str) -> Mistake {
+    let length = header.trim().chars().count();
+    let whole = if kind == Kind::Plain { 7 + 64 } else { 3 + 44 };
+    let what = match length {
+        0 => "the signature is empty".to_owned(),
+        _ if length < whole => format!("the signature is cut off or none: {length} characters of {whole}"),
+        _ => "the signature is none: neither hex nor base64 of 32 bytes".to_owned(),
+    };
+    mistake(what, rule(kind))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! `pg-webhooks verify`: whether a signature is right, and if not, which part of what the receiver did is wrong. It needs
+//! no database, and never prints the secret.
+
+mod judge;
+mod variants;
+
+use clap::Args;
+use serde_json::json;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::failure::Failure;
+use super::page::{self, Tone, paint};
+use super::{Format, Outcome, moment};
+use judge::{Claim, Judgement};
+
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The body as it came; - is stdin
+    #[arg(long, value_name = "FILE")]
+    body: PathBuf,
+    /// The header X-Webhook-Signature or webhook-signature, with or without its name
+    #[arg(long, value_name = "HEADER", required_unless_present = "signature_file")]
+    signature: Option<String>,
+    /// The same from a file; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "signature")]
+    signature_file: Option<PathBuf>,
+    /// The header webhook-id; the body's webhook_id where this is not given
+    #[arg(long)]
+    id: Option<String>,
+    /// The header webhook-timestamp
+    #[arg(long)]
+    timestamp: Option<String>,
+    /// The secret; a line break at the end of the file does not belong to it. - is stdin
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// How far webhook-timestamp may be from now
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = moment::duration)]
+    tolerance: Duration,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Verify {
+    pub async fn run(self) -> Outcome {
+        let files = [Some(&self.body), self.signature_file.as_ref(), Some(&self.secret_file)];
+        if files.iter().flatten().filter(|file| is_stdin(file)).count() > 1 {
+            return Err(Failure::usage("stdin can be one of the files alone", "Put the others into files."));
+        }
+        let body = read(&self.body)?;
+        let signature = match (self.signature, &self.signature_file) {
+            (Some(signature), _) => signature,
+            (None, Some(file)) => text(read(file)?, "signature")?,
+            (None, None) => unreachable!("clap asks for one of them"),
+        };
+        let mut secret = text(read(&self.secret_file)?, "secret")?;
+        if secret.ends_with('\n') {
+            secret.pop();
+            if secret.ends_with('\r') {
+                secret.pop();
+            }
+        }
+        if secret.is_empty() {
+            return Err(Failure::usage("the secret is empty", "The file is to hold the secret and nothing else."));
+        }
+        let claim = Claim {
+            body: &body,
+            signature: &signature,
+            secret: &secret,
+            id: self.id.as_deref(),
+            timestamp: self.timestamp.as_deref(),
+            now: now(),
+            tolerance_s: i64::try_from(self.tolerance.as_secs()).unwrap_or(i64::MAX),
+        };
+        let judgement = claim.judge().map_err(|lack| Failure::usage(lack.what, lack.mend))?;
+        show(&judgement, self.format)?;
+        Ok(if judgement.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn show(judgement: &Judgement, format: Format) -> std::io::Result<()> {
+    let name = judgement.kind.header();
+    if format.json {
+        return page::json(
+            &json!({ "valid": judgement.is_valid(), "signature": name, "mistakes": judgement.mistakes }),
+        );
+    }
+    if judgement.is_valid() {
+        return page::line(&format!("{}: {name} is that of this body", paint(Tone::Good, "valid")));
+    }
+    page::line(&format!("{}: {name}", paint(Tone::Bad, "invalid")))?;
+    for mistake in &judgement.mistakes {
+        page::line(&format!("  {}", page::tame(&mistake.what)))?;
+        page::line(&format!("    {} {}", paint(Tone::Dim, "mend:"), page::tame(&mistake.mend)))?;
+    }
+    Ok(())
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let done = if is_stdin(file) {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    done.map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display()), "- is stdin."))?;
+    Ok(bytes)
+}
+
+fn text(bytes: Vec<u8>, what: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::usage(format!("the {what} is not UTF-8"), "The file is to hold it as plain text and nothing else.")
+    })
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,254 @@
+//! What receivers do to a body, a secret or a header before they check it: each variant is what was meant, and the mistake
+//! that made it into what was given. Pure.
+
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::verify::standard_key;
+
+/// What is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    pub what: String,
+    pub mend: String,
+}
+
+pub fn mistake(what: impl Into<String>, mend: impl Into<String>) -> Mistake {
+    Mistake { what: what.into(), mend: mend.into() }
+}
+
+/// What was meant, and the mistake if it is not what was given.
+pub type Variant<T> = (T, Option<Mistake>);
+
+/// The first of each; what was given comes first.
+fn distinct<T: PartialEq>(all: Vec<Variant<T>>) -> Vec<Variant<T>> {
+    all.into_iter().fold(Vec::new(), |mut kept, one| {
+        if !kept.iter().any(|(known, _)| *known == one.0) {
+            kept.push(one);
+        }
+        kept
+    })
+}
+
+/// What the sender may have signed.
+pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
+    const RAW: &str =
+        "Check the bytes as they came, before anything parses them: a raw body, not the framework's object.";
+    let mut all = vec![(body.to_vec(), None)];
+    let mut add = |meant: Vec<u8>, what: &str, mend: &str| all.push((meant, Some(mistake(what, mend))));
+
+    let trimmed = body.trim_ascii_end();
+    add(
+        trimmed.to_vec(),
+        "the body has a line break or blanks at its end that were not sent",
+        "Save it without: printf '%s' \"$body\" > FILE, not echo; curl --data-binary.",
+    );
+    add([body, b"\n"].concat(), "the body lacks the line break at its end that was sent", RAW);
+    if let Some(rest) = body.strip_prefix(b"\xef\xbb\xbf") {
+        add(rest.to_vec(), "the body begins with a byte order mark that was not sent", "Save it as UTF-8 without BOM.");
+    }
+    if let Ok(text) = std::str::from_utf8(body) {
+        add(text.replace("\r\n", "\n").into_bytes(), "the body's line breaks were made CR LF", RAW);
+        // Read as Latin-1, each byte became a character.
+        if let Some(bytes) = text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>() {
+            add(bytes, "the body was read as Latin-1", "Messages are UTF-8: read the bytes, or decode them as UTF-8.");
+        }
+    }
+    if let Ok(inner) = serde_json::from_slice::<String>(body) {
+        add(inner.into_bytes(), "the body is the message inside a JSON string", RAW);
+    }
+    if let Some(compact) = compact(body) {
+        add(compact, "the body was parsed and serialised again, with other blanks or escapes", RAW);
+    }
+    distinct(all)
+}
+
+/// The JSON without blanks, strings as JSON.stringify writes them, numbers as they are; `None` for what is no JSON.
+fn compact(body: &[u8]) -> Option<Vec<u8>> {
+    serde_json::from_slice::<IgnoredAny>(body).ok()?;
+    let mut made = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(&byte) = rest.first() {
+        let length = if byte == b'"' { string_length(rest) } else { 1 };
+        let (token, behind) = rest.split_at(length);
+        rest = behind;
+        match serde_json::from_slice::<String>(token) {
+            Ok(text) => made.extend_from_slice(&serde_json::to_vec(&text).ok()?),
+            // A string with half a surrogate pair stays as it is.
+            Err(_) if !byte.is_ascii_whitespace() => made.extend_from_slice(token),
+            Err(_) => {}
+        }
+    }
+    Some(made)
+}
+
+/// Of the JSON string that the bytes begin with, both quotes included.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut is_escaped = false;
+    for (at, &byte) in bytes.iter().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    bytes.len()
+}
+
+/// Whether the body is a message whose parts are in another order than the sender's.
+pub fn is_reordered(body: &[u8]) -> bool {
+    let Ok(Value::Object(parts)) = serde_json::from_slice(body) else { return false };
+    let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+    let sent = ["event", "timestamp", "webhook_id", "data"];
+    sent.iter().all(|name| names.contains(name)) && names[..] != sent
+}
+
+/// `webhook_id` in the body.
+pub fn id_in(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Value>(body).ok()?.get("webhook_id")?.as_str().map(str::to_owned)
+}
+
+const WHOLE: &str = "Give the secret exactly as it was registered, whsec_ included.";
+
+/// The texts that the secret may have been registered as.
+fn secrets(secret: &str) -> Vec<Variant<String>> {
+    let mut all = vec![(secret.to_owned(), None)];
+    let mut add = |meant: String, what: &str, mend: &str| all.push((meant, Some(mistake(what, mend))));
+    add(
+        secret.trim().to_owned(),
+        "the secret has blanks or a line break around it",
+        "Take them away; where it comes from the environment, look for a trailing line break.",
+    );
+    let unquoted = secret.trim().trim_matches(['"', '\'']);
+    add(
+        unquoted.to_owned(),
+        "the secret has quotation marks around it",
+        "Take them away: they came from an .env file.",
+    );
+    match unquoted.strip_prefix("whsec_") {
+        Some(rest) => add(
+            rest.to_owned(),
+            "the secret was registered without whsec_ in front",
+            "Leave whsec_ out, or register the secret with it.",
+        ),
+        None => add(format!("whsec_{unquoted}"), "the secret lacks its whsec_ in front", WHOLE),
+    }
+    add(
+        format!("{unquoted}\n"),
+        "the secret was registered with a line break at its end",
+        "Register it again without: pg-webhooks webhooks update EP --secret-stdin.",
+    );
+    distinct(all)
+}
+
+/// The keys of X-Webhook-Signature.
+pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
+    let mut all: Vec<_> = secrets(secret).into_iter().map(|(text, mistake)| (text.into_bytes(), mistake)).collect();
+    all.push((
+        standard_key(secret.trim()),
+        Some(mistake(
+            "the signature was made with the bytes that the secret's base64 stands for",
+            "The key of X-Webhook-Signature is the secret as a text, whsec_ included; only webhook-signature decodes it.",
+        )),
+    ));
+    distinct(all)
+}
+
+/// The keys of webhook-signature.
+pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
+    let mut all: Vec<_> = secrets(secret).into_iter().map(|(text, mistake)| (standard_key(&text), mistake)).collect();
+    all.push((
+        secret.trim().as_bytes().to_vec(),
+        Some(mistake(
+            "the signature was made with the secret as a text",
+            "The key of webhook-signature is what the base64 behind whsec_ stands for.",
+        )),
+    ));
+    distinct(all)
+}
+
+/// The `id` and `timestamp` that were signed.
+pub fn stamps(id: &str, timestamp: &str, id_in_body: Option<&str>) -> Vec<Variant<(String, String)>> {
+    let mut all = vec![((id.to_owned(), timestamp.to_owned()), None)];
+    let mut add = |id: &str, timestamp: &str, what: String, mend: &str| {
+        all.push(((id.to_owned(), timestamp.to_owned()), Some(mistake(what, mend))));
+    };
+    let mend = "webhook-id begins with wh_, webhook-timestamp is a number; what is signed is id.timestamp.body.";
+    add(timestamp, id, "webhook-id and webhook-timestamp are swapped".to_owned(), mend);
+    let mend = "Take the headers as they are.";
+    add(id.trim(), timestamp.trim(), "webhook-id or webhook-timestamp has blanks around it".to_owned(), mend);
+    let mend = "webhook-timestamp is in seconds since 1970; take the header as it is.";
+    if let Ok(number) = timestamp.trim().parse::<i64>() {
+        add(id, &(number / 1000).to_string(), "webhook-timestamp is in milliseconds".to_owned(), mend);
+    }
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(timestamp.trim()) {
+        add(id, &time.timestamp().to_string(), "webhook-timestamp was made a date".to_owned(), mend);
+    }
+    if let Some(of_body) = id_in_body {
+        let what = format!("the body is that of {of_body}, not of {id}");
+        add(of_body, timestamp, what, "Take body and headers of one and the same request.");
+    }
+    distinct(all)
+}
+
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Hex,
+    UpperHex,
+    Base64,
+    Base64Url,
+}
+
+/// The 32 bytes that a text stands for, and how.
+pub fn decode(text: &str) -> Option<([u8; 32], Encoding)> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        return Some((bytes, if is_upper { Encoding::UpperHex } else { Encoding::Hex }));
+    }
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    [(STANDARD, Encoding::Base64), (URL_SAFE, Encoding::Base64Url)].into_iter().find_map(|(alphabet, encoding)| {
+        let bytes = GeneralPurpose::new(&alphabet, config).decode(text).ok()?;
+        Some((bytes.try_into().ok()?, encoding))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_parsed_and_serialised_again_comes_back() {
+        let sent = r#"{"event":"product.updated","n":1.10,"data":{"name":"é / \"x\"\n","list":[1,{"a":null}]}}"#;
+        let pretty = r#"{ "event": "product.updated",
+            "n": 1.10, "data": {"name": "\u00e9 \/ \"x\"\n", "list": [ 1, {"a" : null} ] } }"#;
+        assert_eq!(compact(pretty.as_bytes()).unwrap(), sent.as_bytes());
+        assert_eq!(compact(sent.as_bytes()).unwrap(), sent.as_bytes());
+        assert_eq!(compact(b"{\"half\": \"\\ud800\"}").unwrap(), b"{\"half\":\"\\ud800\"}");
+        assert_eq!(compact(b"{"), None);
+    }
+
+    #[test]
+    fn signatures_are_read_in_all_their_writings() {
+        let hex = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let (bytes, encoding) = decode(hex).unwrap();
+        assert_eq!(encoding, Encoding::Hex);
+        for (text, writing) in [
+            (hex.to_uppercase(), Encoding::UpperHex),
+            ("W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=".to_owned(), Encoding::Base64),
+            ("W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM".to_owned(), Encoding::Base64),
+        ] {
+            assert_eq!(decode(&text), Some((bytes, writing)), "{text}");
+        }
+        assert_eq!(decode(&hex[..40]), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! Waiting for a message's first attempt at one webhook, and showing what came of it.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use super::failure::Failure;
+use super::page;
+use super::session::Session;
+use crate::store::DeliveryLine;
+
+/// How long to wait between two looks.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Waits until a message has been tried. Success is that it was delivered.
+pub async fn first_attempt(session: &Session, webhook_id: &str, patience: Duration, json: bool) -> Outcome {
+    let delivery = tried(session, webhook_id, patience).await?;
+    let was_delivered = delivery.state == "delivered";
+    if json {
+        page::json(&serde_json::json!({ "webhook_id": webhook_id, "delivery": delivery }))?;
+    } else {
+        page::line(&told(&delivery))?;
+    }
+    Ok(if was_delivered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(delivery: &DeliveryLine) -> String {
+    let mut text = page::paint(page::Tone::of(&delivery.state), &delivery.state);
+    if let Some(status) = delivery.http_status {
+        text.push_str(&format!(", HTTP {status}"));
+    }
+    if let Some(error) = &delivery.error {
+        text.push_str(&format!(": {}", page::tame_line(error)));
+    }
+    if let Some(next) = delivery.next_attempt_at {
+        text.push_str(&format!("; next attempt at {}", super::moment::exact(next)));
+    }
+    text
+}
+
+async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Result<DeliveryLine, Failure> {
+    let began = Instant::now();
+    let status = session.store().status().await?;
+    if status.shards_held == 0 {
+        page::tell(
+            page::Tone::Warning,
+            "warning",
+            "no sidecar is running, so nothing is sent",
+            Some("pg-webhooks serve starts one."),
+        );
+    }
+    loop {
+        let delivery = session.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
+            Failure::new("the webhook was deleted", "pg-webhooks webhooks list shows those there are.")
+        })?;
+        // One that had no room is waiting, and was not tried yet.
+        if delivery.attempts > 0 || delivery.state == "skipped" {
+            return Ok(delivery);
+        }
+        if began.elapsed() >= patience {
+            return Err(Failure::new(
+                format!("{webhook_id} was not tried within {}", humantime::format_duration(patience)),
+                "pg-webhooks doctor looks for the reason; the message goes out once there is none.",
+            ));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}

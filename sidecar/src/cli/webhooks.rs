@@ -1,0 +1,328 @@
+//! Registered webhooks.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::page::{self, Table, Tone, cell};
+use super::secret::{self, NewSecret};
+use super::session::Session;
+use super::{Format, Outcome, ask, moment, wait};
+use crate::store::Registration;
+
+#[derive(Subcommand, Debug)]
+pub enum Webhooks {
+    /// Show the registered webhooks and how they do
+    List(Format),
+    /// Register a webhook; prints its id
+    Add(Add),
+    /// Change a webhook; what is not given stays
+    Update(Update),
+    /// Delete a webhook and what waits for it
+    Remove(Remove),
+    /// Send a webhook a webhook.test
+    Test(Test),
+    /// Switch a webhook on; what waited for it goes out
+    Enable(One),
+    /// Switch a webhook off; what fails or waits stays until it is on again
+    Disable(One),
+    /// Replace the secret; for a time receivers may go on with the previous one
+    Rotate(Rotate),
+}
+
+#[derive(Args, Debug)]
+pub struct Add {
+    /// Where to send
+    #[arg(value_name = "URL")]
+    url: String,
+    /// What to send: names such as product.updated, product.*, or *
+    #[arg(value_name = "EVENT", required = true, value_delimiter = ',')]
+    events: Vec<String>,
+    #[command(flatten)]
+    secret: NewSecret,
+    /// Register it switched off
+    #[arg(long)]
+    inactive: bool,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Update {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    /// Where to send
+    #[arg(long)]
+    url: Option<String>,
+    /// What to send, in place of what it was; may be given several times
+    #[arg(long = "event", value_name = "EVENT", value_delimiter = ',')]
+    events: Vec<String>,
+    #[command(flatten)]
+    secret: NewSecret,
+    /// Send without signatures from now on
+    #[arg(long, conflicts_with_all = ["secret", "secret_stdin", "generate_secret"])]
+    no_secret: bool,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Remove {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Test {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+/// What to do after a message was queued.
+#[derive(Args, Debug)]
+pub struct Sending {
+    /// Wait for the first attempt, and fail unless it delivers
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait for it
+    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = moment::duration, requires = "wait")]
+    timeout: Duration,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct One {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Rotate {
+    /// The webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    /// How long both secrets sign the webhook-signature header
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = moment::duration)]
+    overlap: Duration,
+    /// Read the new secret from the first line of stdin, in place of having one made
+    #[arg(long)]
+    secret_stdin: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Webhooks {
+    pub async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Self::List(format) => list(session, format).await,
+            Self::Add(add) => add.run(session).await,
+            Self::Update(update) => update.run(session).await,
+            Self::Remove(remove) => remove.run(session).await,
+            Self::Test(Test { endpoint_id, sending }) => {
+                let webhook_id = session.store().test(&endpoint_id).await?;
+                sending.finish(session, &webhook_id).await
+            }
+            Self::Enable(one) => one.switch(session, Active::On).await,
+            Self::Disable(one) => one.switch(session, Active::Off).await,
+            Self::Rotate(rotate) => rotate.run(session).await,
+        }
+    }
+}
+
+async fn list(session: &Session, format: Format) -> Outcome {
+    let webhooks = session.store().list().await?;
+    if format.json {
+        page::json(&webhooks)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if webhooks.is_empty() {
+        page::note("no webhooks; pg-webhooks webhooks add URL EVENT registers one");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let health = session.store().health(None, 100).await?;
+    let mut table = Table::new(&["ID", "STATE", "EVENTS", "URL"]).whole(&[0, 1]);
+    for webhook in webhooks {
+        let state = health.iter().find(|one| one.id == webhook.id).map_or("", |one| &one.state);
+        let mut url = webhook.url;
+        if !webhook.has_secret {
+            url.push_str(" (unsigned)");
+        }
+        if let Some(why) = webhook.disabled_reason {
+            url.push_str(&format!(" ({why})"));
+        }
+        if let Some(description) = webhook.description {
+            url.push_str(&format!(" – {description}"));
+        }
+        table.row(vec![webhook.id.into(), cell(Tone::of(state), state), webhook.events.join(", ").into(), url.into()]);
+    }
+    table.print()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Outcome {
+        let secret = self.secret.take(session.store()).await?;
+        let new = Registration {
+            url: Some(&self.url),
+            events: Some(&self.events),
+            secret: secret.as_ref().map(|secret| &*secret.text),
+            active: Some(!self.inactive),
+            description: self.description.as_deref(),
+        };
+        let id = session.store().register(&new).await?;
+        let made = secret.filter(|secret| secret.is_new);
+        match made {
+            Some(secret) if self.format.json => page::json(&json!({ "id": id, "secret": secret.text }))?,
+            None if self.format.json => page::json(&json!({ "id": id }))?,
+            Some(secret) => {
+                page::note(&format!("registered {id}; its secret, shown this once:"));
+                page::bytes(format!("{}\n", secret.text).as_bytes())?;
+            }
+            None => page::line(&id)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Update {
+    async fn run(self, session: &Session) -> Outcome {
+        if self.url.is_none()
+            && self.events.is_empty()
+            && !self.secret.is_given()
+            && !self.no_secret
+            && self.description.is_none()
+        {
+            return Err(Failure::usage(
+                "there is nothing to change",
+                "Give --url, --event, --secret-stdin, --generate-secret, --no-secret or --description.",
+            ));
+        }
+        // An unknown id is to fail before stdin is read.
+        session.store().get(&self.endpoint_id).await?;
+        let secret = self.secret.take(session.store()).await?;
+        let change = Registration {
+            url: self.url.as_deref(),
+            events: (!self.events.is_empty()).then_some(&self.events),
+            secret: if self.no_secret { Some("") } else { secret.as_ref().map(|secret| &*secret.text) },
+            active: None,
+            description: self.description.as_deref(),
+        };
+        session.store().update(&self.endpoint_id, &change).await?;
+        let made = secret.filter(|secret| secret.is_new);
+        show_changed(session, &self.endpoint_id, "updated", made.map(|secret| secret.text), self.format).await
+    }
+}
+
+/// Says what became of a webhook; a secret that was made is alone on stdout.
+async fn show_changed(
+    session: &Session,
+    endpoint_id: &str,
+    what: &str,
+    secret: Option<String>,
+    format: Format,
+) -> Outcome {
+    if format.json {
+        let mut webhook =
+            serde_json::to_value(session.store().get(endpoint_id).await?).map_err(std::io::Error::from)?;
+        if let Some(secret) = secret {
+            webhook["secret"] = secret.into();
+        }
+        page::json(&webhook)?;
+    } else if let Some(secret) = secret {
+        page::note(&format!("{what} {endpoint_id}; its secret, shown this once:"));
+        page::bytes(format!("{secret}\n").as_bytes())?;
+    } else {
+        page::line(&format!("{what} {endpoint_id}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Remove {
+    async fn run(self, session: &Session) -> Outcome {
+        let webhook = session.store().get(&self.endpoint_id).await?;
+        if !self.yes {
+            if !ask::is_possible() {
+                return Err(Failure::usage("nobody is there to confirm it", "--yes deletes without asking."));
+            }
+            let waiting =
+                session.store().health(Some(&self.endpoint_id), 1).await?.first().map_or(0, |one| one.pending);
+            let waiting =
+                if waiting > 0 { format!(" and the {waiting} messages that wait for it") } else { String::new() };
+            if !ask::confirm(&format!("Delete the webhook {}{waiting}?", page::tame_line(&webhook.url))).await? {
+                return Err(Failure::new("nothing was deleted", "y deletes it."));
+            }
+        }
+        session.store().delete(&self.endpoint_id).await?;
+        if self.format.json {
+            page::json(&json!({ "id": webhook.id, "url": webhook.url, "deleted": true }))?;
+        } else {
+            page::line(&format!("deleted {} ({})", webhook.id, page::tame_line(&webhook.url)))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Active {
+    On,
+    Off,
+}
+
+impl One {
+    async fn switch(self, session: &Session, active: Active) -> Outcome {
+        let change = Registration { active: Some(active == Active::On), ..Registration::default() };
+        session.store().update(&self.endpoint_id, &change).await?;
+        let what = if active == Active::On { "enabled" } else { "disabled" };
+        show_changed(session, &self.endpoint_id, what, None, self.format).await
+    }
+}
+
+impl Rotate {
+    async fn run(self, session: &Session) -> Outcome {
+        session.store().get(&self.endpoint_id).await?;
+        let given = if self.secret_stdin { Some(secret::from_stdin().await?) } else { None };
+        let overlap_s = i64::try_from(self.overlap.as_secs()).unwrap_or(i64::MAX);
+        let made = session.store().rotate_secret(&self.endpoint_id, given.as_deref(), overlap_s).await?;
+        show_changed(session, &self.endpoint_id, "rotated", made, self.format).await
+    }
+}
+
+impl Sending {
+    /// Shows the id of a message that was queued, or waits for what comes of it.
+    pub async fn finish(self, session: &Session, webhook_id: &str) -> Outcome {
+        if self.wait {
+            if !self.format.json {
+                page::line(webhook_id)?;
+            }
+            return wait::first_attempt(session, webhook_id, self.timeout, self.format.json).await;
+        }
+        if self.format.json {
+            page::json(&json!({ "webhook_id": webhook_id }))?;
+        } else {
+            page::line(webhook_id)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
