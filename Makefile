@@ -76,7 +76,7 @@ $(STAMP)/packages:
 	@touch $@
 
 # The specification's receivers are JavaScript and Python: their checks run under both. The page runs in Chromium.
-$(STAMP)/test-packages: $(STAMP)/packages
+$(STAMP)/test-packages: $(STAMP)/packages Makefile
 	@if ! command -v node >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null || ! command -v chromium >/dev/null \
 	    || ! command -v chromedriver >/dev/null; then \
 	    set -ex; $(SUDO) apt-get update; \
