@@ -79,7 +79,6 @@ DECLARE
     -- New are all transactions from new_from on, and those that ran at seen_before and have ended since.
     ended       xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(seen_before) x
                                  WHERE x >= at_xid AND pg_visible_in_snapshot(x, seen_now));
-    -- Rounded down: in the second in which a secret is set, signatures() can not tell what was signed with it.
     now_s       bigint := floor(extract(epoch FROM clock_timestamp()));
     shards      bigint := (SELECT count(*) FROM webhooks.lease);
     recovering  boolean;

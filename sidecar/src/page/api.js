@@ -14,12 +14,16 @@ export class Unreachable extends Error {}
 /** Heard when a request finds that nobody is signed in any more (`signedOut`). */
 export const signals = new EventTarget();
 
+/** The server gives a request ten seconds; what takes longer hangs somewhere else. */
+const PATIENCE_MS = 15_000;
+
 async function call(method, path, body, signal) {
     let response, answer;
+    const tooLate = AbortSignal.timeout(PATIENCE_MS);
     try {
         response = await fetch(path, {
             method,
-            signal,
+            signal: signal ? AbortSignal.any([signal, tooLate]) : tooLate,
             credentials: 'same-origin',
             headers: {
                 Accept: 'application/json',

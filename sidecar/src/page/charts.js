@@ -56,10 +56,10 @@ function plot(title, words, top, now, shapes, legend) {
         h('div.ticks', { 'aria-hidden': 'true' }, [60, 40, 20, 0].map((ago) => h('span', {}, minute(now - ago * 60_000)))));
 }
 
-/** The next number that divides well: 1, 2, 4, 6, 10, 20, 40 … */
+/** The next number that divides well: 1, 2, 3, 4, 5, 6, 8, 10, 20 … */
 function ceiling(value) {
     const scale = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-    return [1, 2, 4, 6, 10].map((step) => step * scale).find((step) => step >= value) ?? 1;
+    return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * scale).find((step) => step >= value) ?? 1;
 }
 
 const SHOWN = 60;

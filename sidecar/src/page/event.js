@@ -4,6 +4,7 @@ import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, bytes, duration } from './language.js';
 import { address, away, coloured, copyButton, empty, loading, perform, state, table, theirs, time, when } from './parts.js';
+import { withKeys } from './pages.js';
 
 const PERIOD_MS = 1000;
 
@@ -26,7 +27,7 @@ export function event(screen, id) {
                 shown.deliveries.length ? deliveries() : empty(t('empty.deliveries'), t('empty.deliveries.text'))),
             h('section', {},
                 h('h2', {}, t('attempts'), ' ', h('span.quiet', {}, number(shown.attempts.length))),
-                shown.attempts.length ? h('ol.attempts', {}, shown.attempts.map(attempt)) : h('p.quiet', {}, t('attempts.none'))),
+                shown.attempts.length ? h('ol.attempts', {}, withKeys(shown.attempts).map(attempt)) : h('p.quiet', {}, t('attempts.none'))),
             body());
     }
 
@@ -61,7 +62,7 @@ export function event(screen, id) {
     }
 
     function attempt(line) {
-        return h('li.attempt', { key: `${line.endpoint_id} ${line.timestamp}` },
+        return h('li.attempt', { key: line.key },
             h('div.said', {},
                 state(line.outcome), h('strong', {}, line.http_status ?? t('no-answer')), h('span', {}, duration(line.response_time_ms)),
                 time(line.timestamp), h('span.quiet', {}, line.retry_count ? t('retry.n', { n: line.retry_count }) : t('retry.first')),
@@ -69,8 +70,8 @@ export function event(screen, id) {
             line.error && theirs(line.error, 'p'),
             new Date(line.next_attempt_at ?? 0) > Date.now() && h('p.quiet', {}, t('next'), ' ', when(line.next_attempt_at)),
             h('details', {}, h('summary', {}, t('sent')), headers(line.request_headers ?? {})),
-            h('details', {}, h('summary', {}, t('answer'), ' ', h('span.quiet', {}, line.response ? bytes(size(line.response)) : t('answer.empty'))),
-                line.response ? text(line.response, t('answer')) : h('p.quiet', {}, t('answer.empty'))));
+            h('details', {}, h('summary', {}, t('answer'), ' ', h('span.quiet', {}, line.response ? bytes(size(line.response)) : t('answer.none'))),
+                line.response ? text(line.response, t('answer')) : h('p.quiet', {}, t('answer.kept'))));
     }
 
     function body() {
@@ -81,13 +82,13 @@ export function event(screen, id) {
             h('div.head', {}, h('h2', {}, t('body')), h('span.quiet', {}, bytes(size(shown.body))),
                 pretty !== null && h('div.switch', { role: 'group', 'aria-label': t('body.view') }, view(t('body.pretty'), true), view(t('body.exact'), false)),
                 copyButton(shown.body, t('copy.what', { what: t('body.exact') }))),
-            h(asSent ? 'pre.body.exact' : 'pre.body', { tabindex: 0, 'aria-label': t('body') }, asSent ? shown.body : coloured(JSON.stringify(pretty, null, 2))));
+            h(asSent ? 'pre.body.exact' : 'pre.body', { tabindex: 0, role: 'group', 'aria-label': t('body') }, asSent ? shown.body : coloured(JSON.stringify(pretty, null, 2))));
     }
 }
 
 const size = (string) => new TextEncoder().encode(string).length;
 
-const text = (content, label) => h('pre', { tabindex: 0, 'aria-label': label }, content);
+const text = (content, label) => h('pre', { tabindex: 0, role: 'group', 'aria-label': label }, content);
 
 const headers = (sent) => h('dl.headers', {}, Object.entries(sent).map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
 

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number } from './language.js';
-import { empty, loading, options, perform, snippet, state, table, time } from './parts.js';
+import { empty, loading, options, perform, refusal, snippet, state, table, time } from './parts.js';
 import { Pages } from './pages.js';
 
 const PERIOD_MS = 2000;
@@ -54,7 +54,7 @@ export class Events {
                     h('select', { name: 'state', onchange, value: filters.get('state') ?? '' }, options([['', t('all')], ...STATES.map((name) => [name, t(`state.${name}`)])]))),
                 h('label', {}, h('span.label', {}, t('event')),
                     h('input', { name: 'event', onchange, value: filters.get('event') ?? '', placeholder: 'product.*', spellcheck: 'false', autocomplete: 'off' }))),
-            this.pages.items === null ? loading() : this.pages.items.length ? this.lines() : this.nothing(),
+            this.pages.refused ? refusal(this.pages.refused) : this.pages.items === null ? loading() : this.pages.items.length ? this.lines() : this.nothing(),
         ];
     }
 

@@ -55,7 +55,7 @@ export const percent = (share) =>
 /** A duration in milliseconds, to two or three figures: 145 ms, 2.4 s, 12 min. */
 export function duration(ms) {
     const seconds = ms / 1000;
-    if (seconds > 0 && seconds < 1) return `${number(Math.round(ms))}\u00a0ms`;
+    if (seconds < 1) return `${number(Math.round(ms))}\u00a0ms`;
     if (seconds < 90) return `${number(Number(seconds.toFixed(seconds < 10 ? 1 : 0)))}\u00a0s`;
     if (seconds < 90 * 60) return `${number(Math.round(seconds / 60))}\u00a0min`;
     if (seconds < 36 * 3600) return `${number(Number((seconds / 3600).toFixed(1)))}\u00a0h`;
@@ -69,7 +69,7 @@ export function distance(at) {
     return format(Intl.RelativeTimeFormat, { numeric: 'auto', style: 'short' }).format(Math.trunc(seconds / size), name);
 }
 
-const CLOCK = { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false };
+const CLOCK = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
 
 /** A time of day, with the date where that is not today's. */
 export function clock(at) {
@@ -78,7 +78,7 @@ export function clock(at) {
 }
 
 /** Hours and minutes. */
-export const minute = (at) => format(Intl.DateTimeFormat, { hour: '2-digit', minute: '2-digit', hour12: false }).format(new Date(at));
+export const minute = (at) => format(Intl.DateTimeFormat, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }).format(new Date(at));
 
 /** Everything about a time, with its zone. */
 export const moment = (at) => format(Intl.DateTimeFormat, { dateStyle: 'full', timeStyle: 'long' }).format(new Date(at));

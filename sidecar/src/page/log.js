@@ -3,8 +3,8 @@
 import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, duration } from './language.js';
-import { address, announce, away, empty, loading, options, perform, snippet, state, table, theirs, time } from './parts.js';
-import { Pages } from './pages.js';
+import { address, announce, away, empty, loading, options, perform, refusal, snippet, state, table, theirs, time } from './parts.js';
+import { Pages, withKeys } from './pages.js';
 
 const PERIOD_MS = 1000;
 const PAGE = 100;
@@ -26,8 +26,8 @@ export class Log {
         Object.assign(this, { screen, endpoint, redraw, isPaused: false, webhooks: [], types: [], unsaid: { n: 0, failed: 0 }, saidAt: Date.now() });
         this.pages = new Pages(async (cursor) => {
             const { attempts, next_cursor } = await api.attempts({ ...this.filters(), limit: PAGE, cursor }, screen.signal);
-            return { items: attempts, next: next_cursor };
-        }, (line) => [line.webhook_id, line.endpoint_id, line.timestamp].join());
+            return { items: withKeys(attempts), next: next_cursor };
+        }, (line) => line.key);
     }
 
     filters() {
@@ -80,7 +80,7 @@ export class Log {
     }
 
     draw() {
-        return [this.controls(), this.pages.items === null ? loading() : this.pages.items.length ? this.lines() : this.nothing()];
+        return [this.controls(), this.pages.refused ? refusal(this.pages.refused) : this.pages.items === null ? loading() : this.pages.items.length ? this.lines() : this.nothing()];
     }
 
     controls() {

@@ -55,9 +55,10 @@ function figures(status, points) {
     const delivered = sum('delivered'), made = delivered + sum('failed');
     const figure = (name, value, note, isBad = false) =>
         h('div', {}, h('dt', {}, t(`figure.${name}`)), h(isBad ? 'dd.value.bad' : 'dd.value', {}, value), h('dd.note', {}, note));
+    const isBehind = status.behind_seconds >= 1;
     return h('dl.figures', {},
         figure('sidecars', number(status.sidecars), t('figure.sidecars.note', { held: status.shards_held, n: status.shards }), status.shards_held < status.shards),
-        figure('behind', duration(status.behind_seconds * 1000), status.behind_seconds > 0 && status.oldest_unread_at
+        figure('behind', isBehind ? duration(status.behind_seconds * 1000) : '0\u00a0s', isBehind && status.oldest_unread_at
             ? t('figure.behind.note', { time: distance(status.oldest_unread_at) }) : t('figure.behind.none'), status.behind_seconds > 30),
         figure('unread', number(status.unread) + (status.unread >= UNREAD_COUNTED ? '+' : ''), t('figure.unread.note')),
         figure('pending', number(status.pending), t('figure.pending.note', { n: status.overdue })),

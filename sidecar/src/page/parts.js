@@ -77,7 +77,7 @@ async function copy(text, beside) {
 
 /** Text to be taken elsewhere: an SQL line, a curl line, a secret. */
 export const snippet = (label, text) =>
-    h('figure.snippet', {}, h('figcaption', {}, label, copyButton(text, t('copy.what', { what: label }))), h('pre', { tabindex: 0, 'aria-label': label }, text));
+    h('figure.snippet', {}, h('figcaption', {}, label, copyButton(text, t('copy.what', { what: label }))), h('pre', { tabindex: 0, role: 'group', 'aria-label': label }, text));
 
 /** Nothing there yet, and what to do about it. */
 export const empty = (title, text, ...snippets) => h('section.empty', {}, h('h3', {}, title), h('p', {}, rich(text)), ...snippets);

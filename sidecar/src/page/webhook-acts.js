@@ -45,7 +45,7 @@ async function sendSample(webhook) {
             h('p', {}, t('act.trigger.text')),
             field(t('event'), h('select', { name: 'event', onchange: ({ currentTarget }) => { name = currentTarget.value; redraw(); } },
                 options(types.map(({ event }) => [event, event]), name))),
-            h('pre.body', { tabindex: 0, 'aria-label': t('body') }, coloured(JSON.stringify(types.find(({ event }) => event === name).sample, null, 2))),
+            h('pre.body', { tabindex: 0, role: 'group', 'aria-label': t('body') }, coloured(JSON.stringify(types.find(({ event }) => event === name).sample, null, 2))),
         ],
         async submit(form, { close }) {
             const { webhook_id } = await api.trigger(webhook.id, form.get('event'));
