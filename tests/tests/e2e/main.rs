@@ -26,7 +26,6 @@ mod responses;
 mod rotation;
 mod rows;
 mod schedule;
-mod schemathesis;
 mod shards;
 mod status;
 mod stock_alert;

@@ -4,6 +4,8 @@
 //! Whatever URLs it registers, nothing leaves this machine. The API itself dials Postgres alone, and registration looks at
 //! a URL's text; what dials endpoints is the delivery, and the role of this process has no right to read an event.
 //! Schemathesis is told of a proxy for all but loopback, at a port where nobody listens.
+//!
+//! It takes a core for half a minute, so it is a binary of its own: it runs when no other test does.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,7 @@ async fn every_answer_is_one_that_the_description_promises() {
     // Left out: that the database takes whatever fits the schema, for it knows better; and that each wrong token brings a
     // 401, for after ten it is a 429. `api_auth.rs` and `api_errors.rs` have tests of both.
     run.args(["--exclude-checks", "positive_data_acceptance,ignored_auth"]);
-    run.args(["--max-examples", "12", "--seed", "1", "--workers", "2", "--no-color", "--suppress-health-check", "all"]);
+    run.args(["--max-examples", "20", "--seed", "1", "--workers", "2", "--no-color", "--suppress-health-check", "all"]);
     run.env("HTTP_PROXY", "http://127.0.0.1:9").env("HTTPS_PROXY", "http://127.0.0.1:9").env("NO_PROXY", "127.0.0.1");
     let done = run.current_dir(home.path()).kill_on_drop(true).output().await;
     let done = done.unwrap_or_else(|error| panic!("{error}; make test sets {} up", venv().display()));
