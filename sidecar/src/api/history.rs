@@ -63,8 +63,8 @@ pub struct History {
 struct Ring {
     attempts: BTreeMap<i64, (i64, i64)>,
     backlog: BTreeMap<i64, (i32, i64)>,
-    /// Until when it is known.
-    known_until: Option<i64>,
+    /// Until when it is known, and since when.
+    known: Option<(i64, Instant)>,
     asked: Option<Instant>,
 }
 
@@ -94,7 +94,7 @@ impl History {
 
     fn is_fresh(&self) -> bool {
         let ring = self.ring.lock().expect("nobody panics under it");
-        ring.known_until.is_some() && ring.asked.is_some_and(|asked| asked.elapsed() < 2 * TICK)
+        ring.known.is_some_and(|(_, at)| at.elapsed() < 2 * TICK)
     }
 
     fn points(&self, now: i64) -> Vec<Point> {
@@ -122,13 +122,13 @@ impl Api {
     async fn refresh_history(&self) -> Result<(), Problem> {
         let history = &self.history;
         let now = Utc::now().timestamp();
-        let known_until = {
+        let known = {
             let mut ring = history.ring.lock().expect("nobody panics under it");
             ring.asked = Some(Instant::now());
-            ring.known_until
+            ring.known
         };
         let oldest = bucket(now) - HOUR + BUCKET;
-        let since = known_until.map_or(oldest, |until| bucket(until - LATE).max(oldest));
+        let since = known.map_or(oldest, |(until, _)| bucket(until - LATE).max(oldest));
         let session = self.sessions.get().await?;
         let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
         let activity = session.store().activity(time(since), time(now + BUCKET), BUCKET_S).await?;
@@ -140,7 +140,7 @@ impl Api {
         backlog.retain(|start, _| *start >= oldest);
         attempts.extend(activity.iter().map(|point| (bucket(point.at.timestamp()), (point.delivered, point.failed))));
         backlog.insert(bucket(now), (status.unread, status.pending));
-        ring.known_until = Some(now);
+        ring.known = Some((now, Instant::now()));
         Ok(())
     }
 }
