@@ -1,5 +1,6 @@
 //! `pg-webhooks`: the process beside Postgres. `serve` delivers what the pg_webhooks extension has logged; `listen`
-//! is a receiver to develop against; the other commands are for people who look after webhooks. This file is the table of contents and the list of what happens at the start.
+//! is a receiver to develop against; the other commands are for people who look after webhooks. This file is the table of
+//! contents and the list of what happens at the start.
 
 mod config;
 
