@@ -45,7 +45,7 @@ demo: install
 
 install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(PAGES)
 
-test: $(STAMP)/test-packages install
+test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
 lint: $(STAMP)/pgrx
@@ -75,11 +75,22 @@ $(STAMP)/packages:
 	fi
 	@touch $@
 
-# The specification's receivers are JavaScript and Python: their checks run under both.
-$(STAMP)/test-packages: $(STAMP)/packages
-	@if ! command -v node >/dev/null || ! command -v python3 >/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends nodejs python3; \
+# The specification's receivers are JavaScript and Python: their checks run under both. The page runs in Chromium.
+$(STAMP)/test-packages: $(STAMP)/packages Makefile
+	@if ! command -v node >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null || ! command -v chromium >/dev/null \
+	    || ! command -v chromedriver >/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; \
+	    $(SUDO) apt-get install -y --no-install-recommends nodejs python3 python3-venv chromium chromium-driver; \
 	fi
+	@touch $@
+
+# Python packages for the tests of the API and the page, apart from the system's. One of them brings axe-core along, so
+# that npm is not needed; it wants a browser driver of its own, which is left out.
+$(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	target/venv/bin/pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+	cp target/venv/lib/python3*/site-packages/axe_playwright_python/axe.min.js target/venv/axe.min.js
 	@touch $@
 
 # pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.

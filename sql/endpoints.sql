@@ -54,9 +54,10 @@ CREATE FUNCTION webhooks.update(endpoint_id text, url text = NULL, events text[]
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    target webhooks.endpoint;
+    target_key integer := webhooks.endpoint_key(endpoint_id);
+    target     webhooks.endpoint;
 BEGIN
-    SELECT * INTO target FROM webhooks.endpoint WHERE key = webhooks.endpoint_key(endpoint_id) FOR UPDATE;
+    SELECT * INTO target FROM webhooks.endpoint WHERE key = target_key FOR UPDATE;
     IF update.url IS NOT NULL THEN
         target.url := webhooks.check_url(update.url);
     END IF;
@@ -148,8 +149,9 @@ CREATE FUNCTION webhooks.get(endpoint_id text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT id, url, events, active, description, secret IS NOT NULL, created_at, updated_at, disabled_at, disabled_reason
-      FROM webhooks.endpoint
-     WHERE key = webhooks.endpoint_key(endpoint_id)
+    -- The id first: where there is no endpoint at all, a WHERE would never ask for its key.
+    SELECT e.id, e.url, e.events, e.active, e.description, e.secret IS NOT NULL, e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
+      FROM (SELECT webhooks.endpoint_key(endpoint_id) AS key OFFSET 0) AS wanted
+      LEFT JOIN webhooks.endpoint e ON e.key = wanted.key
 $$;
 COMMENT ON FUNCTION webhooks.get(text) IS 'One registered webhook';

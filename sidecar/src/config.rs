@@ -3,7 +3,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
-use std::{io::IsTerminal, net::IpAddr, process::ExitCode, time::Duration};
+use std::net::{IpAddr, SocketAddr};
+use std::{io::IsTerminal, num::NonZeroU32, process::ExitCode, time::Duration};
 
 use crate::cli;
 use crate::database::{Database, DatabaseError};
@@ -58,6 +59,12 @@ pub struct Serve {
     /// How long requests under way may take to finish at a stop
     #[arg(long, env = "PG_WEBHOOKS_GRACE", default_value = "10s", value_parser = humantime::parse_duration)]
     pub grace: Duration,
+    /// Serve the REST API on this address; port 0 takes a free one. The role needs webhooks_api, too
+    #[arg(long, env = "PG_WEBHOOKS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Requests a second that the API takes with one token; twice as many at once
+    #[arg(long, env = "PG_WEBHOOKS_API_RATE", default_value = "50")]
+    pub api_rate: NonZeroU32,
     /// How often to look for work unasked while asleep
     #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "2s", value_parser = backstop)]
     pub backstop: Duration,

@@ -8,6 +8,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use std::{future::poll_fn, str::FromStr, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -69,9 +70,26 @@ impl FromStr for Database {
 }
 
 impl Database {
+    /// The same database, for sessions that `pg_stat_activity` shows under another name.
+    pub fn named(mut self, application: &str) -> Self {
+        self.config.application_name(application);
+        self
+    }
+
+    /// How to reach it, without the encryption.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
     pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
-        self.connect_hearing(move |message| match (message, &tell) {
+        let (client, _) = self.open(tell).await?;
+        Ok(client)
+    }
+
+    /// The same, with the task that carries the session's messages.
+    pub async fn open(&self, tell: Option<mpsc::Sender<()>>) -> Result<(Client, JoinHandle<()>), Error> {
+        self.open_hearing(move |message| match (message, &tell) {
             // A full channel holds a notification already.
             (AsyncMessage::Notification(_), Some(tell)) => drop(tell.try_send(())),
             (AsyncMessage::Notice(notice), _) => tracing::debug!("{}", notice.message()),
@@ -81,15 +99,16 @@ impl Database {
     }
 
     /// Opens a session. Notices and notifications go to `hear`: those of a statement before its result comes.
-    pub async fn connect_hearing(&self, hear: impl FnMut(AsyncMessage) + Send + 'static) -> Result<Client, Error> {
+    pub async fn open_hearing(
+        &self,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
         if let Some(tls) = &self.tls {
             let (client, wire) = self.config.connect(tls.clone()).await?;
-            tokio::spawn(drive(wire, hear));
-            return Ok(client);
+            return Ok((client, tokio::spawn(drive(wire, hear))));
         }
         let (client, wire) = self.config.connect(NoTls).await?;
-        tokio::spawn(drive(wire, hear));
-        Ok(client)
+        Ok((client, tokio::spawn(drive(wire, hear))))
     }
 }
 

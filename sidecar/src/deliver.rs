@@ -3,7 +3,7 @@
 //! leads to is the database's business.
 
 use anyhow::Context;
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use url::Host;
 
 use crate::delivery::{Attempt, Delivery, TIMEOUT};
+use crate::figures::Figures;
+use crate::headers::RequestHeaders;
 use crate::targets::{TargetError, Targets};
 
 /// A response's body is read up to here; then the connection is dropped.
@@ -27,6 +29,7 @@ const IDLE: Duration = Duration::from_secs(4);
 pub struct Courier {
     client: Client,
     targets: Targets,
+    figures: Figures,
 }
 
 /// What a response said.
@@ -42,7 +45,6 @@ impl Courier {
     pub fn new(targets: Targets, connections: usize) -> anyhow::Result<Self> {
         let client = Client::builder()
             .dns_resolver(std::sync::Arc::new(targets.clone()))
-            .user_agent(concat!("pg_webhooks/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -52,15 +54,17 @@ impl Courier {
             .pool_idle_timeout(IDLE)
             .build()
             .context("cannot set the HTTP client up")?;
-        Ok(Self { client, targets })
+        Ok(Self { client, targets, figures: Figures::new() })
     }
 
     /// One attempt, over within `deadline`.
     pub async fn send(&self, delivery: &Delivery, deadline: Duration) -> Attempt {
         let started = Instant::now();
+        let flying = self.figures.take_off();
         let outcome = tokio::time::timeout(deadline, self.exchange(delivery)).await;
+        drop(flying);
         let took_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
-        match outcome {
+        let attempt = match outcome {
             Ok(Ok(reply)) => Attempt {
                 started,
                 took_ms,
@@ -71,7 +75,9 @@ impl Courier {
             },
             Ok(Err(error)) => Attempt::without_response(started, took_ms, error),
             Err(_) => Attempt::without_response(started, took_ms, TIMEOUT.to_owned()),
-        }
+        };
+        self.figures.count(&attempt);
+        attempt
     }
 
     async fn exchange(&self, delivery: &Delivery) -> Result<Reply, String> {
@@ -80,18 +86,14 @@ impl Courier {
         if let Some(ip) = literal_ip(&url) {
             self.targets.check(ip).map_err(|refusal| refusal.to_string())?;
         }
-        let mut request = self
-            .client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", &delivery.event.webhook_id)
-            .header("webhook-timestamp", delivery.signed_at);
-        if let Some(signature) = &delivery.signature {
-            request = request.header("x-webhook-signature", signature);
-        }
-        if let Some(signature) = &delivery.signature_v1 {
-            request = request.header("webhook-signature", signature);
-        }
+        let headers = RequestHeaders {
+            webhook_id: &delivery.event.webhook_id,
+            signed_at: Some(delivery.signed_at),
+            signature: delivery.signature.as_deref(),
+            signature_v1: delivery.signature_v1.as_deref(),
+        };
+        let request =
+            headers.each().fold(self.client.post(url), |request, (name, value)| request.header(name, &*value));
         let response =
             request.body(delivery.event.body.bytes.clone()).send().await.map_err(|error| describe(&error))?;
         read(response).await.map_err(|error| describe(&error))

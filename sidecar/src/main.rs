@@ -1,6 +1,6 @@
 //! `pg-webhooks`: the process beside Postgres. `serve` delivers what the pg_webhooks extension has logged; `listen`
-//! is a receiver to develop against; the other commands are for people who look after webhooks. This file is the table of
-//! contents and the list of what happens at the start.
+//! is a receiver to develop against; the other commands are for people who look after webhooks. This file is the table
+//! of contents and the list of what happens at the start.
 
 mod config;
 
@@ -17,12 +17,17 @@ mod progress;
 mod lanes;
 mod delivery;
 mod deliver;
+mod headers;
+mod figures;
 mod targets;
 mod report;
 
 // What people ask of the extension, for the REST API and the command line.
-#[allow(dead_code, reason = "the REST API calls what the command line does not")]
 mod store;
+
+// serve --listen: the REST API, and the page that stands on it.
+mod api;
+mod page;
 
 // The commands for people.
 mod cli;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api;
 use crate::berth::{Berth, Ended};
 use crate::config::Serve;
 use crate::database::Database;
@@ -20,6 +21,11 @@ use crate::targets::Targets;
 
 /// Delivers until told to stop.
 pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    // Before the courier: it takes up the counters of the API's metrics.
+    let api = match settings.listen {
+        Some(address) => Some(api::start(address, &settings, stop.clone()).await?),
+        None => None,
+    };
     let crew = Arc::new(Crew {
         name: name(),
         courier: Courier::new(Targets::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?,
@@ -49,6 +55,9 @@ pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result
             }
             Ok(()) = roll.changed() => {}
         }
+    }
+    if let Some(api) = api {
+        api.await?;
     }
     tracing::info!(unreported, "stopped");
     Ok(())

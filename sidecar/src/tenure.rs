@@ -49,7 +49,7 @@ pub struct Tenure {
     most_held: usize,
     most_bytes: usize,
     body_bytes: Arc<AtomicUsize>,
-    /// Deliveries per event, as of late.
+    /// Deliveries per event read, as of late.
     fan_out: usize,
     courier: Courier,
 }
@@ -155,25 +155,22 @@ impl Tenure {
             (None, count) => Found::Events(u32::try_from(count).unwrap_or(u32::MAX)),
         };
 
-        let (mut events, deliveries) = (0, chunk.deliveries.len());
+        // Events without a delivery count: what a paused endpoint misses would be read a few events at a time, forever.
+        if chunk.events > 0 {
+            self.fan_out = chunk.deliveries.len().div_ceil(chunk.events).max(self.fan_out / 2).max(1);
+        }
         let mut last: Option<((i64, i32), u64)> = None;
         for mut delivery in chunk.deliveries {
             let at = (delivery.event.xid, delivery.event.seq);
             let entry = match last {
                 Some((event, entry)) if event == at => entry,
-                _ => {
-                    events += 1;
-                    self.progress.enter(inside(at.0, at.1))
-                }
+                _ => self.progress.enter(inside(at.0, at.1)),
             };
             last = Some((at, entry));
             self.progress.add(entry);
             delivery.source = Source::Log(entry);
             self.held += 1;
             self.admit(Arc::new(delivery), now);
-        }
-        if events > 0 {
-            self.fan_out = deliveries.div_ceil(events).max(self.fan_out / 2);
         }
 
         self.read = match chunk.stopped_at {
@@ -338,5 +335,27 @@ impl Drop for Ticket {
             .unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
         // Nobody listens when the epoch is over.
         let _ = self.landing.send((self.number, attempt));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::Targets;
+
+    #[test]
+    fn events_that_nobody_active_wants_are_soon_read_many_at_a_time() {
+        let now = Instant::now();
+        let limits = Limits { per_endpoint: 32, global: 1024 };
+        let courier = Courier::new(Targets::new(&[]), 1).expect("a client");
+        let start = Position { window_from: "1:1:".into(), inside: None };
+        let mut tenure = Tenure::new(Lease { shard: 0, epoch: 1 }, start, courier, limits);
+        assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
+        for _ in 0..6 {
+            let events = tenure.most().map_or(0, |most| most.events as usize);
+            tenure
+                .accept(Chunk { deliveries: vec![], window_to: "1:9:".into(), events, stopped_at: Some((1, 1)) }, now);
+        }
+        assert_eq!(tenure.most().map(|most| most.events), Some(500));
     }
 }

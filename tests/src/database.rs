@@ -76,6 +76,11 @@ impl<'a> Database<'a> {
         self.one(&format!("SELECT webhooks.register('{url}', '{{{events}}}', '{secret}')")).await
     }
 
+    /// Makes a token for the REST API.
+    pub async fn token(&self, name: &str, role: &str) -> String {
+        self.one(&format!("SELECT webhooks.create_token('{name}', '{role}')")).await
+    }
+
     /// The names of the events in the log, in its order.
     pub async fn events(&self) -> Vec<String> {
         self.all("SELECT name FROM webhooks.event ORDER BY xid, seq").await

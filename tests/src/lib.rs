@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows the inside of the extension or the sidecar. Waiting is always for a condition, with a deadline.
 
+mod api;
 mod cluster;
 mod command_line;
 mod database;
@@ -16,6 +17,7 @@ mod session;
 mod sidecar;
 mod stage;
 
+pub use api::{Api, Caller, Reply, send, with_json};
 pub use cluster::{Cluster, postgres_program};
 pub use command_line::{CommandLine, Running, Told};
 pub use database::Database;

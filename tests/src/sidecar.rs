@@ -1,6 +1,7 @@
 //! The real sidecar, `pg-webhooks serve`, as a process of its own. Its log is shown when the test fails.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 use tempfile::NamedTempFile;
 
 use crate::database::Database;
+use crate::deadline::eventually;
 use crate::process::{signal, spawn_bound};
 
 /// A running sidecar; killed when dropped.
@@ -41,6 +43,26 @@ impl Sidecar {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    /// Waits until its log has a text.
+    pub async fn wait_for_log(&self, text: &str) {
+        eventually(Duration::from_secs(20), &format!("the log says {text:?}"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Where it serves the API, once it says so.
+    pub fn listens_on(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let (_, address) = log.split_once("listens on http://")?;
+        address.split_once('\n')?.0.parse().ok()
     }
 
     /// `SIGSTOP`: the process stays and does nothing more.
@@ -78,7 +100,7 @@ impl Drop for Sidecar {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.log.path()).unwrap_or_default();
+            let log = self.log();
             let from = log.len().saturating_sub(8_000);
             let from = (from..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
             eprintln!("the end of the sidecar's log:\n{}", &log[from..]);

@@ -29,7 +29,7 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub async fn open(database: &Database) -> Result<Self, Failure> {
-        Ok(Self { client: database.connect_hearing(hear).await? })
+        Ok(Self { client: database.open_hearing(hear).await?.0 })
     }
 
     /// The calls.

@@ -1,12 +1,12 @@
 //! The rows that the SQL functions return, column by column.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::Time;
+use utoipa::ToSchema;
 
 /// A registered webhook.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EndpointRecord {
     pub id: String,
     pub url: String,
@@ -14,16 +14,16 @@ pub struct EndpointRecord {
     pub active: bool,
     pub description: Option<String>,
     pub has_secret: bool,
-    pub created_at: Time,
-    pub updated_at: Time,
-    pub disabled_at: Option<Time>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub disabled_at: Option<DateTime<Utc>>,
     pub disabled_reason: Option<String>,
 }
 
 /// A line of the delivery log: one HTTP request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttemptLine {
-    pub timestamp: Time,
+    pub timestamp: DateTime<Utc>,
     pub endpoint_id: String,
     pub url: String,
     pub event: String,
@@ -35,7 +35,7 @@ pub struct AttemptLine {
     pub retry_count: i32,
     pub error: Option<String>,
     pub response: Option<String>,
-    pub next_attempt_at: Option<Time>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
     /// The webhook-timestamp that was sent, in Unix seconds.
     pub signed_at: Option<i64>,
     /// Where the next page goes on.
@@ -43,11 +43,11 @@ pub struct AttemptLine {
 }
 
 /// A message and how its deliveries stand.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventLine {
     pub webhook_id: String,
     pub event: String,
-    pub occurred_at: Time,
+    pub occurred_at: DateTime<Utc>,
     /// The worst of its deliveries': failed, waiting, queued, skipped or delivered.
     pub state: String,
     pub deliveries: i32,
@@ -61,12 +61,12 @@ pub struct EventLine {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
     pub event: String,
-    pub occurred_at: Time,
+    pub occurred_at: DateTime<Utc>,
     pub body: String,
 }
 
 /// How a message stands with one endpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryLine {
     pub endpoint_id: String,
     pub url: String,
@@ -76,8 +76,8 @@ pub struct DeliveryLine {
     pub attempts: i32,
     pub http_status: Option<i32>,
     pub error: Option<String>,
-    pub last_attempt_at: Option<Time>,
-    pub next_attempt_at: Option<Time>,
+    pub last_attempt_at: Option<DateTime<Utc>>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
 /// What an attempt was signed with; both are `None` for an endpoint without a secret.
@@ -90,7 +90,7 @@ pub struct Signatures {
 }
 
 /// A built-in event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventType {
     pub event: String,
     pub description: String,
@@ -101,7 +101,7 @@ pub struct EventType {
 }
 
 /// How it goes, in one row.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     pub sidecars: i32,
@@ -109,11 +109,11 @@ pub struct Status {
     pub shards_held: i32,
     /// Events that no sidecar has read yet, counted up to 10,000.
     pub unread: i32,
-    pub oldest_unread_at: Option<Time>,
+    pub oldest_unread_at: Option<DateTime<Utc>>,
     pub pending: i64,
     /// Of the pending ones, those that are due.
     pub overdue: i64,
-    pub oldest_due_at: Option<Time>,
+    pub oldest_due_at: Option<DateTime<Utc>>,
     /// Since when something is due that was not sent.
     pub behind_seconds: f64,
     pub endpoints: i32,
@@ -123,18 +123,18 @@ pub struct Status {
 }
 
 /// Who holds a shard.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LeaseRecord {
     pub shard: i32,
     pub owner: Option<String>,
     pub epoch: i64,
-    pub taken_at: Option<Time>,
-    pub expires_at: Option<Time>,
+    pub taken_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
     pub is_held: bool,
 }
 
 /// How an endpoint does, by its latest attempts in 24 hours.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     pub id: String,
     pub url: String,
@@ -145,11 +145,11 @@ pub struct Health {
     pub delivered: i32,
     pub p50_ms: Option<i32>,
     pub p95_ms: Option<i32>,
-    pub last_attempt_at: Option<Time>,
+    pub last_attempt_at: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
-    pub last_error_at: Option<Time>,
+    pub last_error_at: Option<DateTime<Utc>>,
     pub pending: i64,
-    pub next_attempt_at: Option<Time>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
     /// Newest first.
     pub recent_ms: Vec<i32>,
     pub recent_ok: Vec<bool>,
@@ -158,7 +158,7 @@ pub struct Health {
 /// Attempts in a stretch of time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActivityPoint {
-    pub at: Time,
+    pub at: DateTime<Utc>,
     pub delivered: i64,
     pub failed: i64,
 }
@@ -183,9 +183,9 @@ pub struct TokenRecord {
     pub role: String,
     /// valid, expired or revoked.
     pub state: String,
-    pub created_at: Time,
+    pub created_at: DateTime<Utc>,
     pub created_by: String,
-    pub expires_at: Option<Time>,
-    pub revoked_at: Option<Time>,
-    pub last_used_at: Option<Time>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
 }

@@ -8,8 +8,15 @@ use std::time::{Duration, Instant};
 use tests::Database;
 use tokio::time::sleep_until;
 
-/// When the COMMIT of each key was sent. Only of those that succeeded.
-pub type Commits = HashMap<u32, Instant>;
+/// The COMMIT of each key. Only those that succeeded.
+pub type Commits = HashMap<u32, Commit>;
+
+/// When a COMMIT was sent, and when the server had answered it.
+#[derive(Clone, Copy)]
+pub struct Commit {
+    sent_at: Instant,
+    answered_at: Instant,
+}
 
 /// How fast.
 #[derive(Clone, Copy)]
@@ -45,11 +52,11 @@ pub async fn commit_each(
                 if session.try_run(&format!("BEGIN; {}", statement(key))).await.is_err() {
                     break;
                 }
-                let committed_at = Instant::now();
+                let sent_at = Instant::now();
                 if session.try_run("COMMIT").await.is_err() {
                     break;
                 }
-                commits.insert(key, committed_at);
+                commits.insert(key, Commit { sent_at, answered_at: Instant::now() });
             }
             commits
         })
@@ -68,6 +75,8 @@ pub struct Arrival {
     pub at: Instant,
     /// From sending COMMIT, in milliseconds.
     pub after_ms: f64,
+    /// Until the COMMIT was answered, its flush included.
+    pub commit_ms: f64,
 }
 
 /// The first arrival of each committed key.
@@ -78,8 +87,9 @@ pub fn arrivals_of(commits: &Commits, arrived: &[(u32, Instant)]) -> Vec<Arrival
         *earliest = (*earliest).min(*at);
     }
     let arrival = |(key, at): (u32, Instant)| {
-        let committed_at = commits.get(&key)?;
-        Some(Arrival { at, after_ms: at.saturating_duration_since(*committed_at).as_secs_f64() * 1e3 })
+        let Commit { sent_at, answered_at } = *commits.get(&key)?;
+        let ms_until = |at: Instant| at.saturating_duration_since(sent_at).as_secs_f64() * 1e3;
+        Some(Arrival { at, after_ms: ms_until(at), commit_ms: ms_until(answered_at) })
     };
     first.into_iter().filter_map(arrival).collect()
 }

@@ -1,0 +1,119 @@
+//! Who may do what. Every operation under `/api/v1` passes [`require_token`]: GET and HEAD take any valid token, all else
+//! takes one whose role is `manage`, and a cookie counts for a write only if a page of this very server sends it.
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::Api;
+use super::problem::Problem;
+use super::tokens::{Caller, Role};
+
+/// The cookie that holds a token.
+pub const COOKIE_NAME: &str = "pgw_session";
+/// The header, with this value, that a page of ours sends and a form of someone else's can not.
+const REQUESTED_WITH: (&str, &str) = ("x-requested-with", "pg-webhooks");
+
+/// A token and how it came.
+pub struct Credential<'a> {
+    token: &'a str,
+    is_cookie: bool,
+}
+
+/// The layer of `/api/v1`.
+pub async fn require_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Problem> {
+    if request.method() != Method::OPTIONS {
+        let credential = Credential::of(request.headers())?;
+        let caller = api.recognise(&credential, origin(&request)).await?;
+        api.limits.count(&caller.id)?;
+        if !is_safe(request.method()) {
+            if credential.is_cookie {
+                check_own_page(request.headers())?;
+            }
+            if caller.role != Role::Manage {
+                return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token may only read")
+                    .hint("It takes a token whose role is manage."));
+            }
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+impl Api {
+    /// Who calls.
+    pub async fn recognise(&self, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, Problem> {
+        self.tokens.recognise(credential.token, from, &self.sessions, &self.limits).await
+    }
+}
+
+impl<'a> Credential<'a> {
+    /// The token in the headers; the cookie's only where no Authorization is.
+    pub fn of(headers: &'a HeaderMap) -> Result<Self, Problem> {
+        if let Some(authorization) = headers.get(AUTHORIZATION) {
+            let token = authorization.to_str().ok().and_then(|text| {
+                let (scheme, token) = text.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            });
+            let token = token.ok_or_else(|| Problem::unauthorized("Authorization has no Bearer token"))?;
+            return Ok(Self { token, is_cookie: false });
+        }
+        let token = cookie(headers).ok_or_else(|| Problem::unauthorized("a token is needed"))?;
+        Ok(Self { token, is_cookie: true })
+    }
+
+    /// One that came in a body.
+    pub fn told(token: &'a str) -> Self {
+        Self { token, is_cookie: false }
+    }
+}
+
+/// The token in the cookie.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    cookies.flat_map(|line| line.split(';')).find_map(|one| {
+        let (name, value) = one.trim().split_once('=')?;
+        (name == COOKIE_NAME && !value.is_empty()).then_some(value)
+    })
+}
+
+/// A 403 unless a page of this server sent the request: another site's can not set the header, nor lie about itself.
+pub fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_marked = header(REQUESTED_WITH.0) == Some(REQUESTED_WITH.1);
+    let same_origin = match header("sec-fetch-site") {
+        Some(site) => site == "same-origin",
+        None => {
+            let origin = header(ORIGIN.as_str()).and_then(|origin| origin.split_once("://"));
+            origin.is_some_and(|(_, host)| Some(host) == header(HOST.as_str()))
+        }
+    };
+    if is_marked && same_origin {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "csrf",
+        "a cookie is no proof that a page of this server sends the request",
+    )
+    .hint("Send X-Requested-With: pg-webhooks from the same origin, or the token in Authorization."))
+}
+
+/// The address that a request comes from. A proxy on this machine is believed when it names another.
+pub fn origin(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    if !peer.to_canonical().is_loopback() {
+        return peer;
+    }
+    let forwarded = request.headers().get_all("x-forwarded-for").iter().next_back();
+    let forwarded = forwarded.and_then(|list| list.to_str().ok()).and_then(|list| list.rsplit(',').next());
+    forwarded.and_then(|address| address.trim().parse().ok()).unwrap_or(peer)
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}

@@ -1,0 +1,153 @@
+//! `/events`: messages, how their deliveries stand, and one message with all that was sent. `/event-types`: the built-in ones.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::log::EndpointLogLine;
+use super::page::Limit;
+use super::problem::Problem;
+use super::refusals::{Looking, Reading};
+use super::request::{Id, NoParams, Params};
+use super::success::{Answer, Success};
+use crate::headers::RequestHeaders;
+use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
+
+/// A message's attempts that are shown, the newest.
+const ATTEMPTS: i32 = 200;
+
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
+struct Events {
+    events: Vec<EventLine>,
+    /// For the next page; null on the last
+    next_cursor: Option<String>,
+}
+
+/// One message.
+#[derive(Serialize, ToSchema)]
+struct Event {
+    event: EventDetail,
+}
+
+/// One message, how it stands with each webhook it is for, and what was sent.
+#[derive(Serialize, ToSchema)]
+struct EventDetail {
+    webhook_id: String,
+    event: String,
+    occurred_at: DateTime<Utc>,
+    /// The exact bytes that are sent
+    body: String,
+    deliveries: Vec<DeliveryLine>,
+    /// Newest first, 200 at most
+    attempts: Vec<SentLine>,
+}
+
+/// An attempt with the headers that it carried.
+#[derive(Serialize, ToSchema)]
+struct SentLine {
+    #[serde(flatten)]
+    line: EndpointLogLine,
+    request_headers: BTreeMap<String, String>,
+    /// The secret has been changed since: the signatures can not be made again, and are left out
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    signed_with_an_earlier_secret: bool,
+}
+
+/// The built-in events.
+#[derive(Serialize, ToSchema)]
+struct EventTypes {
+    event_types: Vec<EventType>,
+}
+
+/// Which messages.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    /// A name, or a family such as `product.*`
+    event: Option<String>,
+    endpoint_id: Option<String>,
+    /// queued, waiting, delivered, failed or skipped
+    state: Option<String>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    /// 100 when left out
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<i32>,
+    /// The `next_cursor` of the page before
+    cursor: Option<String>,
+}
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(event_types))
+}
+
+/// Messages and how their deliveries stand
+#[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(EventQuery),
+    responses((status = 200, description = "Newest first", body = Success<Events>), Reading))]
+async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> Answer<Events> {
+    let limit = Limit::of(query.limit)?;
+    let filter = EventFilter {
+        event: query.event.as_deref(),
+        endpoint_id: query.endpoint_id.as_deref(),
+        state: query.state.as_deref(),
+        since: query.since,
+        until: query.until,
+        before: query.cursor.as_deref(),
+    };
+    let mut events = api.sessions.get().await?.store().events(&filter, limit.to_read()).await?;
+    let next_cursor = limit.cut(&mut events, |event| event.webhook_id.clone());
+    Ok(Success::new(Events { events, next_cursor }))
+}
+
+/// One message: its bytes, its deliveries, its attempts and their headers
+#[utoipa::path(get, path = "/events/{webhook_id}", tag = "events", operation_id = "show_event",
+    params(("webhook_id" = String, Path, example = "wh_00000000n40000007shm2fnpb8")),
+    responses((status = 200, description = "The message", body = Success<Event>), Reading))]
+async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> Answer<Event> {
+    let session = api.sessions.get().await?;
+    let store = session.store();
+    let message = store.message(&webhook_id).await?;
+    let filter = AttemptFilter { webhook_id: Some(&webhook_id), ..AttemptFilter::default() };
+    let mut attempts = Vec::new();
+    for line in store.attempts(&filter, ATTEMPTS).await? {
+        attempts.push(sent(store, line).await?);
+    }
+    let deliveries = store.deliveries(&webhook_id).await?;
+    let (event, occurred_at, body) = (message.event, message.occurred_at, message.body);
+    Ok(Success::new(Event { event: EventDetail { webhook_id, event, occurred_at, body, deliveries, attempts } }))
+}
+
+/// The built-in events: when each occurs, its JSON Schema, and a sample
+#[utoipa::path(get, path = "/event-types", tag = "events", operation_id = "list_event_types",
+    responses((status = 200, description = "All", body = Success<EventTypes>), Looking))]
+async fn event_types(State(api): State<Api>, _: NoParams) -> Answer<EventTypes> {
+    let event_types = api.sessions.get().await?.store().event_types().await?;
+    Ok(Success::new(EventTypes { event_types }))
+}
+
+/// An attempt with its headers. The database signs again what was signed then.
+async fn sent(store: Store<'_>, line: AttemptLine) -> Result<SentLine, Problem> {
+    let signatures = match line.signed_at {
+        Some(signed_at) => store.signatures(&line.webhook_id, &line.endpoint_id, signed_at).await?,
+        None => None,
+    };
+    let signed_with_an_earlier_secret = signatures.is_none();
+    let Signatures { signature, signature_v1 } =
+        signatures.unwrap_or(Signatures { signature: None, signature_v1: None });
+    let headers = RequestHeaders {
+        webhook_id: &line.webhook_id,
+        signed_at: line.signed_at,
+        signature: signature.as_deref(),
+        signature_v1: signature_v1.as_deref(),
+    };
+    let request_headers = headers.each().map(|(name, value)| (name.to_string(), value.into_owned())).collect();
+    Ok(SentLine { line: line.into(), request_headers, signed_with_an_earlier_secret })
+}

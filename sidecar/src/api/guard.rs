@@ -1,0 +1,67 @@
+//! What every request passes first: a place among those under way, a time by which it is over, and the headers that every
+//! answer carries.
+
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+use super::problem::Problem;
+
+/// Requests under way at once.
+const MOST: usize = 64;
+const LONGEST: Duration = Duration::from_secs(10);
+const SAFE: [(HeaderName, &str); 2] = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")];
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub struct Guard {
+    places: Arc<Semaphore>,
+}
+
+impl Guard {
+    /// With all places free.
+    pub fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(MOST)) }
+    }
+}
+
+/// The outermost layer.
+pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match guard.places.try_acquire() {
+        Ok(_place) => match tokio::time::timeout(LONGEST, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Problem::too_slow("the answer took too long").into_response(),
+        },
+        Err(_) => Problem::unavailable("too many requests at once").into_response(),
+    };
+    for (name, value) in SAFE {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    super::metrics::count_request(response.status());
+    response
+}
+
+/// 404 for a path that there is not.
+pub async fn no_such_path(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+        .hint("/api/docs lists the operations.")
+}
+
+/// 405, or for OPTIONS the empty answer; axum adds what is allowed.
+pub async fn no_such_method(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("{method} is not among what can be done here"),
+        )
+        .hint("The Allow header lists what can.")
+        .into_response(),
+    }
+}

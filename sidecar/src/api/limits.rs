@@ -1,0 +1,90 @@
+//! What one caller may take of the process: requests a second for each token, and failed authentications for each
+//! address, which are refused before the database is asked.
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::problem::Problem;
+
+/// Failed authentications: so many at once, then one a second.
+const FAILURES: u32 = 10;
+const MOST_ADDRESSES: usize = 10_000;
+
+/// See the module.
+pub struct Limits {
+    requests: DefaultKeyedRateLimiter<String>,
+    failures: DefaultKeyedRateLimiter<IpAddr>,
+    /// Until when an address is not listened to.
+    shut_out: Mutex<HashMap<IpAddr, Instant>>,
+    clock: DefaultClock,
+}
+
+impl Limits {
+    /// So many requests a second for each token, and twice as many at once.
+    pub fn new(requests_per_second: NonZeroU32) -> Self {
+        let burst = requests_per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+        let failures = NonZeroU32::new(FAILURES).expect("it is not zero");
+        Self {
+            requests: RateLimiter::dashmap(Quota::per_second(requests_per_second).allow_burst(burst)),
+            failures: RateLimiter::dashmap(Quota::per_second(NonZeroU32::MIN).allow_burst(failures)),
+            shut_out: Mutex::default(),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Counts a request of a token, or refuses it.
+    pub fn count(&self, token_id: &str) -> Result<(), Problem> {
+        self.requests.check_key(&token_id.to_owned()).map_err(|refusal| {
+            Problem::too_many("too many requests with this token", rounded_up(refusal.wait_time_from(self.clock.now())))
+        })
+    }
+
+    /// Refuses an address that has failed too often of late.
+    pub fn may_try(&self, from: IpAddr) -> Result<(), Problem> {
+        let shut_out = self.shut_out.lock().expect("nobody panics under it");
+        let wait = shut_out.get(&network(from)).map(|until| until.saturating_duration_since(Instant::now()));
+        match wait {
+            Some(wait) if !wait.is_zero() => {
+                Err(Problem::too_many("too many tokens from this address that are not valid", rounded_up(wait)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a failed authentication.
+    pub fn failed(&self, from: IpAddr) {
+        let from = network(from);
+        let Err(refusal) = self.failures.check_key(&from) else { return };
+        let until = Instant::now() + refusal.wait_time_from(self.clock.now());
+        let mut shut_out = self.shut_out.lock().expect("nobody panics under it");
+        if shut_out.len() >= MOST_ADDRESSES {
+            shut_out.clear();
+        }
+        shut_out.insert(from, until);
+    }
+
+    /// Forgets those who have not come for a while.
+    pub fn rest(&self) {
+        self.requests.retain_recent();
+        self.failures.retain_recent();
+        let now = Instant::now();
+        self.shut_out.lock().expect("nobody panics under it").retain(|_, until| *until > now);
+    }
+}
+
+/// Who has one IPv6 address has 2⁶⁴ of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+fn rounded_up(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + 1)
+}

@@ -1,0 +1,84 @@
+//! The figures of `/metrics`: those of the database, read when they are asked for and not a number while it cannot be
+//! reached, and those that the process counts (`figures.rs`).
+
+use axum::http::StatusCode;
+use metrics::{Gauge, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::figures::DURATION;
+use crate::store::Status;
+
+const REQUESTS: &str = "pg_webhooks_api_requests_total";
+/// Up to the thirty seconds that an attempt may take.
+const BUCKETS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// What a figure is of a status.
+type Read = fn(&Status) -> f64;
+/// Name, HELP, and how it is read.
+type Reading = (&'static str, &'static str, Read);
+
+/// The database's, the most urgent first.
+const READINGS: [Reading; 9] = [
+    ("pg_webhooks_behind_seconds", "Since when the oldest delivery is due that was not sent; 0: none is", |of| {
+        of.behind_seconds
+    }),
+    ("pg_webhooks_unread_events", "Events that no sidecar has read yet, counted up to 10000", |of| of.unread.into()),
+    ("pg_webhooks_pending_deliveries", "Deliveries that wait for an attempt", |of| of.pending as f64),
+    ("pg_webhooks_overdue_deliveries", "Pending deliveries that are due", |of| of.overdue as f64),
+    ("pg_webhooks_shards_not_held", "Shards that no sidecar holds: their webhooks get nothing", |of| {
+        (of.shards - of.shards_held).into()
+    }),
+    ("pg_webhooks_sidecars", "Sidecars that are connected", |of| of.sidecars.into()),
+    ("pg_webhooks_endpoints", "Registered webhooks", |of| of.endpoints.into()),
+    ("pg_webhooks_endpoints_disabled", "Webhooks that are disabled", |of| of.disabled.into()),
+    ("pg_webhooks_endpoints_in_trouble", "Webhooks disabled for their failures, or with retries to come", |of| {
+        of.in_trouble.len() as f64
+    }),
+];
+
+/// See the module.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    readings: [(Gauge, Read); READINGS.len()],
+    is_up: Gauge,
+}
+
+impl Metrics {
+    /// Installs the recorder; handles made from now on count in it.
+    pub fn install() -> anyhow::Result<Self> {
+        let buckets = Matcher::Full(DURATION.to_owned());
+        let recorder = PrometheusBuilder::new().set_buckets_for_metric(buckets, &BUCKETS_S)?.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder)?;
+        describe_counter!(REQUESTS, "Requests that this process's API has answered, by HTTP status");
+        describe_gauge!("pg_webhooks_database_up", "Whether the database can be reached and has what the API needs");
+        let readings = READINGS.map(|(name, help, read)| {
+            describe_gauge!(name, help);
+            (gauge!(name), read)
+        });
+        Ok(Self { handle, readings, is_up: gauge!("pg_webhooks_database_up") })
+    }
+
+    /// Takes the database's figures up.
+    pub fn show(&self, status: Option<&Status>) {
+        self.is_up.set(if status.is_some() { 1 } else { 0 });
+        for (gauge, read) in &self.readings {
+            gauge.set(status.map_or(f64::NAN, read));
+        }
+    }
+
+    /// Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Adds what was recorded up: until then each duration is kept on its own.
+    pub fn rest(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// An answer of the API.
+pub fn count_request(status: StatusCode) {
+    metrics::counter!(REQUESTS, "status" => status.as_str().to_owned()).increment(1);
+}

@@ -1,0 +1,56 @@
+//! `/healthz`, `/readyz` and `/metrics`, for machines that watch: no token, no names, nothing that is written.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::refusals::Probing;
+use super::success::{Answer, Success};
+
+/// The process is there.
+#[derive(Serialize, ToSchema)]
+struct Alive {
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+}
+
+/// All is there that a request needs.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    /// The extension's version
+    #[schema(example = "0.1.0")]
+    version: String,
+}
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+}
+
+/// The process is alive
+#[utoipa::path(get, path = "/healthz", tag = "probes", operation_id = "healthz", security(()),
+    responses((status = 200, description = "It is", body = Success<Alive>)))]
+async fn healthz() -> Success<Alive> {
+    Success::new(Alive { version: env!("CARGO_PKG_VERSION") })
+}
+
+/// The database can be reached, has the extension, and has granted what the API needs
+#[utoipa::path(get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
+    responses((status = 200, description = "All of it", body = Success<Ready>), Probing))]
+async fn readyz(State(api): State<Api>) -> Answer<Ready> {
+    let status = api.pulse.feel(&api.sessions).await?;
+    Ok(Success::new(Ready { version: status.version }))
+}
+
+/// Figures for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "probes", operation_id = "metrics", security(()),
+    responses((status = 200, description = "In its text format", body = String, content_type = "text/plain")))]
+async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+    api.history.look();
+    api.metrics.show(api.pulse.feel(&api.sessions).await.ok().as_ref());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
+}

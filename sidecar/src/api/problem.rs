@@ -1,0 +1,138 @@
+//! What is said when a request cannot be served: a status, a stable word for programs, a sentence and a hint for people.
+//! Message and hint of what the database refuses are the database's own.
+
+use axum::Json;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+use crate::store::{Kind, StoreError};
+
+const SOON: Duration = Duration::from_secs(2);
+const GRANT_HINT: &str = "The database needs CREATE EXTENSION pg_webhooks, and the role in DATABASE_URL the right to \
+                          serve the API: GRANT webhooks_api TO <that role>.";
+
+/// Why a request is not served.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// With a status, a code and a message.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), hint: None, retry_after: None }
+    }
+
+    /// With a hint, too.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// 400: a body or parameter that is not what the operation takes.
+    pub fn malformed(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 401, in the same words for every token that does not hold.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .hint("Send a token: Authorization: Bearer pgw_… An administrator makes one with webhooks.create_token.")
+    }
+
+    /// 429.
+    pub fn too_many(message: impl Into<String>, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        Self { retry_after: Some(wait), ..problem }
+    }
+
+    /// 503: not now, perhaps soon.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
+    }
+
+    /// 503: it took longer than a request may.
+    pub fn too_slow(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message) }
+    }
+
+    /// 500: ours. The log has the cause, the answer has not.
+    pub fn fault(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!("the API failed: {cause}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something is wrong with pg-webhooks itself")
+            .hint("Its log says more.")
+    }
+
+    /// What the database said.
+    pub fn of_store(error: StoreError) -> Self {
+        let StoreError { kind, message, hint } = error;
+        let problem = match kind {
+            Kind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            Kind::Invalid => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message),
+            Kind::Conflict => Self::new(StatusCode::CONFLICT, "conflict", message),
+            Kind::TooSlow => {
+                Self::too_slow("the database took too long").hint("Ask for less: a shorter time, fewer rows.")
+            }
+            Kind::Unusable => Self::unavailable(message).hint(GRANT_HINT),
+            Kind::Unreachable => Self::unavailable("the database can not be reached just now"),
+            Kind::Fault => return Self::fault(&message),
+        };
+        Self { hint: problem.hint.or(hint), ..problem }
+    }
+
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// The envelope of what went wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "error", "error": {"code": "not_found", "message": "there is no webhook \"ep_1\"",
+                          "hint": "webhooks.list() shows those there are."}}))]
+pub struct Failure {
+    status: Failed,
+    error: Detail,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Failed {
+    Error,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct Detail {
+    /// A stable word.
+    code: &'static str,
+    /// A sentence for people.
+    message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, code, message, hint, retry_after } = self;
+        let mut response =
+            (status, Json(Failure { status: Failed::Error, error: Detail { code, message, hint } })).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pg_webhooks\""));
+        }
+        if let Some(wait) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}

@@ -1,0 +1,62 @@
+//! How operations are refused, for the description: each refers to the set of statuses that it can end in.
+
+use std::collections::BTreeMap;
+use utoipa::IntoResponses;
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident: $statuses:expr;)*) => {$(
+        $(#[$doc])*
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                $statuses.iter().map(|status| described(*status)).collect()
+            }
+        }
+    )*};
+}
+
+refusals! {
+    /// A look that takes no parameters.
+    Looking: [400, 401, 429, 503];
+    /// A look at one thing, or at what parameters say.
+    Reading: [400, 401, 404, 422, 429, 503];
+    /// A change that makes something.
+    Making: [400, 401, 403, 413, 415, 422, 429, 503];
+    /// A change of one thing.
+    Changing: [400, 401, 403, 404, 413, 415, 422, 429, 503];
+    /// A change that the state of things may not allow.
+    Sending: [400, 401, 403, 404, 409, 413, 415, 422, 429, 503];
+    /// What depends on nothing but the caller's own headers.
+    Leaving: [400, 403];
+    /// What depends on the database alone.
+    Probing: [503];
+}
+
+fn described(status: u16) -> (String, RefOr<Response>) {
+    let description = match status {
+        400 => "A body or parameter that the operation does not take",
+        401 => "No token, or one that does not hold",
+        403 => "The token may only read; or a cookie without proof that a page of this server sends it (csrf)",
+        404 => "There is no such thing",
+        409 => "Not in the state that things are in",
+        413 => "A body of more than 64 KiB",
+        415 => "A body that does not say it is JSON",
+        422 => "A value that is not right; message and hint say why",
+        429 => "Too many requests; Retry-After says when to come back",
+        503 => "Not just now; Retry-After says when to come back",
+        other => unreachable!("no operation is refused with {other}"),
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
+    let response = ResponseBuilder::new().description(description).content("application/json", content);
+    let header =
+        |kind, about| HeaderBuilder::new().schema(Some(Object::with_type(kind))).description(Some(about)).build();
+    let response = match status {
+        401 => response.header("WWW-Authenticate", header(Type::String, "Bearer")),
+        429 | 503 => response.header("Retry-After", header(Type::Integer, "Seconds")),
+        _ => response,
+    };
+    (status.to_string(), response.build().into())
+}

@@ -1,0 +1,114 @@
+//! Reading a request: body, query and path, each refused in the API's own envelope and by the name of what is wrong.
+
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// Larger bodies are refused.
+pub const MOST_BYTES: usize = 64 * 1024;
+
+/// A JSON body.
+pub struct Body<T>(pub T);
+
+/// A JSON body that may be left out, or null.
+pub struct OptionalBody<T>(pub T);
+
+/// The query's parameters.
+pub struct Params<T>(pub T);
+
+/// For operations without parameters: none came.
+pub struct NoParams;
+
+/// The id in the path.
+pub struct Id(pub String);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let said_json = says_json(request.headers());
+        let bytes = read(request, state).await?;
+        if said_json { parse(&bytes).map(Self) } else { Err(no_json()) }
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let said_json = says_json(request.headers());
+        let bytes = read(request, state).await?;
+        match bytes.is_empty() {
+            true => Ok(Self(T::default())),
+            false if said_json => parse(&bytes).map(|body: Option<T>| Self(body.unwrap_or_default())),
+            false => Err(no_json()),
+        }
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(params) = Query::from_request_parts(parts, state).await.map_err(|rejection| {
+            let text = rejection.body_text();
+            Problem::malformed("invalid_parameter", text.rsplit_once("string: ").map_or(&*text, |(_, cause)| cause))
+        })?;
+        Ok(Self(params))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.uri.query().unwrap_or_default().split(['=', '&']).find(|name| !name.is_empty()) {
+            None => Ok(Self),
+            Some(name) => Err(Problem::malformed(
+                "invalid_parameter",
+                format!("unknown field `{name}`: this operation takes no parameters"),
+            )),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|rejection| Problem::malformed("invalid_parameter", rejection.body_text()))
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body may have {MOST_BYTES} bytes"))
+        }
+        other => Problem::malformed("malformed_body", other.body_text()),
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let code = if error.is_data() { "invalid_body" } else { "malformed_json" };
+        Problem::malformed(code, error.to_string())
+    })
+}
+
+fn says_json(headers: &HeaderMap) -> bool {
+    let said = headers.get(CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    said.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn no_json() -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON")
+        .hint("Content-Type: application/json")
+}

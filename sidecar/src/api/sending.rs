@@ -1,0 +1,140 @@
+//! Having something sent: a test, a sample, one message again, or all of a time.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::problem::Problem;
+use super::refusals::{Changing, Sending};
+use super::request::{Body, Id, NoParams, OptionalBody};
+use super::success::Success;
+use crate::store::Replay;
+
+/// What was queued.
+#[derive(Serialize, ToSchema)]
+struct Queued {
+    /// Its id
+    #[schema(example = "wh_00000000n40000007shm2fnpb8")]
+    webhook_id: String,
+}
+
+/// How much was queued.
+#[derive(Serialize, ToSchema)]
+struct Requeued {
+    deliveries: i32,
+}
+
+/// How much was queued, or would be.
+#[derive(Serialize, ToSchema)]
+struct Replayed {
+    deliveries: i64,
+    dry_run: bool,
+}
+
+/// Which sample to send.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Trigger {
+    /// A built-in event
+    #[schema(example = "import.completed")]
+    event: String,
+}
+
+/// To whom to send again.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Redelivery {
+    /// Left out: to all that it was for
+    #[schema(example = "ep_1f0q8a2mzk4c")]
+    endpoint_id: Option<String>,
+}
+
+/// What to send again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"since": "2026-11-23T00:00:00Z", "dry_run": true}))]
+struct Range {
+    since: DateTime<Utc>,
+    /// Left out: now
+    until: Option<DateTime<Utc>>,
+    /// Only what no attempt has delivered
+    #[serde(default = "yes")]
+    only_failed: bool,
+    /// Only count
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+type Accepted<T> = Result<(StatusCode, Success<T>), Problem>;
+
+/// Under `/api/v1`.
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(test))
+        .routes(routes!(trigger))
+        .routes(routes!(replay))
+        .routes(routes!(redeliver))
+}
+
+/// Send a `webhook.test`
+#[utoipa::path(post, path = "/webhooks/{id}/test", tag = "sending", operation_id = "test_webhook",
+    params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
+    responses((status = 202, description = "Queued", body = Success<Queued>), Sending))]
+async fn test(State(api): State<Api>, Id(id): Id, _: NoParams) -> Accepted<Queued> {
+    let webhook_id = api.sessions.get().await?.store().test(&id).await?;
+    Ok(accepted(Queued { webhook_id }))
+}
+
+/// Send a built-in event's sample
+#[utoipa::path(post, path = "/webhooks/{id}/trigger", tag = "sending", operation_id = "trigger_webhook",
+    params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Trigger,
+    responses((status = 202, description = "Queued", body = Success<Queued>), Sending))]
+async fn trigger(
+    State(api): State<Api>,
+    Id(id): Id,
+    _: NoParams,
+    Body(Trigger { event }): Body<Trigger>,
+) -> Accepted<Queued> {
+    let webhook_id = api.sessions.get().await?.store().trigger(&id, &event).await?;
+    Ok(accepted(Queued { webhook_id }))
+}
+
+/// Send what happened in a time again
+#[utoipa::path(post, path = "/webhooks/{id}/replay", tag = "sending", operation_id = "replay_webhook",
+    params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Range,
+    responses((status = 200, description = "Counted (dry_run)", body = Success<Replayed>),
+              (status = 202, description = "Queued", body = Success<Replayed>), Changing))]
+async fn replay(State(api): State<Api>, Id(id): Id, _: NoParams, Body(range): Body<Range>) -> Accepted<Replayed> {
+    let Range { since, until, only_failed, dry_run } = range;
+    let replay = Replay { since, until, only_failed, dry_run };
+    let deliveries = api.sessions.get().await?.store().replay(&id, &replay).await?;
+    let replayed = Replayed { deliveries, dry_run };
+    Ok(if dry_run { (StatusCode::OK, Success::new(replayed)) } else { accepted(replayed) })
+}
+
+/// Send a message again, the same bytes with the same `webhook_id`
+#[utoipa::path(post, path = "/events/{webhook_id}/redeliver", tag = "sending", operation_id = "redeliver_event",
+    params(("webhook_id" = String, Path, example = "wh_00000000n40000007shm2fnpb8")), request_body = Option<Redelivery>,
+    responses((status = 202, description = "Queued", body = Success<Requeued>), Sending))]
+async fn redeliver(
+    State(api): State<Api>,
+    Id(webhook_id): Id,
+    _: NoParams,
+    OptionalBody(Redelivery { endpoint_id }): OptionalBody<Redelivery>,
+) -> Accepted<Requeued> {
+    let deliveries = api.sessions.get().await?.store().redeliver(&webhook_id, endpoint_id.as_deref()).await?;
+    Ok(accepted(Requeued { deliveries }))
+}
+
+fn accepted<T>(data: T) -> (StatusCode, Success<T>) {
+    (StatusCode::ACCEPTED, Success::new(data))
+}

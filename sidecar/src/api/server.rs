@@ -1,0 +1,72 @@
+//! Connections: accepted up to a number, given little time to say what they want, and let finish at a stop. Also what
+//! the API does when nobody asks: it forgets.
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use super::Api;
+
+const CONNECTIONS: usize = 512;
+/// For a request's head, and for the next one on an idle connection.
+const HEAD: Duration = Duration::from_secs(30);
+/// For requests under way at a stop.
+const GRACE: Duration = Duration::from_secs(5);
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Serves until told to stop.
+pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = async {
+            let seat = Arc::clone(&seats).acquire_owned().await.expect("nobody closes it");
+            (seat, listener.accept().await)
+        };
+        let (seat, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok((stream, peer)) = accepted else {
+            // No file descriptor is left, or the peer has gone already.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // A peer that breaks off or talks nonsense is its own trouble.
+            let _ = connection.await;
+            drop(seat);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(GRACE, connections.shutdown()).await;
+}
+
+/// Closes what is idle, forgets what is old, and keeps the history while somebody looks at it.
+pub async fn keep_house(api: Api) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                api.sessions.rest();
+                api.limits.rest();
+                api.metrics.rest();
+            }
+            () = api.history.turn() => api.keep_history().await,
+        }
+    }
+}

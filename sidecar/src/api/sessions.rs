@@ -1,0 +1,101 @@
+//! The API's own few sessions with Postgres, apart from those that deliver. They are opened when a request needs one
+//! and closed when none has for a while: an API that nobody calls has no session and makes no statement. A wait for
+//! one is short and ends in a 503.
+
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, Error};
+
+use super::problem::Problem;
+use crate::database::Database;
+use crate::store::{Store, StoreError};
+
+const MOST: usize = 4;
+const WAIT: Duration = Duration::from_secs(2);
+const CONNECT: Duration = Duration::from_secs(5);
+/// A session that nobody has used for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The pool; cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    pool: Pool,
+}
+
+/// A session for as long as one request needs it. Dereferences to its client.
+pub struct Session(Object);
+
+impl Session {
+    /// The functions that it can call.
+    pub fn store(&self) -> Store<'_> {
+        Store::new(self)
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl Sessions {
+    /// None is open yet.
+    pub fn new(database: Database) -> anyhow::Result<Self> {
+        let database = database.named("pg-webhooks-api");
+        let config = database.config().clone();
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_connect(config, Opener(database), recycling))
+            .max_size(MOST)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(WAIT) })
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    /// A session, or a 503 that says why there is none.
+    pub async fn get(&self) -> Result<Session, Problem> {
+        match self.pool.get().await {
+            Ok(session) => Ok(Session(session)),
+            Err(PoolError::Backend(error)) => {
+                // Most often it is the line, which `Display` names without the cause.
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                tracing::debug!("the API has no session: {error}{cause}");
+                Err(Problem::unavailable("the database can not be reached just now"))
+            }
+            Err(PoolError::Timeout(_)) => Err(Problem::unavailable("the database has no time for this just now")),
+            Err(error) => Err(Problem::fault(&error)),
+        }
+    }
+
+    /// Closes what has been idle.
+    pub fn rest(&self) {
+        self.pool.retain(|_, session| session.last_used() < IDLE);
+    }
+}
+
+/// Opens sessions as the rest of the process does, with a limit on each statement.
+struct Opener(Database);
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
+
+impl Connect for Opener {
+    fn connect(&self, _: &Config) -> Opening<'_> {
+        Box::pin(async move {
+            let (client, wire) = self.0.open(None).await?;
+            // Not in the start-up packet: poolers refuse options there.
+            client.batch_execute("SET statement_timeout = '5s'").await?;
+            Ok((client, wire))
+        })
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Problem::of_store(error)
+    }
+}

@@ -1,0 +1,90 @@
+//! `/status` and `/health`: how it goes, in one row and webhook by webhook. Also the pulse, which those ask who need no
+//! token: however many they are, the database is asked once a second at most.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::problem::Problem;
+use super::refusals::{Looking, Reading};
+use super::request::{NoParams, Params};
+use super::sessions::Sessions;
+use super::success::{Answer, Success};
+use crate::store::{Health, LeaseRecord, Status};
+
+/// An endpoint's figures are of so many of its latest attempts.
+const RECENT: i32 = 100;
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How it goes, and who delivers.
+#[derive(Serialize, ToSchema)]
+struct Overview {
+    status: Status,
+    leases: Vec<LeaseRecord>,
+}
+
+/// How each webhook does.
+#[derive(Serialize, ToSchema)]
+struct Checkup {
+    health: Vec<Health>,
+}
+
+/// Whose health.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct HealthQuery {
+    /// Left out: every webhook's
+    endpoint_id: Option<String>,
+}
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(health))
+}
+
+/// How it goes: what is behind, what is pending, who delivers
+#[utoipa::path(get, path = "/status", tag = "operation", operation_id = "show_status",
+    responses((status = 200, description = "Now", body = Success<Overview>), Looking))]
+async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
+    let session = api.sessions.get().await?;
+    let (status, leases) = (session.store().status().await?, session.store().leases().await?);
+    Ok(Success::new(Overview { status, leases }))
+}
+
+/// How each webhook does, by its latest 100 attempts in 24 hours
+#[utoipa::path(get, path = "/health", tag = "operation", operation_id = "show_health", params(HealthQuery),
+    responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), Reading))]
+async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> Answer<Checkup> {
+    let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), RECENT).await?;
+    Ok(Success::new(Checkup { health }))
+}
+
+/// The status of the last second.
+#[derive(Default)]
+pub struct Pulse {
+    last: Mutex<Option<(Instant, Result<Status, Problem>)>>,
+}
+
+impl Pulse {
+    /// The status, or why there is none. Who asks while another does gets the same answer.
+    pub async fn feel(&self, sessions: &Sessions) -> Result<Status, Problem> {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, told)) if at.elapsed() < FRESH => told.clone(),
+            _ => {
+                let told = ask(sessions).await;
+                *last = Some((Instant::now(), told.clone()));
+                told
+            }
+        }
+    }
+}
+
+async fn ask(sessions: &Sessions) -> Result<Status, Problem> {
+    Ok(sessions.get().await?.store().status().await?)
+}

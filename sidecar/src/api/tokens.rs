@@ -1,0 +1,109 @@
+//! Whose token a request carries. The database knows (`webhooks.authenticate`, which compares in constant time); what it
+//! said of a valid token is remembered for three seconds, so a revocation takes effect within five. Tokens themselves
+//! are neither kept nor logged: the memory is keyed by their hash.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use utoipa::ToSchema;
+
+use super::limits::Limits;
+use super::problem::Problem;
+use super::sessions::Sessions;
+use crate::store::TokenState;
+
+const BELIEVED: Duration = Duration::from_secs(3);
+/// For so long a token that was valid is asked for again even where others from its address are shut out.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+const MOST: usize = 1024;
+
+/// Who calls.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Caller {
+    #[schema(example = "tk_0h2k5m7p9r")]
+    pub id: String,
+    #[schema(example = "dashboard")]
+    pub name: String,
+    pub role: Role,
+}
+
+/// What a token is for: `read` looks, `manage` changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Read,
+    Manage,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Tokens {
+    known: Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>,
+}
+
+type Hash = [u8; 32];
+
+impl Tokens {
+    /// Whose token it is, or a 401; a 429 for an address that has sent too many that do not hold.
+    pub async fn recognise(
+        &self,
+        token: &str,
+        from: IpAddr,
+        sessions: &Sessions,
+        limits: &Limits,
+    ) -> Result<Arc<Caller>, Problem> {
+        let hash: Hash = Sha256::digest(token).into();
+        match self.remembered(&hash) {
+            Some((at, caller)) if at.elapsed() < BELIEVED => return Ok(caller),
+            Some(_) => {}
+            None => limits.may_try(from)?,
+        }
+        // A token is ASCII; the database need not see anything else.
+        let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => sessions.get().await?.store().authenticate(token).await?,
+            false => TokenState { id: None, name: None, role: None, state: "unknown".to_owned() },
+        };
+        match caller(told) {
+            Ok(caller) => {
+                let caller = Arc::new(caller);
+                self.remember(hash, Arc::clone(&caller));
+                Ok(caller)
+            }
+            Err(problem) => {
+                self.known.lock().expect("nobody panics under it").remove(&hash);
+                limits.failed(from);
+                Err(problem)
+            }
+        }
+    }
+
+    fn remembered(&self, hash: &Hash) -> Option<(Instant, Arc<Caller>)> {
+        let known = self.known.lock().expect("nobody panics under it");
+        known.get(hash).filter(|(at, _)| at.elapsed() < REMEMBERED).cloned()
+    }
+
+    fn remember(&self, hash: Hash, caller: Arc<Caller>) {
+        let mut known = self.known.lock().expect("nobody panics under it");
+        if known.len() >= MOST {
+            known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
+        }
+        if known.len() < MOST {
+            known.insert(hash, (Instant::now(), caller));
+        }
+    }
+}
+
+fn caller(told: TokenState) -> Result<Caller, Problem> {
+    let role = match told.role.as_deref() {
+        Some("manage") => Role::Manage,
+        _ => Role::Read,
+    };
+    match (&*told.state, told.id, told.name) {
+        ("valid", Some(id), Some(name)) => Ok(Caller { id, name, role }),
+        (state @ ("expired" | "revoked"), ..) => Err(Problem::unauthorized(format!("the token is {state}"))),
+        _ => Err(Problem::unauthorized("the token is unknown")),
+    }
+}

@@ -1,0 +1,187 @@
+//! `/webhooks`: registering endpoints and looking after them. Secrets come in and never go out, but for one that was made
+//! here, in the answer to the request that had it made.
+
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::AppendHeaders;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::problem::Problem;
+use super::refusals::{Changing, Looking, Making, Reading};
+use super::request::{Body, Id, NoParams, OptionalBody};
+use super::success::{Answer, Success};
+use crate::store::{EndpointRecord, Registration};
+
+/// The registered webhooks, oldest first.
+#[derive(Serialize, ToSchema)]
+struct Webhooks {
+    webhooks: Vec<EndpointRecord>,
+}
+
+/// One webhook.
+#[derive(Serialize, ToSchema)]
+struct Webhook {
+    webhook: EndpointRecord,
+    /// Only where one was generated, this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", nullable = false)]
+    secret: Option<String>,
+}
+
+/// A webhook to register.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"url": "https://example.com/webhooks", "events": ["import.completed", "product.*"],
+                          "generate_secret": true}))]
+struct NewWebhook {
+    /// http or https
+    #[schema(example = "https://example.com/webhooks")]
+    url: String,
+    /// Exact names, `product.*`, or `*`
+    #[schema(min_items = 1)]
+    events: Vec<String>,
+    /// What messages are signed with
+    #[schema(write_only)]
+    secret: Option<String>,
+    /// Have a secret made; the answer shows it, this once
+    #[serde(default)]
+    generate_secret: bool,
+    active: Option<bool>,
+    description: Option<String>,
+}
+
+/// What to change; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"events": ["import.completed", "import.failed"], "active": true}))]
+struct Change {
+    #[schema(example = "https://example.com/webhooks")]
+    url: Option<String>,
+    #[schema(min_items = 1)]
+    events: Option<Vec<String>>,
+    /// Empty: removes the secret
+    #[schema(write_only)]
+    secret: Option<String>,
+    /// `true` resumes what waited
+    active: Option<bool>,
+    description: Option<String>,
+}
+
+/// How to rotate.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"overlap_seconds": 86400}))]
+struct Rotation {
+    /// Left out: one is made, and the answer shows it, this once
+    #[schema(write_only)]
+    new_secret: Option<String>,
+    /// How long `webhook-signature` lists the previous secret's signature, too; 86400 when left out
+    #[schema(minimum = 0, maximum = 2592000)]
+    overlap_seconds: Option<i64>,
+}
+
+/// What is gone.
+#[derive(Serialize, ToSchema)]
+struct Deleted {
+    #[schema(example = "ep_1f0q8a2mzk4c")]
+    deleted: String,
+}
+
+const A_DAY_S: i64 = 86_400;
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, register))
+        .routes(routes!(show, change, delete))
+        .routes(routes!(rotate_secret))
+}
+
+/// The registered webhooks
+#[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "list_webhooks",
+    responses((status = 200, description = "All, oldest first", body = Success<Webhooks>), Looking))]
+async fn list(State(api): State<Api>, _: NoParams) -> Answer<Webhooks> {
+    let webhooks = api.sessions.get().await?.store().list().await?;
+    Ok(Success::new(Webhooks { webhooks }))
+}
+
+type Created = (StatusCode, AppendHeaders<[(HeaderName, String); 1]>, Success<Webhook>);
+
+/// Register a webhook
+#[utoipa::path(post, path = "/webhooks", tag = "webhooks", operation_id = "register_webhook", request_body = NewWebhook,
+    responses((status = 201, description = "Registered", body = Success<Webhook>, headers(("Location" = String))), Making))]
+async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhook>) -> Result<Created, Problem> {
+    if new.generate_secret && new.secret.is_some() {
+        let message = "secret and generate_secret exclude each other";
+        return Err(Problem::malformed("invalid_body", message));
+    }
+    let session = api.sessions.get().await?;
+    let store = session.store();
+    let generated = if new.generate_secret { Some(store.generate_secret().await?) } else { None };
+    let registration = Registration {
+        url: Some(&new.url),
+        events: Some(&new.events),
+        secret: generated.as_deref().or(new.secret.as_deref()),
+        active: new.active,
+        description: new.description.as_deref(),
+    };
+    let id = store.register(&registration).await?;
+    let location = AppendHeaders([(LOCATION, format!("/api/v1/webhooks/{id}"))]);
+    let webhook = Webhook { webhook: store.get(&id).await?, secret: generated };
+    Ok((StatusCode::CREATED, location, Success::new(webhook)))
+}
+
+/// One webhook
+#[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
+    responses((status = 200, description = "The webhook", body = Success<Webhook>), Reading))]
+async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Webhook> {
+    let webhook = api.sessions.get().await?.store().get(&id).await?;
+    Ok(Success::new(Webhook { webhook, secret: None }))
+}
+
+/// Change a webhook
+#[utoipa::path(put, path = "/webhooks/{id}", tag = "webhooks", operation_id = "change_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
+    request_body = Change,
+    responses((status = 200, description = "As it is now", body = Success<Webhook>), Changing))]
+async fn change(State(api): State<Api>, Id(id): Id, _: NoParams, Body(change): Body<Change>) -> Answer<Webhook> {
+    let session = api.sessions.get().await?;
+    let change = Registration {
+        url: change.url.as_deref(),
+        events: change.events.as_deref(),
+        secret: change.secret.as_deref(),
+        active: change.active,
+        description: change.description.as_deref(),
+    };
+    session.store().update(&id, &change).await?;
+    let webhook = session.store().get(&id).await?;
+    Ok(Success::new(Webhook { webhook, secret: None }))
+}
+
+/// Delete a webhook and what waits for it
+#[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "delete_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
+    responses((status = 200, description = "It is gone", body = Success<Deleted>), Changing))]
+async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Deleted> {
+    api.sessions.get().await?.store().delete(&id).await?;
+    Ok(Success::new(Deleted { deleted: id }))
+}
+
+/// Replace a webhook's secret, with a time in which the previous one holds, too
+#[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", operation_id = "rotate_secret",
+    params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Option<Rotation>,
+    responses((status = 200, description = "Replaced", body = Success<Webhook>), Changing))]
+async fn rotate_secret(
+    State(api): State<Api>,
+    Id(id): Id,
+    _: NoParams,
+    OptionalBody(rotation): OptionalBody<Rotation>,
+) -> Answer<Webhook> {
+    let session = api.sessions.get().await?;
+    let overlap_s = rotation.overlap_seconds.unwrap_or(A_DAY_S);
+    let secret = session.store().rotate_secret(&id, rotation.new_secret.as_deref(), overlap_s).await?;
+    let webhook = session.store().get(&id).await?;
+    Ok(Success::new(Webhook { webhook, secret }))
+}
