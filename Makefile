@@ -16,7 +16,6 @@ CARGO     ?= cargo
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 PGRX  := 0.18.1
 STAMP := target/make
-AXE   := target/axe/axe.min.js
 SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml pg_webhooks/pg_webhooks.control \
                      $(shell find pg_webhooks/src -name '*.rs') $(wildcard sql/*.sql)
 SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
@@ -38,7 +37,7 @@ demo: install
 
 install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks
 
-test: $(STAMP)/test-packages $(AXE) install
+test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
 lint: $(STAMP)/pgrx
@@ -68,20 +67,20 @@ $(STAMP)/packages:
 	fi
 	@touch $@
 
-# The specification's receivers are JavaScript and Python: their checks run under both. The page runs in Chromium.
+# The specification's receivers are JavaScript and Python: their checks run under both.
 $(STAMP)/test-packages: $(STAMP)/packages
-	@if ! command -v node >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null || ! command -v chromium >/dev/null \
-	    || ! command -v chromedriver >/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; \
-	    $(SUDO) apt-get install -y --no-install-recommends nodejs python3 python3-venv chromium chromium-driver; \
+	@if ! command -v node >/dev/null || ! command -v python3 >/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends nodejs python3; \
 	fi
 	@touch $@
 
-# axe-core, which looks for what keeps people from using the page. A Python package brings it along, so npm is not needed.
-$(AXE): $(STAMP)/test-packages
-	python3 -m venv target/axe/venv
-	target/axe/venv/bin/pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
-	cp target/axe/venv/lib/python3*/site-packages/axe_playwright_python/axe.min.js $@
+# Python packages for the tests of the API and the page, apart from the system's.
+$(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
+	@if ! python3 -c 'import ensurepip' 2>/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends python3-venv; \
+	fi
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
 # pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.

@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION webhooks.wanted(text) TO PUBLIC;
 GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_api, webhooks_sidecar;
 
 -- What the REST API stands on. A token decides which of it a caller gets.
-GRANT EXECUTE ON FUNCTION webhooks.authenticate(text) TO webhooks_api;
+GRANT EXECUTE ON FUNCTION webhooks.authenticate(text) TO webhooks_admin, webhooks_api;
 
 GRANT EXECUTE ON FUNCTION
     webhooks.register(text, text[], text, boolean, text),

@@ -27,14 +27,20 @@ CREATE FUNCTION webhooks.attempts(endpoint_id text = NULL, webhook_id text = NUL
     SET search_path = pg_catalog, pg_temp
     -- Each call has other filters, and each filter its own best index.
     SET plan_cache_mode = force_custom_plan
+    -- A page takes less than compiling its plan.
+    SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
     -- Microseconds since 1970, the endpoint's key, the message: what the log is sorted by.
-    place       text[] := regexp_match(before, '^(\d{1,17})\.(\d{1,9})\.(wh_[0-9a-v]{26})$');
+    place       text[] := regexp_match(before, '^(\d{1,17})\.(\d{1,10})\.(wh_[0-9a-v]{26})$');
     before_at   timestamptz := timestamptz 'epoch' + place[1]::bigint * interval '1 us';
-    target        integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    target      integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
     family      text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
+    -- An id is looked up, any other text looked for.
+    search_id   text := CASE WHEN EXISTS (SELECT FROM webhooks.position_of(search)) THEN search END;
+    search_text text := CASE WHEN search_id IS NULL THEN lower(search) END;
+    one_outcome webhooks.outcome;
 BEGIN
     IF before IS NOT NULL AND place IS NULL THEN
         RAISE EXCEPTION 'invalid position "%"', before
@@ -44,27 +50,33 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'It is ' || array_to_string(enum_range(NULL::webhooks.outcome), ', ') || ', or failed for all but the first.';
     END IF;
+    one_outcome := nullif(outcome, 'failed');
 
     RETURN QUERY
     SELECT a.started_at, e.id, e.url, a.event, a.webhook_id, a.outcome, a.http_status, a.response_time_ms, a.retry_count, a.error,
            a.response, a.next_attempt_at, a.signed_at,
            format('%s.%s.%s', (extract(epoch FROM a.started_at) * 1000000)::bigint, e.key, a.webhook_id)
-      FROM webhooks.endpoint e
+      FROM (SELECT *, search_text IS NULL OR strpos(lower(url), search_text) > 0 AS is_found
+              FROM webhooks.endpoint
+             WHERE target IS NULL OR key = target
+            OFFSET 0) e  -- looked into once, not for each row of its log
      CROSS JOIN LATERAL (  -- a page of each endpoint's log, along its index
         SELECT * FROM webhooks.attempt a
          WHERE a.endpoint = e.key
            AND (webhook_id IS NULL OR a.webhook_id = webhook_id)
-           AND (event IS NULL OR a.event = event OR starts_with(a.event, family))
-           AND (outcome IS NULL OR a.outcome::text = outcome OR outcome = 'failed' AND a.outcome <> 'delivered')
-           AND (search IS NULL OR a.webhook_id = search OR strpos(lower(a.error), lower(search)) > 0
-                OR strpos(a.event, lower(search)) > 0 OR strpos(lower(e.url), lower(search)) > 0)
+           AND (search_id IS NULL OR a.webhook_id = search_id)
+           AND (event IS NULL OR family IS NOT NULL OR a.event = event)
+           AND (family IS NULL OR starts_with(a.event, family))
+           -- As conditions on the column itself, from which the planner sees that the index on failures will do.
+           AND (one_outcome IS NULL OR a.outcome = one_outcome)
+           AND (outcome IS DISTINCT FROM 'failed' OR a.outcome <> 'delivered')
+           AND (e.is_found OR strpos(a.event, search_text) > 0 OR strpos(lower(a.error), search_text) > 0)
            AND (since IS NULL OR a.started_at >= since)
            AND (until IS NULL OR a.started_at < until)
            AND (before IS NULL OR a.started_at <= before_at
-                              AND (a.started_at, a.endpoint, a.webhook_id) < (before_at, place[2]::integer, place[3]))
+                              AND (a.started_at, a.endpoint, a.webhook_id) < (before_at, place[2]::bigint, place[3]))
          ORDER BY a.started_at DESC, a.webhook_id DESC
          LIMIT max_rows) a
-     WHERE target IS NULL OR e.key = target
      ORDER BY a.started_at DESC, e.key DESC, a.webhook_id DESC
      LIMIT max_rows;
 END
@@ -90,6 +102,7 @@ CREATE FUNCTION webhooks.locate(webhook_id text) RETURNS webhooks.event
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET jit = off
 AS $$
 DECLARE
     found_event webhooks.event;
@@ -115,10 +128,10 @@ CREATE FUNCTION webhooks.is_read(endpoint integer, xid xid8, seq integer) RETURN
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT pg_visible_in_snapshot(xid, c.window_from)
-        OR coalesce(pg_visible_in_snapshot(xid, c.window_to) AND (xid, seq) <= (c.xid, c.seq), false)
+    SELECT pg_visible_in_snapshot(is_read.xid, c.window_from)
+        OR coalesce(pg_visible_in_snapshot(is_read.xid, c.window_to) AND (is_read.xid, is_read.seq) <= (c.xid, c.seq), false)
       FROM webhooks.cursor c
-     WHERE c.shard = endpoint % (SELECT count(*) FROM webhooks.lease)
+     WHERE c.shard = is_read.endpoint % (SELECT count(*) FROM webhooks.lease)
      ORDER BY c.moved DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION webhooks.is_read(integer, xid8, integer) IS 'Whether the cursor has passed an event for an endpoint: its first attempt is over, or it is pending';
@@ -137,10 +150,10 @@ CREATE TYPE webhooks.delivery_line AS (
 );
 COMMENT ON TYPE webhooks.delivery_line IS 'How one event stands with one endpoint; state is queued (not tried yet), waiting (for its next attempt), delivered, failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
 
+-- Its names are resolved here, so it needs no search path of its own, and the planner can make it part of its callers.
 CREATE FUNCTION webhooks.deliveries_of(e webhooks.event) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     SELECT p.id, p.url, p.active,
            CASE WHEN w.endpoint IS NOT NULL THEN 'waiting'
                 WHEN made.last_outcome = 'delivered' THEN 'delivered'
@@ -157,11 +170,12 @@ AS $$
                (array_agg(a.http_status ORDER BY a.started_at DESC))[1] AS http_status,
                (array_agg(a.error ORDER BY a.started_at DESC))[1] AS error
           FROM webhooks.attempt a
-         WHERE a.webhook_id = e.webhook_id AND a.endpoint = p.key
+         -- The sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.
+         WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = p.key
            -- Clocks may differ; it spares the partitions of the days before.
            AND a.started_at >= e.occurred_at - interval '1 h') made
-     ORDER BY p.key
-$$;
+     ORDER BY p.key;
+END;
 COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event) IS 'How an event stands with each of its recipients';
 
 CREATE FUNCTION webhooks.deliveries(webhook_id text) RETURNS SETOF webhooks.delivery_line
@@ -185,8 +199,10 @@ AS $$
     SELECT webhooks.sign(e.body, p.secret),
            webhooks.standard_signatures(e.webhook_id, signed_at, e.body, p.secret, p.previous_secret, p.previous_until)
       FROM webhooks.locate(webhook_id) e
-      JOIN webhooks.endpoint p ON p.key = webhooks.endpoint_key(endpoint_id)
-     WHERE to_timestamp(signed_at) >= p.secret_set_at
+     CROSS JOIN webhooks.endpoint_key(endpoint_id) AS target
+      JOIN webhooks.endpoint p ON p.key = target
+     -- To the second: of what was signed in the one in which the secret changed nobody knows with which.
+     WHERE p.secret_version = 1 OR to_timestamp(signed_at) >= p.secret_set_at
 $$;
 COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS 'The signatures that an attempt carried, made again; no row where the secret has been changed since';
 
@@ -205,6 +221,25 @@ CREATE TYPE webhooks.event_line AS (
 );
 COMMENT ON TYPE webhooks.event_line IS 'A message and how its deliveries stand; state is the worst of theirs: failed, waiting, queued, skipped, delivered';
 
+CREATE FUNCTION webhooks.summary_of(e webhooks.event, target integer) RETURNS SETOF webhooks.event_line
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT e.webhook_id, e.name, e.occurred_at,
+           CASE WHEN count(*) FILTER (WHERE d.state = 'failed') > 0 THEN 'failed'
+                WHEN count(*) FILTER (WHERE d.state = 'waiting') > 0 THEN 'waiting'
+                WHEN count(*) FILTER (WHERE d.state = 'queued') > 0 THEN 'queued'
+                WHEN count(*) = count(*) FILTER (WHERE d.state = 'delivered') AND count(*) > 0 THEN 'delivered'
+                ELSE 'skipped' END,
+           count(*)::integer,
+           (count(*) FILTER (WHERE d.state = 'delivered'))::integer,
+           (count(*) FILTER (WHERE d.state = 'waiting'))::integer,
+           (count(*) FILTER (WHERE d.state = 'failed'))::integer,
+           (count(*) FILTER (WHERE d.state = 'skipped'))::integer
+      FROM webhooks.deliveries_of(e) d
+     WHERE target IS NULL OR d.endpoint = target;
+END;
+COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS 'How an event stands with all of its recipients, or with one';
+
 CREATE FUNCTION webhooks.events(event text = NULL, endpoint_id text = NULL, state text = NULL,
                                 since timestamptz = NULL, until timestamptz = NULL, before text = NULL, max_rows integer = 100)
     RETURNS SETOF webhooks.event_line
@@ -219,10 +254,13 @@ CREATE FUNCTION webhooks.events(event text = NULL, endpoint_id text = NULL, stat
 AS $$
 #variable_conflict use_variable
 DECLARE
-    target   integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
-    family text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
-    at_xid xid8;
-    at_seq integer;
+    target    integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    family    text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
+    at_xid    xid8;
+    at_seq    integer;
+    -- All below it is read in every shard.
+    unread_xid xid8 := (SELECT min(pg_snapshot_xmin(window_from))
+                          FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest);
 BEGIN
     SELECT p.xid::text::xid8, p.seq INTO at_xid, at_seq FROM webhooks.position_of(before) p;
     IF before IS NOT NULL AND at_xid IS NULL THEN
@@ -233,27 +271,47 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'It is queued, waiting, delivered, failed or skipped.';
     END IF;
 
-    RETURN QUERY
-    SELECT e.webhook_id, e.name, e.occurred_at, sum.state, sum.deliveries, sum.delivered, sum.waiting, sum.failed, sum.skipped
-      FROM webhooks.event e
-     CROSS JOIN LATERAL (
-        SELECT CASE WHEN count(*) FILTER (WHERE d.state = 'failed') > 0 THEN 'failed'
-                    WHEN count(*) FILTER (WHERE d.state = 'waiting') > 0 THEN 'waiting'
-                    WHEN count(*) FILTER (WHERE d.state = 'queued') > 0 THEN 'queued'
-                    WHEN count(*) FILTER (WHERE d.state = 'delivered') = 0 THEN 'skipped'
-                    ELSE 'delivered' END AS state,
-               count(*)::integer AS deliveries,
-               (count(*) FILTER (WHERE d.state = 'delivered'))::integer AS delivered,
-               (count(*) FILTER (WHERE d.state = 'waiting'))::integer AS waiting,
-               (count(*) FILTER (WHERE d.state = 'failed'))::integer AS failed,
-               (count(*) FILTER (WHERE d.state = 'skipped'))::integer AS skipped
-          FROM webhooks.deliveries_of(e) d WHERE target IS NULL OR d.endpoint = target) AS sum
-     WHERE (event IS NULL OR e.name = event OR starts_with(e.name, family))
+    IF state IN ('waiting', 'failed') THEN
+        -- Few of many: from what is pending and what failed for good to the events, not along the log.
+        RETURN QUERY
+        WITH candidate AS (
+            SELECT p.xid, p.seq FROM webhooks.pending p
+             WHERE state = 'waiting' AND (target IS NULL OR p.endpoint = target)
+             UNION
+            SELECT at.xid::text::xid8, at.seq FROM webhooks.attempt a CROSS JOIN webhooks.position_of(a.webhook_id) at
+             WHERE state = 'failed' AND a.outcome <> 'delivered' AND a.next_attempt_at IS NULL
+               AND (target IS NULL OR a.endpoint = target)
+        )
+        SELECT line.*
+          FROM (SELECT * FROM candidate c
+                 WHERE before IS NULL OR (c.xid, c.seq) < (at_xid, at_seq)
+                 ORDER BY c.xid DESC, c.seq DESC) c
+         -- OFFSET 0: one look-up for each, in this order, until the page is full.
+         CROSS JOIN LATERAL (SELECT * FROM webhooks.event e WHERE e.xid = c.xid AND e.seq = c.seq OFFSET 0) e
+         CROSS JOIN LATERAL webhooks.summary_of(e, target) line
+         WHERE line.state = events.state
+       AND (event IS NULL OR family IS NOT NULL OR e.name = event)
+       AND (family IS NULL OR starts_with(e.name, family))
        AND (target IS NULL OR target = ANY (e.endpoints))
        AND (since IS NULL OR e.occurred_at >= since)
        AND (until IS NULL OR e.occurred_at < until)
+         ORDER BY c.xid DESC, c.seq DESC
+         LIMIT max_rows;
+        RETURN;
+    END IF;
+
+    RETURN QUERY
+    SELECT line.*
+      FROM webhooks.event e
+     CROSS JOIN LATERAL webhooks.summary_of(e, target) line
+     WHERE (state IS NULL OR line.state = state)
+       AND (state IS DISTINCT FROM 'queued' OR e.xid >= unread_xid)
        AND (before IS NULL OR (e.xid, e.seq) < (at_xid, at_seq))
-       AND (state IS NULL OR sum.state = state)
+       AND (event IS NULL OR family IS NOT NULL OR e.name = event)
+       AND (family IS NULL OR starts_with(e.name, family))
+       AND (target IS NULL OR target = ANY (e.endpoints))
+       AND (since IS NULL OR e.occurred_at >= since)
+       AND (until IS NULL OR e.occurred_at < until)
      ORDER BY e.xid DESC, e.seq DESC
      LIMIT max_rows;
 END

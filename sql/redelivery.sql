@@ -7,12 +7,12 @@ CREATE FUNCTION webhooks.redeliver(webhook_id text, endpoint_id text = NULL) RET
 AS $$
 #variable_conflict use_column
 DECLARE
-    e       webhooks.event := webhooks.locate(webhook_id);
-    target    integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
-    delivery  webhooks.delivery_line;
-    due     timestamptz;
-    waiting text;
-    queued  integer := 0;
+    e        webhooks.event := webhooks.locate(webhook_id);
+    target   integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    delivery webhooks.delivery_line;
+    due      timestamptz;
+    waiting  text;
+    queued   integer := 0;
 BEGIN
     IF target IS NOT NULL AND target <> ALL (e.endpoints) THEN
         RAISE EXCEPTION 'message % was not for webhook %', redeliver.webhook_id, redeliver.endpoint_id
@@ -79,7 +79,7 @@ BEGIN
            AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint = target AND p.xid = e.xid AND p.seq = e.seq)
            AND NOT (only_failed AND EXISTS (
                 SELECT FROM webhooks.attempt a
-                 WHERE a.webhook_id = e.webhook_id AND a.endpoint = target AND a.outcome = 'delivered'
+                 WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = target AND a.outcome = 'delivered'
                    AND a.started_at >= since - interval '1 h'))
     ), queued AS (  -- spread over time: what happens now keeps its place in front
         INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)

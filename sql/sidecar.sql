@@ -79,7 +79,7 @@ DECLARE
     -- New are all transactions from new_from on, and those that ran at seen_before and have ended since.
     ended       xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(seen_before) x
                                  WHERE x >= at_xid AND pg_visible_in_snapshot(x, seen_now));
-    now_s       bigint := extract(epoch FROM clock_timestamp());
+    now_s       bigint := floor(extract(epoch FROM clock_timestamp()));
     shards      bigint := (SELECT count(*) FROM webhooks.lease);
     recovering  boolean;
 BEGIN
@@ -154,7 +154,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     now_at timestamptz := clock_timestamp();
-    now_s  bigint := extract(epoch FROM now_at);
+    now_s  bigint := floor(extract(epoch FROM now_at));
     shards bigint := (SELECT count(*) FROM webhooks.lease);
 BEGIN
     IF NOT EXISTS (SELECT FROM webhooks.lease l WHERE l.shard = fetch_due.shard AND l.epoch = fetch_due.epoch) THEN

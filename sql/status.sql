@@ -15,20 +15,28 @@ CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     SET enable_bitmapscan = off
+    SET jit = off
 AS $$
     WITH cursor AS (
         SELECT DISTINCT ON (shard) * FROM webhooks.cursor ORDER BY shard, moved DESC
-    ), span AS (  -- as fetch reads: what has begun since the cursor's snapshot, and what ran then
-        SELECT c.*, pg_snapshot_xmax(c.window_from) AS low_xid, '18446744073709551615'::xid8 AS high_xid FROM cursor c
+    ), span AS (  -- what has begun since the cursor's snapshot, behind the cursor's position; and what ran then, or at the window's end
+        SELECT shard, greatest(pg_snapshot_xmax(window_from), xid) AS low_xid,
+               CASE WHEN xid >= pg_snapshot_xmax(window_from) THEN seq ELSE -1 END AS low_seq, '18446744073709551615'::xid8 AS high_xid
+          FROM cursor
          UNION ALL
-        SELECT c.*, x, x FROM cursor c, pg_snapshot_xip(c.window_from) x
+        SELECT shard, x, CASE WHEN x = xid THEN seq ELSE -1 END, x
+          FROM cursor CROSS JOIN pg_snapshot_xip(window_from) x
+         WHERE (x >= xid OR NOT pg_visible_in_snapshot(x, window_to)) IS NOT FALSE
+         UNION ALL
+        SELECT shard, x, -1, x
+          FROM cursor CROSS JOIN pg_snapshot_xip(window_to) x
+         WHERE x >= pg_snapshot_xmax(window_from) AND x < xid
     ), counted AS (
         SELECT s.shard, count(*) AS events, min(unread.occurred_at) AS oldest_at
           FROM span s
          CROSS JOIN LATERAL (
             SELECT e.occurred_at FROM webhooks.event e
-             WHERE e.xid >= s.low_xid AND e.xid <= s.high_xid
-               AND NOT coalesce(pg_visible_in_snapshot(e.xid, s.window_to) AND (e.xid, e.seq) <= (s.xid, s.seq), false)
+             WHERE (e.xid, e.seq) > (s.low_xid, s.low_seq) AND e.xid <= s.high_xid
              ORDER BY e.xid, e.seq LIMIT 10000) unread
          GROUP BY s.shard
     )
@@ -42,13 +50,16 @@ CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
                    pending bigint, next_attempt_at timestamptz, recent_ms integer[], recent_ok boolean[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
     SELECT e.id, e.url, e.active,
            CASE WHEN NOT e.active THEN 'disabled' WHEN made.attempts = 0 AND waits.pending = 0 THEN 'idle'
                 WHEN NOT made.recent_ok[1] OR waits.retrying THEN 'failing' ELSE 'healthy' END,
            made.attempts, made.delivered, made.p50_ms, made.p95_ms, made.last_attempt_at, failure.error, failure.started_at,
            waits.pending, waits.next_attempt_at, made.recent_ms, made.recent_ok
-      FROM webhooks.endpoint e
+      -- OFFSET 0: the id is looked up once, and also where there is no endpoint at all.
+      FROM (SELECT CASE WHEN health.endpoint_id IS NOT NULL THEN webhooks.endpoint_key(health.endpoint_id) END AS key OFFSET 0) asked
+      JOIN webhooks.endpoint e ON asked.key IS NULL OR e.key = asked.key
      CROSS JOIN LATERAL (
         SELECT count(*)::integer AS attempts, (count(*) FILTER (WHERE outcome = 'delivered'))::integer AS delivered,
                percentile_disc(0.5) WITHIN GROUP (ORDER BY response_time_ms) AS p50_ms,
@@ -61,28 +72,36 @@ AS $$
                  ORDER BY a.started_at DESC LIMIT recent) a) made
       LEFT JOIN LATERAL (
         SELECT coalesce(f.error, 'HTTP ' || f.http_status) AS error, f.started_at
-          FROM (SELECT * FROM webhooks.attempt a
-                 WHERE a.endpoint = e.key AND a.started_at > clock_timestamp() - interval '24 h'
-                 ORDER BY a.started_at DESC LIMIT greatest(recent, 1000)) f
-         WHERE f.outcome <> 'delivered' ORDER BY f.started_at DESC LIMIT 1) failure ON true
+          FROM webhooks.attempt f
+         WHERE f.endpoint = e.key AND f.outcome <> 'delivered' AND f.started_at > clock_timestamp() - interval '24 h'
+         ORDER BY f.started_at DESC LIMIT 1) failure ON true
      CROSS JOIN LATERAL (
         SELECT count(*) AS pending, min(p.due_at) AS next_attempt_at, coalesce(bool_or(p.retry_count > 0), false) AS retrying
           FROM webhooks.pending p WHERE p.endpoint = e.key) waits
-     WHERE health.endpoint_id IS NULL OR e.key = webhooks.endpoint_key(health.endpoint_id)
      ORDER BY e.key
 $$;
 COMMENT ON FUNCTION webhooks.health(text, integer) IS 'How each webhook does: healthy, failing, idle (nothing in 24 hours) or disabled; figures of its latest attempts in 24 hours, newest first, at most so many';
 
 CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket interval)
     RETURNS TABLE (at timestamptz, delivered bigint, failed bigint)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_custom_plan
+    SET jit = off
 AS $$
-    SELECT date_bin(bucket, a.started_at, since) AS at, count(*) FILTER (WHERE a.outcome = 'delivered'), count(*) FILTER (WHERE a.outcome <> 'delivered')
+#variable_conflict use_column
+BEGIN
+    IF bucket IS NULL OR bucket <= interval '0' OR extract(year FROM bucket) <> 0 OR extract(month FROM bucket) <> 0 THEN
+        RAISE EXCEPTION 'attempts can not be counted in stretches of %', coalesce(bucket::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give days, hours, minutes or seconds: bucket => ''5 minutes''.';
+    END IF;
+    RETURN QUERY
+    SELECT date_bin(bucket, a.started_at, since), count(*) FILTER (WHERE a.outcome = 'delivered'), count(*) FILTER (WHERE a.outcome <> 'delivered')
       FROM webhooks.endpoint e
       JOIN webhooks.attempt a ON a.endpoint = e.key AND a.started_at >= since AND a.started_at < until
      GROUP BY 1
-     ORDER BY 1
+     ORDER BY 1;
+END
 $$;
 COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'Attempts over time: how many of each stretch succeeded and failed';
 
@@ -92,6 +111,7 @@ CREATE FUNCTION webhooks.status()
                    endpoints integer, disabled integer, in_trouble text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
     WITH waits AS (  -- of a disabled endpoint nothing is due
         SELECT count(*) AS pending, count(*) FILTER (WHERE e.active AND p.due_at <= clock_timestamp()) AS overdue,

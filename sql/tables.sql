@@ -89,6 +89,8 @@ CREATE TABLE webhooks.attempt (
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
 CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
+-- Costs an attempt that succeeded nothing, and finds the others where they are few.
+CREATE INDEX attempt_failed ON webhooks.attempt (endpoint, started_at) WHERE outcome <> 'delivered';
 COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made';
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
 COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';

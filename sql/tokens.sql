@@ -33,7 +33,8 @@ BEGIN
     UPDATE webhooks.token t SET revoked_at = coalesce(t.revoked_at, clock_timestamp())
      WHERE t.id = coalesce(webhooks.token_id(revoke_token.token_id), revoke_token.token_id);
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no token "%"', CASE WHEN token_id ~ '^tk_' THEN token_id ELSE 'of that id' END
+        -- What has not the form of an id may be a secret that was mistyped.
+        RAISE EXCEPTION '%', CASE WHEN token_id ~ '^tk_' THEN format('there is no token "%s"', token_id) ELSE 'there is no such token' END
             USING ERRCODE = 'undefined_object', HINT = 'webhooks.tokens() shows those there are; their ids begin with tk_.';
     END IF;
 END
@@ -67,10 +68,11 @@ BEGIN
         RETURN QUERY SELECT NULL::text, NULL::text, NULL::text, 'unknown';
         RETURN;
     END IF;
-    -- A write a minute at the most, however often it is used.
-    UPDATE webhooks.token t SET last_used_at = clock_timestamp()
-     WHERE t.id = known.id AND (t.last_used_at IS NULL OR t.last_used_at < clock_timestamp() - interval '1 min')
-       AND NOT pg_is_in_recovery();
+    -- A write a minute at the most, however often it is used, and none where nothing can be written.
+    IF (known.last_used_at < clock_timestamp() - interval '1 min') IS NOT FALSE AND current_setting('transaction_read_only') = 'off' THEN
+        UPDATE webhooks.token t SET last_used_at = clock_timestamp()
+         WHERE t.id = known.id AND (t.last_used_at < clock_timestamp() - interval '1 min') IS NOT FALSE;
+    END IF;
     RETURN QUERY SELECT t.id, t.name, t.role, t.state FROM webhooks.tokens() t WHERE t.id = known.id;
 END
 $$;

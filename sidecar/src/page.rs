@@ -62,9 +62,10 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
 
 /// The page's routes, for the server that has the API's.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(|headers: HeaderMap| async move { serve("index.html", &headers) }))
-        .route("/assets/{name}", get(|Path(name): Path<String>, headers: HeaderMap| async move { serve(&name, &headers) }))
+    Router::new().route("/", get(|headers: HeaderMap| async move { serve("index.html", &headers) })).route(
+        "/assets/{name}",
+        get(|Path(name): Path<String>, headers: HeaderMap| async move { serve(&name, &headers) }),
+    )
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
@@ -72,7 +73,8 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let is_known = known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.tag));
+    let is_known =
+        known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.tag));
     let always = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -127,7 +129,8 @@ mod tests {
         assert!(!html.contains("<style") && !html.contains("style=") && !html.contains(" on"));
         assert!(between(html, "<script", '>').all(|attributes| attributes.contains("src=\"/assets/")));
         for asset in ASSETS.iter() {
-            let calls = ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import", "url(http"];
+            let calls =
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import", "url(http"];
             assert!(calls.iter().all(|call| !asset.content.contains(call)), "{}", asset.name);
         }
     }

@@ -49,7 +49,9 @@ impl Api {
     /// Starts one with more environment variables.
     pub async fn start_with(database: &Database<'_>, environment: &[(&str, &str)]) -> Api {
         let url = database.url("server");
-        let own = [("DATABASE_URL", url.as_str()), ("PG_WEBHOOKS_LISTEN", "127.0.0.1:0")];
+        // Waiting for a condition asks often.
+        let rate = ("PG_WEBHOOKS_API_RATE", "10000");
+        let own = [("DATABASE_URL", url.as_str()), ("PG_WEBHOOKS_LISTEN", "127.0.0.1:0"), rate];
         let environment: Vec<_> = own.into_iter().chain(environment.iter().copied()).collect();
         let sidecar = Sidecar::start_with(database, &environment);
         let address = eventually(Duration::from_secs(20), "the API listens", async || sidecar.listens_on()).await;

@@ -173,11 +173,13 @@ impl Cluster {
         let prepared = Session::open(&self.url("postgres", "prepared")).await;
         prepared.run(include_str!("../../sql/products_manager.sql")).await;
         prepared.run("CREATE EXTENSION pg_webhooks").await;
-        // The roles of a deployment: the sidecar's, without and with an API, someone who manages webhooks, an application that knows nothing of them.
+        // The roles of a deployment: the sidecar's, without and with an API, an API that may deliver nothing, someone who
+        // manages webhooks, an application that knows nothing of them.
         prepared
             .run(
                 "CREATE ROLE sidecar LOGIN IN ROLE webhooks_sidecar;
                  CREATE ROLE server LOGIN IN ROLE webhooks_sidecar, webhooks_api;
+                 CREATE ROLE api LOGIN IN ROLE webhooks_api;
                  CREATE ROLE manager LOGIN IN ROLE webhooks_admin;
                  CREATE ROLE app LOGIN;
                  GRANT SELECT, INSERT, UPDATE, DELETE ON products, suppliers, imports TO app",

@@ -1,7 +1,7 @@
 //! `/session`: a browser trades its token for a cookie that scripts can not read. The server keeps no sessions: the cookie is
 //! the token, and ends with it.
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::AppendHeaders;
@@ -18,7 +18,6 @@ use super::refusals::{Leaving, Looking, Making};
 use super::request::{Body, NoParams};
 use super::success::{Answer, Success};
 use super::tokens::Caller;
-use axum::extract::FromRequest;
 
 /// Who is logged in.
 #[derive(Serialize, ToSchema)]
@@ -52,6 +51,7 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
     let attributes = attributes(request.headers());
     let Body(Login { token }) = Body::from_request(request, &()).await?;
     let caller = api.recognise(&Credential::told(&token), from).await?;
+    api.limits.count(&caller.id)?;
     let set = AppendHeaders([(SET_COOKIE, format!("{COOKIE_NAME}={token}{attributes}"))]);
     Ok((set, Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) })))
 }

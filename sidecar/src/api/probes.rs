@@ -9,7 +9,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::problem::Problem;
 use super::refusals::Probing;
 use super::success::{Answer, Success};
 
@@ -43,10 +42,8 @@ async fn healthz() -> Success<Alive> {
 #[utoipa::path(get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
     responses((status = 200, description = "All of it", body = Success<Ready>), Probing))]
 async fn readyz(State(api): State<Api>) -> Answer<Ready> {
-    match api.pulse.feel(&api.sessions).await {
-        Ok(status) => Ok(Success::new(Ready { version: status.version })),
-        Err(why) => Err(Problem::unavailable(why).needs_grant()),
-    }
+    let status = api.pulse.feel(&api.sessions).await?;
+    Ok(Success::new(Ready { version: status.version }))
 }
 
 /// Figures for Prometheus

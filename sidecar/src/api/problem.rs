@@ -16,7 +16,7 @@ const GRANT_HINT: &str = "The database needs CREATE EXTENSION pg_webhooks, and t
                           serve the API: GRANT webhooks_api TO <that role>.";
 
 /// Why a request is not served.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
     code: &'static str,
@@ -86,11 +86,6 @@ impl Problem {
             Kind::Fault => return Self::fault(&message),
         };
         Self { hint: problem.hint.or(hint), ..problem }
-    }
-
-    /// With the hint on what the operator has to grant.
-    pub fn needs_grant(self) -> Self {
-        self.hint(GRANT_HINT)
     }
 
     /// The sentence.

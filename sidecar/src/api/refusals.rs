@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use utoipa::IntoResponses;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident: $statuses:expr;)*) => {$(
@@ -49,6 +50,12 @@ fn described(status: u16) -> (String, RefOr<Response>) {
         other => unreachable!("no operation is refused with {other}"),
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
-    let response = ResponseBuilder::new().description(description).content("application/json", content).build();
-    (status.to_string(), response.into())
+    let response = ResponseBuilder::new().description(description).content("application/json", content);
+    let header = |kind, about| HeaderBuilder::new().schema(Object::with_type(kind)).description(Some(about)).build();
+    let response = match status {
+        401 => response.header("WWW-Authenticate", header(Type::String, "Bearer")),
+        429 | 503 => response.header("Retry-After", header(Type::Integer, "Seconds")),
+        _ => response,
+    };
+    (status.to_string(), response.build().into())
 }

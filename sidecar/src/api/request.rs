@@ -16,7 +16,7 @@ pub const MOST_BYTES: usize = 64 * 1024;
 /// A JSON body.
 pub struct Body<T>(pub T);
 
-/// A JSON body that may be left out.
+/// A JSON body that may be left out, or null.
 pub struct OptionalBody<T>(pub T);
 
 /// The query's parameters.
@@ -46,7 +46,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
         let bytes = read(request, state).await?;
         match bytes.is_empty() {
             true => Ok(Self(T::default())),
-            false if said_json => parse(&bytes).map(Self),
+            false if said_json => parse(&bytes).map(|body: Option<T>| Self(body.unwrap_or_default())),
             false => Err(no_json()),
         }
     }

@@ -67,17 +67,17 @@ async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> A
 /// The status of the last second.
 #[derive(Default)]
 pub struct Pulse {
-    last: Mutex<Option<(Instant, Result<Status, String>)>>,
+    last: Mutex<Option<(Instant, Result<Status, Problem>)>>,
 }
 
 impl Pulse {
     /// The status, or why there is none. Who asks while another does gets the same answer.
-    pub async fn feel(&self, sessions: &Sessions) -> Result<Status, String> {
+    pub async fn feel(&self, sessions: &Sessions) -> Result<Status, Problem> {
         let mut last = self.last.lock().await;
         match &*last {
             Some((at, told)) if at.elapsed() < FRESH => told.clone(),
             _ => {
-                let told = ask(sessions).await.map_err(|problem| problem.message().to_owned());
+                let told = ask(sessions).await;
                 *last = Some((Instant::now(), told.clone()));
                 told
             }

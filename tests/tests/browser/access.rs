@@ -14,7 +14,8 @@ async fn axe_finds_nothing_serious_in_any_view() {
     receiver.answer("/broken", Answer::status(500).body("out of order"));
     let endpoint = db.register(&receiver.url("/fine"), "*", "secret").await;
     let broken = db.register(&receiver.url("/broken"), "order.*", "").await;
-    db.run(&format!("SELECT webhooks.emit('order.paid', '{{}}'); SELECT webhooks.update('{broken}', active => false)")).await;
+    db.run(&format!("SELECT webhooks.emit('order.paid', '{{}}'); SELECT webhooks.update('{broken}', active => false)"))
+        .await;
     let webhook_id: String = db.one("SELECT webhooks.emit('order.sent', '{\"order_id\": 7}')").await;
     receiver.wait_at("/fine", 2).await;
 
@@ -33,7 +34,9 @@ async fn axe_finds_nothing_serious_in_any_view() {
         assert_accessible(browser, &path).await;
     }
     browser.go(&format!("/#/webhooks/{endpoint}")).await;
-    for (button, words) in [("Rotate secret…", "New secret"), ("Replay…", "Which events"), ("Delete…", "There is no way back")] {
+    for (button, words) in
+        [("Rotate secret…", "New secret"), ("Replay…", "Which events"), ("Delete…", "There is no way back")]
+    {
         browser.press(button).await;
         browser.sees(words).await;
         assert_accessible(browser, button).await;
@@ -73,7 +76,12 @@ async fn focus_goes_to_the_heading_of_a_new_view_and_back_where_a_dialog_came_fr
     let Visit { db, receiver, browser, .. } = &visit;
     let endpoint = db.register(&receiver.url("/hook"), "*", "secret").await;
     browser.press("Events").await;
-    browser.wait("the heading has focus", "return document.activeElement.matches('h1') && document.title.startsWith('Events')").await;
+    browser
+        .wait(
+            "the heading has focus",
+            "return document.activeElement.matches('h1') && document.title.startsWith('Events')",
+        )
+        .await;
     browser.go(&format!("/#/webhooks/{endpoint}")).await;
     browser.press("Rotate secret…").await;
     browser.wait("the dialog has focus", "return document.activeElement.closest('dialog') !== null").await;

@@ -129,8 +129,11 @@ impl Browser {
 
     /// Waits until these words can be read.
     pub async fn sees(&self, words: &str) {
-        self.wait(&format!("\"{words}\" is seen"), &format!("return document.body.innerText.includes({})", json!(words)))
-            .await;
+        self.wait(
+            &format!("\"{words}\" is seen"),
+            &format!("return document.body.innerText.includes({})", json!(words)),
+        )
+        .await;
     }
 
     /// Waits until these words can no longer be read.
@@ -205,7 +208,8 @@ fn start_chromedriver() -> (Child, u16) {
     let mut process = command.spawn().expect("chromedriver starts");
     let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
     let port = output.find_map(|line| {
-        let (_, port) = line.ok()?.split_once("started successfully on port ").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+        let (_, port) =
+            line.ok()?.split_once("started successfully on port ").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
         port.trim_end_matches('.').parse().ok()
     });
     // What it says later is nobody's business, but it must not find the pipe full.

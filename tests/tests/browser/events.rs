@@ -53,9 +53,8 @@ async fn a_body_is_shown_to_the_byte_and_never_as_markup() {
     let markup = "<img src=x onerror=\"window.isTaken=true\">";
     receiver.answer("/hook", Answer::status(500).body(markup));
     db.register(&receiver.url("/hook"), "*", "secret").await;
-    let webhook_id: String = db
-        .one(&format!("SELECT webhooks.emit('order.paid', jsonb_build_object('note', $${markup} é 😀$$))"))
-        .await;
+    let webhook_id: String =
+        db.one(&format!("SELECT webhooks.emit('order.paid', jsonb_build_object('note', $${markup} é 😀$$))")).await;
     let sent = receiver.wait_at("/hook", 1).await.remove(0);
     browser.go(&format!("/#/events/{webhook_id}")).await;
     browser.press("Exactly as sent").await;
@@ -64,5 +63,8 @@ async fn a_body_is_shown_to_the_byte_and_never_as_markup() {
     assert_eq!(shown, sent.body.as_str());
     browser.run("document.querySelectorAll('details').forEach((details) => { details.open = true; })").await;
     browser.sees(markup).await;
-    assert_eq!(browser.run("return [document.images.length, window.isTaken ?? false]").await, serde_json::json!([0, false]));
+    assert_eq!(
+        browser.run("return [document.images.length, window.isTaken ?? false]").await,
+        serde_json::json!([0, false])
+    );
 }

@@ -35,7 +35,11 @@ async fn the_log_stands_still_while_it_is_paused() {
     })
     .await;
     // It would have been asked for by now: a page that is not paused asks twice meanwhile.
-    browser.run_async("const done = arguments[0]; fetch('/api/v1/attempts').then(() => requestIdleCallback(() => done(true)))").await;
+    browser
+        .run_async(
+            "const done = arguments[0]; fetch('/api/v1/attempts').then(() => requestIdleCallback(() => done(true)))",
+        )
+        .await;
     assert!(!browser.text().await.contains("order.paid"));
     browser.press("Resume").await;
     browser.sees("order.paid").await;

@@ -63,7 +63,10 @@ async fn a_webhook_is_edited() {
     browser.press("Save").await;
     browser.sees("/new").await;
     let row = db.json("SELECT regexp_replace(url, '.*/', '') AS url, events, has_secret FROM webhooks.list()").await;
-    assert_eq!(row, [json!({"url": "new", "events": ["import.failed", "product.*", "order.paid"], "has_secret": true})]);
+    assert_eq!(
+        row,
+        [json!({"url": "new", "events": ["import.failed", "product.*", "order.paid"], "has_secret": true})]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +102,8 @@ async fn what_a_disabled_webhook_missed_is_counted_and_then_replayed() {
     browser.press_in_dialog("Disable").await;
     browser.sees("disabled by").await;
 
-    db.run("SELECT webhooks.emit('order.paid', jsonb_build_object('order_id', id)) FROM generate_series(1, 3) id").await;
+    db.run("SELECT webhooks.emit('order.paid', jsonb_build_object('order_id', id)) FROM generate_series(1, 3) id")
+        .await;
     receiver.wait_at("/other", 3).await;
     browser.press("Enable").await;
     browser.sees("what waited resumes").await;

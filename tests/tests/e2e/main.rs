@@ -2,20 +2,31 @@
 //! all tests share one cluster; each has a database of its own.
 
 mod api;
+mod api_auth;
+mod api_errors;
+mod api_log;
+mod api_operation;
 mod bytes;
 mod capture;
 mod crash;
 mod delivery;
 mod errors;
+mod event_types;
 mod events;
+mod history;
 mod import_rules;
 mod lifecycle;
 mod receivers;
+mod redelivery;
 mod responses;
+mod rotation;
 mod rows;
 mod schedule;
+mod schemathesis;
 mod shards;
+mod status;
 mod stock_alert;
 mod tls;
+mod tokens;
 mod verification;
 mod wakeup;

@@ -1,0 +1,244 @@
+//! How it goes, as `webhooks.status`, `health` and `activity` tell it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::{Answer, Cluster, Database, Receiver, SECRET, Sidecar, Stage, eventually};
+
+const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+async fn status(db: &Database<'_>) -> Value {
+    db.json("SELECT *, extract(epoch FROM behind) AS behind_s FROM webhooks.status()").await.remove(0)
+}
+
+/// Waits until the status has these members.
+async fn until_status(db: &Database<'_>, wanted: &Value) -> Value {
+    eventually(DEADLINE, &format!("the status has {wanted}"), async || {
+        let status = status(db).await;
+        wanted.as_object().expect("an object").iter().all(|(name, value)| status[name] == *value).then_some(status)
+    })
+    .await
+}
+
+/// An endpoint's line of the health, once it is in this state.
+async fn until_health(db: &Database<'_>, endpoint: &str, state: &str) -> Value {
+    let sql = format!("SELECT * FROM webhooks.health('{endpoint}') WHERE state = '{state}'");
+    eventually(DEADLINE, &format!("{endpoint} is {state}"), async || db.json(&sql).await.pop()).await
+}
+
+/// Puts an attempt for the endpoint into the log, so long ago.
+async fn log_attempt(db: &Database<'_>, endpoint: &str, ago: &str, ms: i32, outcome: &str) {
+    db.run(&format!(
+        "SELECT webhooks.create_partition('webhooks.attempt', ((now() - interval '{ago}') AT TIME ZONE 'UTC')::date);
+         INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error)
+         SELECT now() - interval '{ago}', key, 0, CASE '{outcome}' WHEN 'delivered' THEN 200 ELSE 500 END, {ms}, '{outcome}',
+                'wh_' || lpad('{ms}', 26, '0'), 'product.created', NULL
+           FROM webhooks.endpoint WHERE id = '{endpoint}'"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn status_counts_the_sidecars_and_the_shards_they_hold() {
+    let db = Cluster::shared().await.database().await;
+    let quiet = status(&db).await;
+    let expected = json!({"sidecars": 0, "shards": 1, "shards_held": 0, "unread": 0, "pending": 0, "overdue": 0, "endpoints": 0,
+                          "disabled": 0, "in_trouble": [], "oldest_unread_at": null, "oldest_due_at": null, "behind_s": 0.0});
+    for (name, value) in expected.as_object().expect("an object") {
+        let same = quiet[name] == *value || value.as_f64().is_some_and(|wanted| quiet[name].as_f64() == Some(wanted));
+        assert!(same, "{name} of {quiet}");
+    }
+    assert!(!quiet["version"].as_str().expect("a version").is_empty());
+
+    let first = Sidecar::start(&db);
+    until_status(&db, &json!({"sidecars": 1, "shards_held": 1})).await;
+    db.run("SELECT webhooks.set_shards(2)").await;
+    let second = Sidecar::start(&db);
+    until_status(&db, &json!({"sidecars": 2, "shards": 2, "shards_held": 2})).await;
+    let held = "SELECT count(DISTINCT owner) FROM webhooks.leases() WHERE is_held";
+    eventually(DEADLINE, "each holds one", async || (db.one::<i64>(held).await == 2).then_some(())).await;
+    first.kill9();
+    until_status(&db, &json!({"sidecars": 1, "shards_held": 2})).await;
+    second.terminate().await;
+    until_status(&db, &json!({"sidecars": 0, "shards_held": 0})).await;
+}
+
+#[tokio::test]
+async fn unread_are_the_events_that_nobody_has_read_counted_to_ten_thousand() {
+    let db = Cluster::shared().await.database().await;
+    let receiver = Receiver::start().await;
+    db.register(&receiver.url("/all"), "*", SECRET).await;
+    let writer = db.session().await;
+    writer.run(&format!("BEGIN; {PRODUCT}")).await;
+    assert_eq!(status(&db).await["unread"], 0, "what is not committed is nobody's yet");
+    db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
+    writer.run("COMMIT").await;
+    let behind = status(&db).await;
+    assert_eq!(behind["unread"], 2);
+    assert!(
+        db.one::<bool>(
+            "SELECT s.oldest_unread_at = (SELECT min(occurred_at) FROM webhooks.event) FROM webhooks.status() s"
+        )
+        .await
+    );
+    assert!(behind["behind_s"].as_f64().is_some_and(|seconds| seconds > 0.0), "{behind}");
+
+    db.run("INSERT INTO suppliers (name) SELECT 's' FROM generate_series(1, 9998)").await;
+    assert_eq!(status(&db).await["unread"], 10_000);
+    db.run("INSERT INTO suppliers (name) SELECT 's' FROM generate_series(1, 2)").await;
+    assert_eq!(status(&db).await["unread"], 10_000, "as far as it counts");
+
+    let _sidecar = Sidecar::start(&db);
+    let done = until_status(&db, &json!({"unread": 0, "pending": 0, "oldest_unread_at": null})).await;
+    assert_eq!(done["behind_s"].as_f64(), Some(0.0), "{done}");
+}
+
+#[tokio::test]
+async fn unread_goes_by_the_position_inside_a_window() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let (early, late) = (db.session().await, db.session().await);
+    early.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when the window begins')").await;
+    db.run("INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot())").await;
+    late.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when it ends')").await;
+    db.run("INSERT INTO suppliers (name) SELECT 's' FROM generate_series(1, 10)").await;
+    early.run("COMMIT").await;
+    let unread = "SELECT unread FROM webhooks.status()";
+    assert_eq!(db.one::<i32>(unread).await, 11);
+    // The window is read up to the fourth of the ten.
+    db.run(
+        "INSERT INTO webhooks.cursor (shard, window_from, window_to, xid, seq)
+         SELECT 0, c.window_from, pg_current_snapshot(), e.xid, 3
+           FROM (SELECT window_from FROM webhooks.cursor ORDER BY moved DESC LIMIT 1) c, (SELECT max(xid) AS xid FROM webhooks.event) e",
+    )
+    .await;
+    assert_eq!(db.one::<i32>(unread).await, 6);
+    late.run("COMMIT").await;
+    assert_eq!(db.one::<i32>(unread).await, 7, "it is in no window yet");
+}
+
+#[tokio::test]
+async fn pending_is_overdue_when_its_time_has_come_and_its_endpoint_takes_it() {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/all", Answer::status(500));
+    stage.db.run(PRODUCT).await;
+    let waiting = until_status(&stage.db, &json!({"pending": 1, "unread": 0, "in_trouble": [stage.endpoint]})).await;
+    assert_eq!((&waiting["overdue"], waiting["behind_s"].as_f64()), (&json!(0), Some(0.0)), "in a minute: {waiting}");
+    assert!(!waiting["oldest_due_at"].is_null(), "{waiting}");
+    let Stage { db, endpoint, sidecar, .. } = stage;
+    sidecar.terminate().await;
+    db.run("UPDATE webhooks.pending SET due_at = now() - interval '1 h'").await;
+    let late = status(&db).await;
+    assert_eq!(late["overdue"], 1);
+    assert!(late["behind_s"].as_f64().is_some_and(|seconds| (3600.0..3700.0).contains(&seconds)), "{late}");
+    db.run(&format!("SELECT webhooks.update('{endpoint}', active => false)")).await;
+    let disabled = status(&db).await;
+    assert_eq!((&disabled["pending"], &disabled["overdue"], &disabled["disabled"]), (&json!(1), &json!(0), &json!(1)));
+    assert_eq!(disabled["behind_s"].as_f64(), Some(0.0), "nothing is due: {disabled}");
+    assert_eq!(disabled["in_trouble"], json!([]), "it was somebody's will");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_disabled_for_its_failures_is_in_trouble() {
+    let stage = Stage::start().await;
+    stage.db.run("SELECT webhooks.register('http://127.0.0.1:9/', '{*}', 's', active => false)").await;
+    stage.receiver.answer("/all", Answer::status(410));
+    stage.db.run(PRODUCT).await;
+    until_status(&stage.db, &json!({"endpoints": 2, "disabled": 2, "in_trouble": [stage.endpoint]})).await;
+    stage.db.run(&format!("SELECT webhooks.update('{}', active => true)", stage.endpoint)).await;
+    assert_eq!(status(&stage.db).await["in_trouble"], json!([]));
+}
+
+#[tokio::test]
+async fn health_is_idle_then_healthy_then_failing_then_disabled() {
+    let stage = Stage::start().await;
+    let idle = until_health(&stage.db, &stage.endpoint, "idle").await;
+    assert_eq!((&idle["attempts"], &idle["pending"], &idle["recent_ms"]), (&json!(0), &json!(0), &json!([])), "{idle}");
+    assert!(idle["p50_ms"].is_null() && idle["last_attempt_at"].is_null() && idle["last_error"].is_null(), "{idle}");
+    stage.db.run(PRODUCT).await;
+    let healthy = until_health(&stage.db, &stage.endpoint, "healthy").await;
+    assert_eq!(
+        (&healthy["attempts"], &healthy["delivered"], &healthy["recent_ok"]),
+        (&json!(1), &json!(1), &json!([true]))
+    );
+
+    stage.receiver.answer("/all", Answer::status(500));
+    stage.db.run("UPDATE products SET price = 2").await;
+    let failing = until_health(&stage.db, &stage.endpoint, "failing").await;
+    assert_eq!(
+        (&failing["pending"], &failing["recent_ok"]),
+        (&json!(1), &json!([false, true])),
+        "newest first: {failing}"
+    );
+    assert!(!failing["next_attempt_at"].is_null() && !failing["last_error_at"].is_null(), "{failing}");
+    assert!(failing["last_error"].as_str().is_some_and(|error| error.contains("500")), "{failing}");
+
+    stage.receiver.answer("/all", Answer::status(200));
+    stage.db.run("UPDATE products SET price = 3").await;
+    eventually(DEADLINE, "the next is delivered", async || {
+        let ok = format!("SELECT recent_ok[1] FROM webhooks.health('{}')", stage.endpoint);
+        stage.db.one::<bool>(&ok).await.then_some(())
+    })
+    .await;
+    // A retry is to come.
+    until_health(&stage.db, &stage.endpoint, "failing").await;
+    stage.db.run(&format!("SELECT webhooks.update('{}', active => false)", stage.endpoint)).await;
+    until_health(&stage.db, &stage.endpoint, "disabled").await;
+}
+
+#[tokio::test]
+async fn the_figures_of_the_health_are_of_the_latest_attempts_in_a_day() {
+    let db = Cluster::shared().await.database().await;
+    let one = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let two = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    for minute in 1..=20 {
+        let outcome = if minute == 20 { "rejected" } else { "delivered" };
+        log_attempt(&db, &one, &format!("{minute} minutes"), minute, outcome).await;
+    }
+    log_attempt(&db, &one, "25 hours", 5000, "exhausted").await;
+    log_attempt(&db, &two, "25 hours", 5000, "delivered").await;
+    let all = db.json("SELECT * FROM webhooks.health()").await;
+    assert_eq!([&all[0]["id"], &all[1]["id"]], [&json!(one), &json!(two)]);
+    let figures = [&all[0]["attempts"], &all[0]["delivered"], &all[0]["p50_ms"], &all[0]["p95_ms"]];
+    assert_eq!(figures, [&json!(20), &json!(19), &json!(10), &json!(19)], "{}", all[0]);
+    assert_eq!(all[0]["last_error"], "HTTP 500");
+    assert_eq!((&all[0]["state"], &all[1]["state"]), (&json!("healthy"), &json!("idle")));
+    let five = db.json(&format!("SELECT * FROM webhooks.health('{one}', 5)")).await.remove(0);
+    assert_eq!(
+        (&five["attempts"], &five["p50_ms"], &five["recent_ms"]),
+        (&json!(5), &json!(3), &json!([1, 2, 3, 4, 5]))
+    );
+    assert_eq!(five["last_error"], "HTTP 500", "it is remembered beyond them");
+}
+
+#[tokio::test]
+async fn activity_counts_successes_and_failures_of_each_stretch() {
+    let db = Cluster::shared().await.database().await;
+    let one = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    for (ago, outcome) in [
+        ("10 s", "delivered"),
+        ("20 s", "retry"),
+        ("70 s", "delivered"),
+        ("75 s", "delivered"),
+        ("10 min", "gone"),
+        ("2 h", "gone"),
+    ] {
+        log_attempt(&db, &one, ago, 1, outcome).await;
+    }
+    let activity = |since: &str, until: &str, bucket: &str| {
+        format!(
+            "WITH zero AS (SELECT max(started_at) + interval '10 s' AS at FROM webhooks.attempt)
+             SELECT extract(epoch FROM zero.at - a.at)::bigint || ' ' || delivered || ' ' || failed
+               FROM zero, webhooks.activity(zero.at - interval '{since}', zero.at - interval '{until}', '{bucket}') a"
+        )
+    };
+    assert_eq!(db.all::<String>(&activity("1 h", "0", "30 min")).await, ["1800 3 2"]);
+    assert_eq!(db.all::<String>(&activity("0", "-1 s", "1 min")).await, [""; 0], "nothing, no stretch");
+    for bucket in ["'0'", "'-1 min'", "'1 month'", "'1 year'", "NULL"] {
+        let call = format!("SELECT * FROM webhooks.activity(now() - interval '1 h', now(), {bucket})");
+        let refused = db.fail(&call).await;
+        assert_eq!(refused.code, "22023", "{bucket}: {refused:?}");
+        assert!(!refused.hint.is_empty(), "{bucket}: {refused:?}");
+    }
+}
