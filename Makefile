@@ -1,7 +1,8 @@
 # Every target sets up what it needs on a bare Debian machine with Rust, and does nothing the second time.
 #
 #   make demo      a private Postgres, the sidecar and a receiver: every event of the specification, seen arriving
-#   make install   the extension into the Postgres of PG_CONFIG, the sidecar into PREFIX/bin
+#   make install   the extension into the Postgres of PG_CONFIG, pg-webhooks into PREFIX/bin, its manual page and the
+#                  completions for bash, zsh and fish into PREFIX/share
 #   make test      unit tests, then end to end on a private Postgres
 #   make lint      formatting and clippy
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
@@ -25,6 +26,13 @@ PROFILE    := $(if $(QUICK),debug,release)
 LIBRARY    := target/$(PROFILE)/libpg_webhooks.so target/$(PROFILE)/deps/libpg_webhooks.so
 MICROBENCH := target/microbench/$(PROFILE)
 
+# What pg-webhooks says of itself.
+MAN   := $(PREFIX)/share/man/man1/pg-webhooks.1
+BASH  := $(PREFIX)/share/bash-completion/completions/pg-webhooks
+ZSH   := $(PREFIX)/share/zsh/site-functions/_pg-webhooks
+FISH  := $(PREFIX)/share/fish/vendor_completions.d/pg-webhooks.fish
+PAGES := $(MAN) $(BASH) $(ZSH) $(FISH)
+
 # Expanded late: pg_config may only be there once the packages are.
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
@@ -35,7 +43,7 @@ FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
 demo: install
 	$(CARGO) run --release --quiet -p tests --bin demo
 
-install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks
+install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(PAGES)
 
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
@@ -67,20 +75,22 @@ $(STAMP)/packages:
 	fi
 	@touch $@
 
-# The specification's receivers are JavaScript and Python: their checks run under both.
-$(STAMP)/test-packages: $(STAMP)/packages
-	@if ! command -v node >/dev/null || ! command -v python3 >/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends nodejs python3; \
+# The specification's receivers are JavaScript and Python: their checks run under both. The page runs in Chromium.
+$(STAMP)/test-packages: $(STAMP)/packages Makefile
+	@if ! command -v node >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null || ! command -v chromium >/dev/null \
+	    || ! command -v chromedriver >/dev/null; then \
+	    set -ex; $(SUDO) apt-get update; \
+	    $(SUDO) apt-get install -y --no-install-recommends nodejs python3 python3-venv chromium chromium-driver; \
 	fi
 	@touch $@
 
-# Python packages for the tests of the API and the page, apart from the system's.
+# Python packages for the tests of the API and the page, apart from the system's. One of them brings axe-core along, so
+# that npm is not needed; it wants a browser driver of its own, which is left out.
 $(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
-	@if ! python3 -c 'import ensurepip' 2>/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends python3-venv; \
-	fi
 	python3 -m venv target/venv
 	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	target/venv/bin/pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+	cp target/venv/lib/python3*/site-packages/axe_playwright_python/axe.min.js target/venv/axe.min.js
 	@touch $@
 
 # pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.
@@ -121,3 +131,12 @@ target/release/pg-webhooks: $(SOURCES_SIDECAR)
 
 $(PREFIX)/bin/pg-webhooks: target/release/pg-webhooks
 	$(SUDO) install -D -m 755 $< $@
+
+$(MAN):  TOPIC := man
+$(BASH): TOPIC := completions bash
+$(ZSH):  TOPIC := completions zsh
+$(FISH): TOPIC := completions fish
+$(PAGES): target/release/pg-webhooks
+	@mkdir -p $(STAMP)/pages
+	$< $(TOPIC) > $(STAMP)/pages/$(@F)
+	$(SUDO) install -D -m 644 $(STAMP)/pages/$(@F) $@

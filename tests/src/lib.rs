@@ -5,6 +5,7 @@
 
 mod api;
 mod cluster;
+mod command_line;
 mod database;
 mod deadline;
 mod listener;
@@ -17,6 +18,7 @@ mod stage;
 
 pub use api::{Api, Caller, Reply, send, with_json};
 pub use cluster::{Cluster, postgres_program};
+pub use command_line::{CommandLine, Running, Told};
 pub use database::Database;
 pub use deadline::eventually;
 pub use listener::Listener;

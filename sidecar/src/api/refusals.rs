@@ -51,7 +51,8 @@ fn described(status: u16) -> (String, RefOr<Response>) {
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
     let response = ResponseBuilder::new().description(description).content("application/json", content);
-    let header = |kind, about| HeaderBuilder::new().schema(Object::with_type(kind)).description(Some(about)).build();
+    let header =
+        |kind, about| HeaderBuilder::new().schema(Some(Object::with_type(kind))).description(Some(about)).build();
     let response = match status {
         401 => response.header("WWW-Authenticate", header(Type::String, "Bearer")),
         429 | 503 => response.header("Retry-After", header(Type::Integer, "Seconds")),

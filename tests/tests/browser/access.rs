@@ -50,7 +50,7 @@ async fn axe_finds_nothing_serious_in_any_view() {
 
 /// By axe-core: light and dark, narrow and wide. Nothing may be wider than the window.
 async fn assert_accessible(browser: &Browser, view: &str) {
-    let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/axe/axe.min.js");
+    let axe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/axe.min.js");
     let axe = fs::read_to_string(&axe).unwrap_or_else(|error| panic!("{}: {error}; make test gets it", axe.display()));
     browser.run(&format!("if (!window.axe) {{ {axe}\n}}")).await;
     for (width, scheme) in [(1280, "light"), (1280, "dark"), (375, "light"), (375, "dark")] {
