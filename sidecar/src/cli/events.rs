@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::moment::{self, Moment};
 use super::page::{self, Table, Tone, cell, paint};
 use super::session::Session;
-use super::{Format, Outcome};
+use super::{Format, Outcome, logs};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
 /// More than a message ever has.
@@ -150,20 +150,6 @@ impl Event {
         if attempts.is_empty() {
             return page::line("none yet");
         }
-        let titles = ["TIMESTAMP", "OUTCOME", "HTTP", "MS", "RETRY", "ENDPOINT_ID", "ERROR"];
-        let mut table = Table::new(&titles).whole(&[0, 1, 2, 3, 4]).numbers(&[2, 3, 4]);
-        for attempt in attempts {
-            let why = [attempt.error, attempt.response].into_iter().flatten().collect::<Vec<_>>().join(" – ");
-            table.row(vec![
-                when(attempt.timestamp, now).into(),
-                cell(Tone::of(&attempt.outcome), &attempt.outcome),
-                attempt.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string()).into(),
-                attempt.response_time_ms.into(),
-                attempt.retry_count.into(),
-                attempt.endpoint_id.into(),
-                why.into(),
-            ]);
-        }
-        table.print()
+        attempts.iter().try_for_each(|attempt| page::line(&logs::told(attempt, &attempt.endpoint_id, page::width())))
     }
 }

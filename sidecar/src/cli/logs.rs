@@ -82,15 +82,19 @@ impl Logs {
             if self.format.json {
                 page::json_line(line)?;
             } else {
-                page::line(&told(line, page::width(), self.endpoint_id.is_none()))?;
+                let mut ids = line.webhook_id.clone();
+                if self.endpoint_id.is_none() {
+                    ids.push_str(&format!("  {}", line.endpoint_id));
+                }
+                page::line(&told(line, &ids, page::width()))?;
             }
         }
         Ok(())
     }
 }
 
-/// An attempt, as many lines as the width asks for.
-fn told(line: &AttemptLine, width: Option<usize>, names_endpoint: bool) -> String {
+/// An attempt and whose it is, on as many lines as the width asks for.
+pub fn told(line: &AttemptLine, ids: &str, width: Option<usize>) -> String {
     let tone = Tone::of(&line.outcome);
     let status = line.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let head = format!(
@@ -100,8 +104,6 @@ fn told(line: &AttemptLine, width: Option<usize>, names_endpoint: bool) -> Strin
         format!("{}ms", line.response_time_ms),
         page::tame_line(&line.event),
     );
-    let endpoint = if names_endpoint { format!("  {}", line.endpoint_id) } else { String::new() };
-    let ids = format!("{}{endpoint}", line.webhook_id);
     let mut why = String::new();
     if line.retry_count > 0 {
         why.push_str(&format!("retry {}", line.retry_count));
@@ -117,7 +119,7 @@ fn told(line: &AttemptLine, width: Option<usize>, names_endpoint: bool) -> Strin
     }
     // 65 is the head's length without its colours.
     let mut text = match width {
-        Some(width) if width < 65 + ids.len() => format!("{}\n  {}", head.trim_end(), paint(Tone::Dim, &ids)),
+        Some(width) if width < 65 + ids.len() => format!("{}\n  {}", head.trim_end(), paint(Tone::Dim, ids)),
         _ => format!("{head} {ids}"),
     };
     match width {
@@ -144,7 +146,9 @@ mod tests {
 
     #[test]
     fn an_attempt_is_one_line_off_the_terminal_and_fits_a_narrow_one() {
-        let plain = |width| anstream::adapter::strip_str(&told(&line(), width, true)).to_string();
+        let line = line();
+        let ids = format!("{}  {}", line.webhook_id, line.endpoint_id);
+        let plain = |width| anstream::adapter::strip_str(&told(&line, &ids, width)).to_string();
         assert_eq!(plain(None).lines().count(), 1);
         let narrow = plain(Some(80));
         assert_eq!(narrow.lines().count(), 3);

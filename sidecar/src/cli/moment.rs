@@ -64,9 +64,9 @@ pub fn relative(time: Time, now: Time) -> String {
 /// A duration in one unit: `12s`, `5min`, `3h`, `2d`.
 pub fn rough(seconds: i64) -> String {
     match seconds {
-        ..120 => format!("{seconds}s"),
-        ..7_200 => format!("{}min", seconds / 60),
-        ..172_800 => format!("{}h", seconds / 3_600),
+        ..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}min", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
 }

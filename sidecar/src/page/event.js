@@ -66,7 +66,7 @@ export function event(screen, id) {
             h('div.said', {},
                 state(line.outcome), h('strong', {}, line.http_status ?? t('no-answer')), h('span', {}, duration(line.response_time_ms)),
                 time(line.timestamp), h('span.quiet', {}, line.retry_count ? t('retry.n', { n: line.retry_count }) : t('retry.first')),
-                address(line.url)),
+                shown.deliveries.length > 1 && address(line.url)),
             line.error && theirs(line.error, 'p'),
             new Date(line.next_attempt_at ?? 0) > Date.now() && h('p.quiet', {}, t('next'), ' ', when(line.next_attempt_at)),
             h('details', {}, h('summary', {}, t('sent')), headers(line.request_headers ?? {})),

@@ -13,14 +13,16 @@ function report(trouble) {
 }
 
 const SLOWEST_MS = 10_000;
+/** How much longer than an answer takes the page waits before it asks again. */
+const UNHURRIED = 3;
 
 /**
  * Runs `load` now and again every `period_ms` after it is done, until `signal` aborts; a page that is not seen waits until
- * it is. A server that does not answer is asked less and less often; what it refuses goes to `refused`.
+ * it is. A server that is slow is asked less often, one that does not answer less and less; what it refuses goes to `refused`.
  * Returns a function that asks at once.
  */
 export function keepFresh(load, period_ms, signal, refused) {
-    let timer, failures = 0, isBusy = false, again = false;
+    let timer, wait_ms = period_ms, failures = 0, isBusy = false, again = false;
 
     async function run() {
         clearTimeout(timer);
@@ -30,6 +32,7 @@ export function keepFresh(load, period_ms, signal, refused) {
             return;
         }
         isBusy = true;
+        const began = performance.now();
         try {
             await load();
             failures = 0;
@@ -42,11 +45,12 @@ export function keepFresh(load, period_ms, signal, refused) {
             else throw error;
         } finally {
             isBusy = false;
+            wait_ms = Math.max(period_ms, UNHURRIED * (performance.now() - began));
         }
         if (again) {
             again = false;
             run();
-        } else if (!document.hidden) timer = setTimeout(run, Math.min(period_ms * 2 ** failures, Math.max(SLOWEST_MS, period_ms)));
+        } else if (!document.hidden) timer = setTimeout(run, Math.min(wait_ms * 2 ** failures, SLOWEST_MS));
     }
 
     document.addEventListener('visibilitychange', () => document.hidden ? clearTimeout(timer) : run(), { signal });

@@ -117,7 +117,7 @@ export const words = {
     'figure.unread': ['Not tried yet', 'Pas encore tentés'],
     'figure.unread.note': ['events in the queue', 'événements en file'],
     'figure.pending': ['Waiting', 'En attente'],
-    'figure.pending.note': ['for a later attempt, {n} overdue', 'd’une autre tentative, {n} en retard'],
+    'figure.pending.note': ['{n} overdue', '{n} en retard'],
     'figure.delivered': ['Delivered', 'Livrés'],
     'figure.hour': ['in the last hour', 'dans la dernière heure'],
     'figure.success': ['Success', 'Réussite'],

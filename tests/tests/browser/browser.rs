@@ -192,6 +192,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Nothing is left to say to a driver that is about to be killed.
+        let _ = self.driver.clone().leak();
         // With the driver go its browsers, which are in the same group.
         // SAFETY: a system call without memory; the group is that of a child that has not been waited for.
         unsafe { libc::killpg(self.process.id() as i32, libc::SIGKILL) };

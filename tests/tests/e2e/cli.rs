@@ -1,10 +1,8 @@
 //! The command line: each command does in the database, and at the receiver, what it says; JSON is JSON; and a secret is
 //! seen where it was made and nowhere else.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use tests::{Answer, Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, Stage, eventually};
+use tests::{Answer, Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, Stage};
 
 use crate::cli_verify::verify;
 use crate::verification::assert_accepted;
@@ -36,7 +34,8 @@ async fn a_webhook_is_added_changed_switched_and_removed() {
     let row = "SELECT url, events, active, description, secret FROM webhooks.endpoint";
     assert_eq!(
         db.json(row).await[0].to_string(),
-        r#"{"url":"https://example.com/a","events":["product.*","stock.low_alert"],"active":false,"description":"the shop","secret":null}"#
+        r#"{"url":"https://example.com/a","events":["product.*","stock.low_alert"],"active":false,"#.to_owned()
+            + r#""description":"the shop","secret":null}"#
     );
     cli.run(&["webhooks", "enable", &id]).await.line();
     assert!(db.one::<bool>("SELECT active FROM webhooks.endpoint").await);
@@ -211,191 +210,6 @@ async fn a_trigger_sends_a_sample_to_one_webhook() {
     let received = received.iter().find(|one| one.webhook_id() == webhook_id).expect("it came");
     assert_eq!((received.event().as_str(), received.path.as_str()), ("import.failed", "/all"));
     assert!(stage.receiver.at("/other").iter().all(|one| one.webhook_id() != webhook_id));
-}
-
-#[tokio::test]
-async fn logs_show_what_was_asked_for_the_newest_last() {
-    let stage = Stage::start().await;
-    let bad = stage.db.register(&stage.receiver.url("/bad"), "product.created", SECRET).await;
-    stage.receiver.answer("/bad", Answer::status(400).body("no such\nthing"));
-    stage.db.run("INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)").await;
-    stage.db.run("UPDATE products SET price = 2").await;
-    stage.arrived().await;
-    let cli = CommandLine::new(&stage.db);
-    let logs = async |arguments: &[&str]| cli.run(&[&["logs", "--json"], arguments].concat()).await.json();
-    let all = logs(&[]).await;
-    assert_eq!(count(&all), 4, "with the marker: {all}");
-    let times: Vec<&str> = all.as_array().unwrap().iter().map(|line| line["timestamp"].as_str().unwrap()).collect();
-    assert!(times.is_sorted(), "{times:?}");
-    for (arguments, expected) in [
-        (&[bad.as_str()][..], 1),
-        (&["--outcome", "failed"], 1),
-        (&["--outcome", "rejected", &stage.endpoint], 0),
-        (&["--event", "product.*"], 3),
-        (&["--event", "product.updated"], 1),
-        (&["--search", "/bad"], 1),
-        (&["--since", "1h"], 4),
-        (&["--until", "1h"], 0),
-        (&["--since", "2020-01-01T00:00:00Z", "--limit", "2"], 2),
-    ] {
-        assert_eq!(count(&logs(arguments).await), expected, "{arguments:?}");
-    }
-    let rejected = logs(&[&bad]).await;
-    assert_eq!((&rejected[0]["http_status"], &rejected[0]["outcome"]), (&400.into(), &"rejected".into()));
-    let plain = cli.run(&["logs", &bad]).await;
-    assert_eq!(plain.line(), plain.stdout.trim_end(), "an attempt is a line: {plain:?}");
-    assert!(plain.stdout.contains("rejected  400") && plain.stdout.contains("no such thing"), "{plain:?}");
-}
-
-#[tokio::test]
-async fn follow_shows_each_attempt_once_also_one_that_took_long() {
-    let stage = Stage::start().await;
-    stage.db.register(&stage.receiver.url("/slow"), "order.paid", SECRET).await;
-    let cli = CommandLine::new(&stage.db);
-    cli.run(&["webhooks", "test", &stage.endpoint, "--wait"]).await;
-    let mut follow = cli.start(&["logs", "--follow", "--json"]);
-    let mut seen: Vec<Value> = vec![serde_json::from_str(&follow.line().await).expect("a line of JSON")];
-    assert_eq!(seen[0]["event"], "webhook.test", "what is there comes first");
-
-    // It begins before the others and is logged after them: more than a shallow look goes back.
-    stage.receiver.answer("/slow", Answer::status(200).after(Duration::from_secs(7)));
-    stage.db.run("SELECT webhooks.emit('order.paid', '{}')").await;
-    stage.receiver.wait_for("the slow request", |all| all.iter().any(|one| one.path == "/slow")).await;
-    for _ in 0..20 {
-        stage.db.run("SELECT webhooks.emit('order.made', '{}')").await;
-    }
-    for _ in 0..22 {
-        seen.push(serde_json::from_str(&follow.line().await).expect("a line of JSON"));
-    }
-    let slow = |line: &&Value| line["url"].as_str().unwrap().ends_with("/slow");
-    assert_eq!(seen.iter().filter(slow).count(), 1, "{seen:#?}");
-    assert!(slow(&seen.last().unwrap()), "the slow one is known last");
-    stage.db.run("SELECT webhooks.emit('order.sent', '{}')").await;
-    seen.push(serde_json::from_str(&follow.line().await).expect("a line of JSON"));
-    assert_eq!(seen.last().unwrap()["event"], "order.sent", "and nothing was shown again before it");
-    let mut positions: Vec<&str> = seen.iter().map(|line| line["position"].as_str().unwrap()).collect();
-    positions.sort_unstable();
-    positions.dedup();
-    assert_eq!(positions.len(), seen.len(), "each once");
-}
-
-#[tokio::test]
-async fn a_message_is_shown_with_its_deliveries_and_attempts_and_its_body_exactly() {
-    let stage = Stage::start().await;
-    stage.db.retry_schedule("20ms, 1h, 1h, 1h, 1h").await;
-    let bad = stage.db.register(&stage.receiver.url("/bad"), "product.created", SECRET).await;
-    stage.receiver.answer("/bad", Answer::status(500));
-    stage.db.run("INSERT INTO products (sku, name, price) VALUES ('é', 'a', 1.50)").await;
-    stage.receiver.wait_for("two attempts", |all| all.iter().filter(|one| one.path == "/bad").count() == 2).await;
-    stage.receiver.wait_for("the other", |all| all.iter().any(|one| one.path == "/all")).await;
-    let cli = CommandLine::new(&stage.db);
-    let waiting = async || {
-        let events = cli.run(&["events", "--state", "waiting", "--endpoint", &bad, "--json"]).await.json();
-        let webhook_id = events[0]["webhook_id"].as_str()?.to_owned();
-        let attempts = cli.run(&["event", &webhook_id, "--json"]).await.json()["attempts"].clone();
-        (count(&attempts) == 3).then_some(webhook_id)
-    };
-    let webhook_id = eventually(Duration::from_secs(20), "all is in the log", waiting).await;
-
-    let received = stage.receiver.at("/all").remove(0);
-    assert_eq!(cli.run(&["event", &webhook_id, "--body"]).await.stdout, received.body, "to the byte");
-    let told = cli.run(&["event", &webhook_id, "--json"]).await.json();
-    assert_eq!((&told["event"], &told["body"]), (&"product.created".into(), &received.body.into()));
-    let state = |id: &str| {
-        let deliveries = told["deliveries"].as_array().unwrap();
-        deliveries.iter().find(|one| one["endpoint_id"] == id).map(|one| one["state"].clone())
-    };
-    assert_eq!((state(&stage.endpoint), state(&bad)), (Some("delivered".into()), Some("waiting".into())));
-    let shown = cli.run(&["event", &webhook_id]).await.stdout;
-    for part in ["\"sku\": \"é\"", "delivered", "waiting (", "retry", &stage.endpoint, &bad] {
-        assert!(shown.contains(part), "{part}: {shown}");
-    }
-    assert!(cli.run(&["events"]).await.stdout.contains(&webhook_id));
-    assert_eq!(count(&cli.run(&["events", "--event", "supplier.*", "--json"]).await.json()), 0);
-}
-
-#[tokio::test]
-async fn a_redelivered_message_comes_again_where_it_was_sent() {
-    let stage = Stage::start().await;
-    stage.db.register(&stage.receiver.url("/other"), "*", SECRET).await;
-    stage.db.run("SELECT webhooks.emit('order.paid', '{}')").await;
-    stage.arrived().await;
-    let cli = CommandLine::new(&stage.db);
-    let webhook_id = stage.receiver.at("/all")[0].webhook_id();
-    let told = cli.run(&["redeliver", &webhook_id, "--to", &stage.endpoint, "--json"]).await.json();
-    assert_eq!(told["queued"], 1);
-    let times = |path: &'static str, count: usize| {
-        let webhook_id = webhook_id.clone();
-        move |all: &[tests::Received]| {
-            all.iter().filter(|one| one.path == path && one.webhook_id() == webhook_id).count() == count
-        }
-    };
-    stage.receiver.wait_for("it again", times("/all", 2)).await;
-    assert!(times("/other", 1)(&stage.receiver.requests()));
-    let delivered = async || {
-        let told = cli.run(&["redeliver", &webhook_id]).await;
-        (told.status == 0).then_some(told)
-    };
-    let told = eventually(Duration::from_secs(20), "the report is in", delivered).await;
-    assert!(told.stdout.contains("queued 2 deliveries"), "{told:?}");
-    stage.receiver.wait_for("it at both", times("/other", 2)).await;
-}
-
-/// A stage whose webhook was disabled while 30 messages were made.
-async fn with_messages_missed() -> (Stage, CommandLine) {
-    let stage = Stage::start().await;
-    let cli = CommandLine::new(&stage.db);
-    cli.run(&["webhooks", "disable", &stage.endpoint]).await;
-    stage.db.register(&stage.receiver.url("/other"), "*", SECRET).await;
-    stage.db.run("SELECT webhooks.emit('order.paid', '{}') FROM generate_series(1, 30)").await;
-    stage.receiver.wait_for("the other's", |all| all.len() == 30).await;
-    cli.run(&["webhooks", "enable", &stage.endpoint]).await;
-    let passed = async || {
-        let told = cli.run(&["replay", &stage.endpoint, "--since", "1h", "--dry-run", "--json"]).await.json();
-        (told["messages"] == 30).then_some(())
-    };
-    eventually(Duration::from_secs(20), "the sidecar is past them", passed).await;
-    (stage, cli)
-}
-
-#[tokio::test]
-async fn a_replay_waits_until_all_is_delivered() {
-    let (stage, cli) = with_messages_missed().await;
-    assert!(stage.receiver.at("/all").is_empty(), "a dry run sends nothing");
-    let told = cli.run(&["replay", &stage.endpoint, "--since", "1h"]).await;
-    assert_eq!(stage.receiver.at("/all").len(), 30, "when it ends they are there: {told:?}");
-    assert!(told.status == 0 && told.stdout == "30 delivered, 0 failed\n", "{told:?}");
-    assert!(told.stderr.contains("30 messages not delivered"), "{told:?}");
-    let again = cli.run(&["replay", &stage.endpoint, "--since", "1h", "--json"]).await.json();
-    assert_eq!(again["messages"], 0);
-    let all = cli.run(&["replay", &stage.endpoint, "--since", "1h", "--all", "--no-wait", "--json"]).await.json();
-    assert_eq!(all["queued"], 30);
-}
-
-#[tokio::test]
-async fn a_replay_tells_what_failed_and_what_waits_for_a_disabled_webhook() {
-    let (stage, cli) = with_messages_missed().await;
-    stage.receiver.answer("/all", Answer::status(400));
-    let told = cli.run(&["replay", &stage.endpoint, "--since", "1h", "--json"]).await;
-    let tally: Value = serde_json::from_str(&told.stdout).expect("JSON");
-    assert_eq!((told.status, &tally["failed"], &tally["waiting"]), (1, &30.into(), &0.into()), "{told:?}");
-
-    stage.receiver.answer("/all", Answer::status(410));
-    let told = cli.run(&["replay", &stage.endpoint, "--since", "1h", "--json"]).await;
-    let tally: Value = serde_json::from_str(&told.stdout).expect("JSON");
-    assert_eq!(told.status, 1, "{told:?}");
-    assert_eq!(tally["failed"].as_i64().unwrap() + tally["waiting"].as_i64().unwrap(), 30, "{told:?}");
-    assert!(!stage.db.one::<bool>("SELECT active FROM webhooks.endpoint ORDER BY key LIMIT 1").await);
-}
-
-#[tokio::test]
-async fn a_replay_waits_for_retries_too() {
-    let (stage, cli) = with_messages_missed().await;
-    stage.db.retry_schedule("50ms, 50ms, 50ms, 50ms, 50ms").await;
-    stage.receiver.answer_in_turn("/all", [Answer::status(500), Answer::status(200)]);
-    let told = cli.run(&["replay", &stage.endpoint, "--since", "1h"]).await;
-    assert!(told.status == 0 && told.stdout == "30 delivered, 0 failed\n", "{told:?}");
-    assert_eq!(stage.receiver.at("/all").len(), 31);
 }
 
 #[tokio::test]

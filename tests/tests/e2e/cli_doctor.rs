@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::time::Duration;
-use tests::{Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, Stage, eventually};
+use tests::{Cluster, CommandLine, Database, Pooler, Receiver, SECRET, Sidecar, Stage, eventually};
 
 /// The findings of a level above ok.
 async fn findings(cli: &CommandLine) -> Vec<Value> {
@@ -192,7 +192,7 @@ async fn odd_settings_are_found() {
         ("synchronous_commit is off", "SET synchronous_commit = on"),
         ("idle_session_timeout", "SET idle_session_timeout = 0"),
         ("statement_timeout", "SET statement_timeout = 0"),
-        ("logs every statement", "log_parameter_max_length"),
+        ("log_statement is all", "log_parameter_max_length"),
         ("log_retention is shorter", "pg_webhooks.log_retention"),
     ] {
         assert_found(&found, "warning", message, mend);
@@ -210,9 +210,18 @@ async fn a_sidecar_that_is_far_behind_is_found() {
     };
     eventually(Duration::from_secs(20), "it holds the shard", held).await;
     sidecar.freeze();
-    db.run("SELECT webhooks.emit('order.paid', '{}')").await;
-    db.run("UPDATE webhooks.event SET occurred_at = occurred_at - interval '1 min' WHERE occurred_at::date = (occurred_at - interval '1 min')::date").await;
+    let due =
+        "INSERT INTO webhooks.pending SELECT key, '1', 0, now(), now() - interval '1 min', 0 FROM webhooks.endpoint";
+    db.run(due).await;
     let found = findings(&cli).await;
     sidecar.thaw();
-    assert_found(&found, "warning", "behind: 1 unread", "pg-webhooks status");
+    assert_found(&found, "warning", "behind: 0 unread, 1 due", "pg-webhooks status");
+}
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_found() {
+    let (db, _) = database().await;
+    let pooler = Pooler::start(&db).await;
+    let found = findings(&CommandLine::at(&pooler.url(&db, "manager"))).await;
+    assert_found(&found, "problem", "a pooler in transaction mode", "pool_mode = session");
 }

@@ -10,6 +10,8 @@ mod bytes;
 mod capture;
 mod cli;
 mod cli_doctor;
+mod cli_logs;
+mod cli_replay;
 mod cli_terminal;
 mod cli_verify;
 mod crash;

@@ -4,6 +4,7 @@
 mod finding;
 
 mod server;
+mod settings;
 mod extension;
 mod tables;
 mod partitions;
@@ -58,6 +59,8 @@ impl Doctor {
 async fn examine(session: &Session, database: &Database, targets: &Targets, findings: &mut Findings) {
     let checked = server::check(session, findings).await;
     findings.unless_failed("server", checked);
+    let checked = settings::check(session, findings).await;
+    findings.unless_failed("settings", checked);
     let checked = session::check(database, findings).await;
     findings.unless_failed("session", checked);
     let checked = transactions::check(session, findings).await;

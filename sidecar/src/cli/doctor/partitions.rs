@@ -18,7 +18,8 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
                                                FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                                               WHERE i.inhparent = p.oid ORDER BY 1),
                       (clock_timestamp() AT TIME ZONE 'UTC')::date::text,
-                      current_setting('pg_webhooks.' || CASE p.relname WHEN 'event' THEN 'event_retention' ELSE 'log_retention' END, true)
+                      current_setting('pg_webhooks.' || CASE p.relname WHEN 'event' THEN 'event_retention'
+                                                                       ELSE 'log_retention' END, true)
                  FROM pg_class p JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'webhooks'
                 WHERE p.relname IN ('event', 'attempt') AND p.relkind = 'p'
                 ORDER BY 1";
@@ -42,7 +43,13 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
             );
         }
         if let Some(oldest) = days.iter().min().filter(|oldest| is_overdue(**oldest, today, kept)) {
-            findings.warning("partitions", format!("webhooks.{name} still has {oldest}, which is beyond its retention: it is in use, or not all of it was sent"), MEND);
+            findings.warning(
+                "partitions",
+                format!(
+                    "webhooks.{name} still has {oldest}, beyond its retention: it is in use, or not all of it was sent"
+                ),
+                MEND,
+            );
         }
     }
     Ok(())

@@ -27,6 +27,9 @@ fn judge(status: &Status, findings: &mut Findings) {
         let standby = if sidecars > shards { ", the rest stand by" } else { "" };
         findings.ok("sidecars", format!("{sidecars} running, holding {shards} of {shards} shards{standby}"));
     }
+    if shards_held == 0 {
+        return;
+    }
     let behind = status.behind_seconds as i64;
     let told = format!("{} behind: {} unread, {} due", moment::rough(behind), status.unread, status.overdue);
     let mend = "pg-webhooks status shows which webhooks fail; SELECT webhooks.set_shards(2) and a second sidecar share the work.";

@@ -12,7 +12,8 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
 }
 
 async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
-    let sql = "SELECT t.tgrelid::regclass::text, split_part(encode(t.tgargs, 'escape'), '\\000', 1), t.tgenabled::text, t.tgparentid <> 0
+    let sql = "SELECT t.tgrelid::regclass::text, split_part(encode(t.tgargs, 'escape'), '\\000', 1),
+                      t.tgenabled::text, t.tgparentid <> 0
                  FROM pg_trigger t
                  JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = 'capture'
                  JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'webhooks'

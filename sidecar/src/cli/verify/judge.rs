@@ -177,7 +177,8 @@ impl Claim<'_> {
             mistakes.push(mistake(
                 "this secret did not sign this body: the secret is another one, or the body was changed",
                 format!(
-                    "pg-webhooks event {compare} --body | cmp - FILE compares the body; pg-webhooks webhooks rotate EP makes a new secret."
+                    "pg-webhooks event {compare} --body | cmp - FILE compares the body; \
+                     pg-webhooks webhooks rotate EP makes a new secret."
                 ),
             ));
         }

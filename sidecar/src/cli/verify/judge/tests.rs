@@ -6,14 +6,13 @@ use super::*;
 use crate::verify::standard_key;
 
 const ID: &str = "wh_00000000n40000007shm2fnpb8";
+const DATA: &str = r#"{"name":"Café \"x\"","price":1.5}"#;
 const OTHER: &str = "wh_00000000n40000007shm2fnpb9";
 const NOW: i64 = 1_764_000_000;
 const SECRET: &str = "whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQh";
 
 fn body() -> String {
-    format!(
-        r#"{{"event":"product.updated","timestamp":"2026-11-23T22:10:31Z","webhook_id":"{ID}","data":{{"name":"Café \"x\"","price":1.5}}}}"#
-    )
+    format!(r#"{{"event":"product.updated","timestamp":"2026-11-23T22:10:31Z","webhook_id":"{ID}","data":{DATA}}}"#)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,0 +1,157 @@
+//! Settings of the server and the extension that delivery depends on, where somebody has made them odd.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::finding::{Findings, Level};
+use crate::cli::failure::Failure;
+use crate::cli::session::Session;
+
+/// A setting, when it is odd, and what is to be said then.
+struct Odd {
+    name: &'static str,
+    is_odd: fn(&str) -> bool,
+    level: Level,
+    what: &'static str,
+    mend: &'static str,
+}
+
+const ODD: &[Odd] = &[
+    Odd {
+        name: "fsync",
+        is_odd: is_off,
+        level: Level::Warning,
+        what: "fsync is off: a crash can lose what was committed, or all of it",
+        mend: "ALTER SYSTEM RESET fsync; SELECT pg_reload_conf();",
+    },
+    Odd {
+        name: "full_page_writes",
+        is_odd: is_off,
+        level: Level::Warning,
+        what: "full_page_writes is off: a crash can damage tables",
+        mend: "ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();",
+    },
+    Odd {
+        name: "synchronous_commit",
+        is_odd: is_off,
+        level: Level::Warning,
+        what: "synchronous_commit is off: a crash can lose commits whose messages are out already",
+        mend: "SET synchronous_commit = on in what writes to the attached tables; ALTER SYSTEM RESET it for all.",
+    },
+    Odd {
+        name: "track_activities",
+        is_odd: is_off,
+        level: Level::Warning,
+        what: "track_activities is off: a sidecar that is stuck is noticed late",
+        mend: "ALTER SYSTEM RESET track_activities; SELECT pg_reload_conf();",
+    },
+    Odd {
+        name: "default_transaction_read_only",
+        is_odd: |value| value == "on",
+        level: Level::Problem,
+        what: "default_transaction_read_only is on: nothing can be written",
+        mend: "ALTER DATABASE … RESET default_transaction_read_only;  -- or ALTER ROLE, ALTER SYSTEM",
+    },
+    Odd {
+        name: "idle_session_timeout",
+        is_odd: |value| value != "0",
+        level: Level::Warning,
+        what: "idle_session_timeout ends the sessions of a sidecar that sleeps",
+        mend: "ALTER ROLE webhook_sender SET idle_session_timeout = 0;  -- the sidecar's role",
+    },
+    Odd {
+        name: "statement_timeout",
+        is_odd: |value| length(value).is_some_and(|length| !length.is_zero() && length < Duration::from_secs(30)),
+        level: Level::Warning,
+        what: "statement_timeout is short: a sidecar that is behind reads in large pieces",
+        mend: "ALTER ROLE webhook_sender SET statement_timeout = 0;  -- the sidecar's role",
+    },
+    Odd {
+        name: "log_statement",
+        is_odd: |value| value == "all",
+        level: Level::Warning,
+        what: "log_statement is all: secrets of webhooks are in the server's log",
+        mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
+    },
+    Odd {
+        name: "log_min_duration_statement",
+        is_odd: |value| value == "0",
+        level: Level::Warning,
+        what: "log_min_duration_statement is 0: secrets of webhooks are in the server's log",
+        mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
+    },
+    Odd {
+        name: "pg_webhooks.request_timeout",
+        is_odd: |value| length(value).is_some_and(|length| length > Duration::from_secs(300)),
+        level: Level::Warning,
+        what: "pg_webhooks.request_timeout is minutes: a receiver that hangs holds its requests that long",
+        mend: "ALTER SYSTEM RESET pg_webhooks.request_timeout; SELECT pg_reload_conf();",
+    },
+];
+
+pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let names = ODD.iter().map(|odd| odd.name).chain(["pg_webhooks.event_retention", "pg_webhooks.log_retention"]);
+    let sql = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) name";
+    let rows = session.client.query(sql, &[&names.collect::<Vec<_>>()]).await?;
+    // What is unset, or not known to this version of Postgres, has its default.
+    let values = rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(1)?)));
+    judge(&values.collect(), findings);
+    Ok(())
+}
+
+fn judge(values: &HashMap<String, String>, findings: &mut Findings) {
+    let before = findings.all().len();
+    for odd in ODD.iter().filter(|odd| values.get(odd.name).is_some_and(|value| (odd.is_odd)(value))) {
+        findings.add("settings", odd.level, odd.what, odd.mend);
+    }
+    let days = |name: &str, default: u64| {
+        values.get(name).and_then(|value| length(value)).unwrap_or(Duration::from_secs(default * 86_400))
+    };
+    if days("pg_webhooks.log_retention", 30) < days("pg_webhooks.event_retention", 7) {
+        findings.warning(
+            "settings",
+            "pg_webhooks.log_retention is shorter than event_retention: \
+             replay takes for undelivered what the log has forgotten",
+            "ALTER SYSTEM SET pg_webhooks.log_retention = '30 days'; SELECT pg_reload_conf();",
+        );
+    }
+    if findings.all().len() == before {
+        findings.ok("settings", "none is odd");
+    }
+}
+
+fn is_off(value: &str) -> bool {
+    value == "off"
+}
+
+/// Of a duration with a unit, or of a bare 0.
+fn length(value: &str) -> Option<Duration> {
+    if value == "0" { Some(Duration::ZERO) } else { humantime::parse_duration(value).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, value: &str) -> bool {
+        let mut findings = Findings::default();
+        judge(&HashMap::from([(name.to_owned(), value.to_owned())]), &mut findings);
+        findings.count(Level::Ok) == 0
+    }
+
+    #[test]
+    fn odd_values_are_found_and_defaults_are_not() {
+        for (name, odd, usual) in [
+            ("fsync", "off", "on"),
+            ("idle_session_timeout", "5min", "0"),
+            ("statement_timeout", "10s", "0"),
+            ("statement_timeout", "250ms", "1min"),
+            ("log_statement", "all", "ddl"),
+            ("pg_webhooks.request_timeout", "10min", "30s"),
+            ("pg_webhooks.log_retention", "2 days", "30 days"),
+            ("pg_webhooks.event_retention", "60 days", "7 days"),
+        ] {
+            assert!(found(name, odd) && !found(name, usual), "{name}");
+        }
+    }
+}
