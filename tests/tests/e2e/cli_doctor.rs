@@ -74,7 +74,7 @@ async fn a_role_that_is_gone_is_missed() {
     let found = findings(&CommandLine::new(&db)).await;
     assert_found(&found, "problem", "role webhooks_sidecar does not exist", "CREATE ROLE webhooks_sidecar");
     // The names of roles are the cluster's.
-    db.run("ALTER ROLE gone RENAME TO webhooks_sidecar; REVOKE webhooks_sidecar FROM sidecar").await;
+    db.run("ALTER ROLE gone RENAME TO webhooks_sidecar; REVOKE webhooks_sidecar FROM sidecar, server").await;
     let found = findings(&CommandLine::new(&db)).await;
     assert_found(&found, "warning", "no role that can log in is a member of webhooks_sidecar", "LOGIN PASSWORD");
 }
