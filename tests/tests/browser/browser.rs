@@ -202,7 +202,12 @@ impl Drop for Browser {
 }
 
 /// A chromedriver on a free port, in a process group of its own.
+/// It takes a free port, wants the same one of IPv4 and IPv6, and ends where another has that of the one: then once more.
 fn start_chromedriver() -> (Child, u16) {
+    (0..10).find_map(|_| try_chromedriver()).expect("chromedriver finds a port")
+}
+
+fn try_chromedriver() -> Option<(Child, u16)> {
     let mut command = Command::new("chromedriver");
     command.arg("--port=0").process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = command.spawn().expect("chromedriver starts");
@@ -214,7 +219,10 @@ fn start_chromedriver() -> (Child, u16) {
     });
     // What it says later is nobody's business, but it must not find the pipe full.
     std::thread::spawn(move || output.for_each(drop));
-    (process, port.expect("chromedriver says its port"))
+    match port {
+        Some(port) => Some((process, port)),
+        None => process.wait().map(|_| None).expect("it is our child"),
+    }
 }
 
 /// A string of XPath, which knows no escapes.
