@@ -5,9 +5,19 @@ CREATE FUNCTION webhooks.capture() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
 COMMENT ON FUNCTION webhooks.capture() IS 'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as JSON';
 
-CREATE FUNCTION webhooks.wanted(kind text) RETURNS boolean
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted';
-COMMENT ON FUNCTION webhooks.wanted(text) IS 'Whether row changes of a kind of table make events for anybody in this session now: the WHEN clause of capture''s triggers';
+-- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's triggers.
+-- They have no argument, for Postgres parses a clause anew for each statement.
+CREATE FUNCTION webhooks.wanted_products() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_products';
+COMMENT ON FUNCTION webhooks.wanted_products() IS 'Whether anybody subscribes to what a change of products makes: the WHEN clause of their triggers';
+
+CREATE FUNCTION webhooks.wanted_suppliers() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_suppliers';
+COMMENT ON FUNCTION webhooks.wanted_suppliers() IS 'Whether anybody subscribes to what a change of suppliers makes: the WHEN clause of their triggers';
+
+CREATE FUNCTION webhooks.wanted_imports() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_imports';
+COMMENT ON FUNCTION webhooks.wanted_imports() IS 'Whether anybody subscribes to what a change of imports makes: the WHEN clause of their triggers';
 
 CREATE FUNCTION webhooks.supplier_name_query(imports regclass, reference smallint) RETURNS text
     LANGUAGE sql STABLE
@@ -75,8 +85,8 @@ BEGIN
             USING ERRCODE = 'undefined_column', HINT = 'Where they have other names, say so: columns => ''{"stock": "qty_on_hand"}''.';
     END IF;
 
-    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (webhooks.wanted(%L)) EXECUTE FUNCTION webhooks.capture(%L, %L)',
-                   target, kind, kind, columns);
+    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L, %L)',
+                   target, 'wanted_' || kind, kind, columns);
     -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
     EXECUTE format('ALTER TRIGGER webhooks_capture ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 END

@@ -16,8 +16,8 @@ END
 $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA webhooks FROM PUBLIC;
--- Every writer evaluates it; it tells no more than whether anybody subscribes.
-GRANT EXECUTE ON FUNCTION webhooks.wanted(text) TO PUBLIC;
+-- Every writer evaluates them; they tell no more than whether anybody subscribes.
+GRANT EXECUTE ON FUNCTION webhooks.wanted_products(), webhooks.wanted_suppliers(), webhooks.wanted_imports() TO PUBLIC;
 GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_api, webhooks_sidecar;
 
 -- What the REST API stands on. A token decides which of it a caller gets.

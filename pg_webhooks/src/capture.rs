@@ -9,30 +9,36 @@ use crate::log::Entry;
 use crate::subscribers::Recipients;
 use crate::{cache, clock, json, settings};
 
-/// `webhooks.wanted(kind)`: the trigger's WHEN clause, evaluated for each row before the trigger is even queued. A row
-/// that nobody wants costs this and nothing else.
-///
-/// # Safety
-/// Called by Postgres.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn wanted(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    if !settings::enabled() {
-        return pg_sys::Datum::from(false);
-    }
-    // SAFETY: a STRICT function of one text, which a WHEN clause gives as a constant: never toasted.
-    let kind = unsafe {
-        let argument = (*call).args.as_ptr().read().value.cast_mut_ptr::<pg_sys::varlena>();
-        pgrx::text_to_rust_str_unchecked(argument)
-    };
-    // Where it can not be told, capture tries, and says what is wrong.
-    pg_sys::Datum::from(cache::is_wanted(kind).unwrap_or(true))
+/// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
+/// that nobody wants costs this and nothing else. One function for each kind of table, for Postgres parses a clause anew
+/// for each statement, and half of that would be an argument.
+macro_rules! when_clauses {
+    ($($function:ident, $called:ident: $kind:literal;)*) => {$(
+        /// # Safety
+        /// Called by Postgres.
+        #[pg_guard]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $function(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            pg_sys::Datum::from(wanted($kind))
+        }
+
+        /// Tells Postgres how it is called.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $called() -> &'static pg_sys::Pg_finfo_record {
+            &pg_sys::Pg_finfo_record { api_version: 1 }
+        }
+    )*};
 }
 
-/// Tells Postgres how `wanted` is called.
-#[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_wanted() -> &'static pg_sys::Pg_finfo_record {
-    &pg_sys::Pg_finfo_record { api_version: 1 }
+when_clauses! {
+    wanted_products, pg_finfo_wanted_products: "products";
+    wanted_suppliers, pg_finfo_wanted_suppliers: "suppliers";
+    wanted_imports, pg_finfo_wanted_imports: "imports";
+}
+
+fn wanted(kind: &str) -> bool {
+    // Where it can not be told, capture tries, and says what is wrong.
+    settings::enabled() && cache::is_wanted(kind).unwrap_or(true)
 }
 
 /// `webhooks.capture()`: called after each row change of an attached table.

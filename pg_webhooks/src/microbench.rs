@@ -246,11 +246,8 @@ mod benches {
 
         wanted(b) {
             open_shop(1, 1);
-            let kind = "products".into_datum().expect("not NULL");
-            // SAFETY: wanted takes one text.
-            b.iter(move || unsafe {
-                pg_sys::DirectFunctionCall1Coll(Some(capture::wanted), pg_sys::InvalidOid, black_box(kind))
-            });
+            // SAFETY: it takes no argument.
+            b.iter(move || unsafe { black_box(capture::wanted_products(std::ptr::null_mut())) });
         }
 
         update_bare(b) {

@@ -204,7 +204,8 @@ async fn each_role_may_execute_its_own_functions_and_no_more() {
         sidecar.iter().any(|name| name == "fetch") && !sidecar.iter().any(|name| name == "authenticate"),
         "{sidecar:?}"
     );
-    assert_eq!(executable(&db, "app").await, ["wanted"], "everybody else");
+    let everybody = executable(&db, "app").await;
+    assert_eq!(everybody, ["wanted_imports", "wanted_products", "wanted_suppliers"], "everybody else");
 }
 
 #[tokio::test]
