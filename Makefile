@@ -9,6 +9,7 @@
 #   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
 #                  names; QUICK=1: each just once or twice, unoptimised, to see that they run)
 #   make clean     removes what was built; what was installed stays
+#   make uninstall removes what make install installed, of the same PG_CONFIG and PREFIX; DROP EXTENSION comes before
 
 PG_CONFIG ?= pg_config
 PREFIX    ?= /usr/local
@@ -16,7 +17,8 @@ CARGO     ?= cargo
 
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 PGRX  := 0.18.1
-STAMP := target/make
+# What is done for one Postgres is not done for another.
+STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
 SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml pg_webhooks/pg_webhooks.control \
                      $(shell find pg_webhooks/src -name '*.rs') $(wildcard sql/*.sql)
 SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
@@ -37,7 +39,7 @@ PAGES := $(MAN) $(BASH) $(ZSH) $(FISH)
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
 
-.PHONY: demo install test lint bench microbench clean
+.PHONY: demo install uninstall test lint bench microbench clean
 .DELETE_ON_ERROR:
 
 demo: install
@@ -62,6 +64,11 @@ microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
 
 clean:
 	$(CARGO) clean
+
+uninstall:
+	$(SUDO) rm -f $(PREFIX)/bin/pg-webhooks $(PAGES) "$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so" \
+	    "$$($(PG_CONFIG) --sharedir)"/extension/pg_webhooks.control "$$($(PG_CONFIG) --sharedir)"/extension/pg_webhooks--*.sql
+	rm -f $(STAMP)/extension
 
 # What the extension builds with ----------------------------------------------------------------------------------------
 

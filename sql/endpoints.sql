@@ -76,7 +76,7 @@ BEGIN
         target.disabled_reason := NULL;
     ELSIF NOT update.active AND target.active THEN
         target.disabled_at := clock_timestamp();
-        target.disabled_reason := 'disabled by ' || session_user;
+        target.disabled_reason := 'disabled by ' || coalesce(nullif(current_setting('pg_webhooks.actor', true), ''), session_user);
     END IF;
     UPDATE webhooks.endpoint e
        SET url = target.url, events = target.events, secret = target.secret, secret_version = target.secret_version,
@@ -107,12 +107,13 @@ BEGIN
         RAISE EXCEPTION 'the overlap must be between 0 and 30 days, not %', coalesce(overlap::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'It is how long receivers may go on checking with the previous secret.';
     END IF;
-    -- The same secret once more is no rotation: the previous one goes on as it did.
+    -- The same secret once more is no rotation: the previous one goes on as it did, but without an overlap it ends now.
     UPDATE webhooks.endpoint e
        SET secret = next_secret, secret_version = e.secret_version + 1, secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
            previous_secret = CASE WHEN overlap > interval '0' THEN e.secret END,
            previous_until = CASE WHEN overlap > interval '0' AND e.secret IS NOT NULL THEN clock_timestamp() + overlap END
-     WHERE e.key = target AND e.secret IS DISTINCT FROM next_secret;
+     WHERE e.key = target
+       AND (e.secret IS DISTINCT FROM next_secret OR overlap = interval '0' AND e.previous_secret IS NOT NULL);
     RETURN made_secret;
 END
 $$;

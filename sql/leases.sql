@@ -124,9 +124,10 @@ AS $$
         OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.session)
            -- While a sidecar has other sessions it lives, and is about to come back to this shard.
            AND NOT EXISTS (SELECT FROM webhooks.signed_on() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
-           -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'.
+           -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'. (The
+           -- checkpointer begins before recovery, which may take minutes; the WAL writer once sessions are let in.)
            AND NOT EXISTS (SELECT FROM pg_stat_activity a
-                            WHERE a.backend_type = 'checkpointer' AND a.backend_start > l.taken_at
+                            WHERE a.backend_type = 'walwriter' AND a.backend_start > l.taken_at
                               AND a.backend_start > clock_timestamp() - interval '3 s')
 $$;
 COMMENT ON FUNCTION webhooks.ownerless_shards() IS 'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease ran out';

@@ -3,6 +3,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 
 const SECRET = process.env.WEBHOOK_SECRET;
+if (!SECRET) throw new Error('WEBHOOK_SECRET is not set');
 const TOLERANCE_S = 300;
 
 const same = (a, b) => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
@@ -33,7 +34,11 @@ const seen = new Set(); // a real receiver asks its database
 
 const server = createServer(async (request, response) => {
   const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
+  try {
+    for await (const chunk of request) chunks.push(chunk);
+  } catch {
+    return; // the sender hung up in the middle of the body; uncaught, it would end this process
+  }
   const body = Buffer.concat(chunks); // the bytes as they came: the signatures are over these
   if (!isGenuine(request.headers, body)) return response.writeHead(401).end('invalid signature');
 

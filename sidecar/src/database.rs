@@ -81,6 +81,22 @@ impl Database {
         &self.config
     }
 
+    /// The hosts and their ports, to be shown.
+    pub fn address(&self) -> String {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(directory) => directory.display().to_string(),
+        });
+        let mut hosts: Vec<String> = hosts.collect();
+        if hosts.is_empty() {
+            hosts = self.config.get_hostaddrs().iter().map(ToString::to_string).collect();
+        }
+        let ports = self.config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let all: Vec<String> = hosts.iter().enumerate().map(|(at, host)| format!("{host} port {}", port(at))).collect();
+        all.join(", ")
+    }
+
     /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
     pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
         let (client, _) = self.open(tell).await?;

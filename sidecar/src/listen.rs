@@ -1,24 +1,30 @@
 //! `pg-webhooks listen`: a receiver to develop against. It shows every request with the verdict on its signatures and
-//! answers as told: with a status, after a delay, failing the first requests of each message. It keeps nothing.
+//! answers as told: with a status, after a delay, failing the first requests of each message. It keeps nothing, and what a
+//! stranger sends can not steer the terminal.
 
+use anyhow::Context;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::cli::page::{note, tame, tame_line};
 use crate::config::Listen;
 use crate::verify::{Standard, Verdict, signature};
 
 /// Receives until told to stop.
 pub async fn run(settings: Listen, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((settings.bind, settings.port)).await?;
-    say(&format!("listening on http://{}", listener.local_addr()?));
+    let address = SocketAddr::new(settings.bind, settings.port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    // Not on stdout: there, each line is a request.
+    note(&format!("listening on http://{}", listener.local_addr()?));
     let receiver = Arc::new(Receiver { settings, seen: Mutex::default() });
     let app = axum::Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(receiver);
     tokio::select! {
@@ -104,12 +110,12 @@ impl Message {
         let pretty = serde_json::from_str::<Value>(&self.body).and_then(|body| serde_json::to_string_pretty(&body));
         format!(
             "\n{time}  {}  {}  → {}\n  X-Webhook-Signature: {}   webhook-signature: {}\n{}",
-            self.event,
-            self.webhook_id,
+            tame_line(&self.event),
+            tame_line(&self.webhook_id),
             self.status.as_u16(),
             self.signature.marked(),
             self.standard_signature.marked(),
-            pretty.unwrap_or_else(|_| self.body.clone()),
+            tame(&pretty.unwrap_or_else(|_| self.body.clone())),
         )
     }
 }

@@ -24,8 +24,8 @@ pub struct Credential<'a> {
     is_cookie: bool,
 }
 
-/// The layer of `/api/v1`.
-pub async fn require_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Problem> {
+/// The layer of `/api/v1`. An operation that asks for it gets the [`Caller`] as an extension.
+pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, Problem> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
         let caller = api.recognise(&credential, origin(&request)).await?;
@@ -39,6 +39,7 @@ pub async fn require_token(State(api): State<Api>, request: Request, next: Next)
                     .hint("It takes a token whose role is manage."));
             }
         }
+        request.extensions_mut().insert(caller);
     }
     Ok(next.run(request).await)
 }

@@ -12,8 +12,11 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 
-/// Requests under way at once.
+/// Requests under way at once, but for those at `/session`.
 const MOST: usize = 64;
+/// Those at `/session`, where a body is read before anybody knows whose it is: who trickles it keeps others from
+/// logging in for a while, and from nothing else.
+const LOGINS: usize = 16;
 const LONGEST: Duration = Duration::from_secs(10);
 const SAFE: [(HeaderName, &str); 2] = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")];
 
@@ -21,18 +24,20 @@ const SAFE: [(HeaderName, &str); 2] = [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CAC
 #[derive(Clone)]
 pub struct Guard {
     places: Arc<Semaphore>,
+    logins: Arc<Semaphore>,
 }
 
 impl Guard {
     /// With all places free.
     pub fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(MOST)) }
+        Self { places: Arc::new(Semaphore::new(MOST)), logins: Arc::new(Semaphore::new(LOGINS)) }
     }
 }
 
 /// The outermost layer.
 pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.places.try_acquire() {
+    let places = if request.uri().path() == "/session" { &guard.logins } else { &guard.places };
+    let mut response = match places.try_acquire() {
         Ok(_place) => match tokio::time::timeout(LONGEST, next.run(request)).await {
             Ok(response) => response,
             Err(_) => Problem::too_slow("the answer took too long").into_response(),

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::figures::DURATION;
 use crate::store::Status;
 
+const IS_UP: &str = "pg_webhooks_database_up";
 const REQUESTS: &str = "pg_webhooks_api_requests_total";
 /// Up to the thirty seconds that an attempt may take.
 const BUCKETS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -19,10 +20,16 @@ type Reading = (&'static str, &'static str, Read);
 
 /// The database's, the most urgent first.
 const READINGS: [Reading; 9] = [
-    ("pg_webhooks_behind_seconds", "Since when the oldest delivery is due that was not sent; 0: none is", |of| {
-        of.behind_seconds
-    }),
-    ("pg_webhooks_unread_events", "Events that no sidecar has read yet, counted up to 10000", |of| of.unread.into()),
+    (
+        "pg_webhooks_behind_seconds",
+        "Seconds since the oldest delivery fell due whose attempt is not over; 0: none is due",
+        |of| of.behind_seconds,
+    ),
+    (
+        "pg_webhooks_unread_events",
+        "Events from the oldest on whose first attempts are not all over, counted up to 10000",
+        |of| of.unread.into(),
+    ),
     ("pg_webhooks_pending_deliveries", "Deliveries that wait for an attempt", |of| of.pending as f64),
     ("pg_webhooks_overdue_deliveries", "Pending deliveries that are due", |of| of.overdue as f64),
     ("pg_webhooks_shards_not_held", "Shards that no sidecar holds: their webhooks get nothing", |of| {
@@ -51,12 +58,12 @@ impl Metrics {
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)?;
         describe_counter!(REQUESTS, "Requests that this process's API has answered, by HTTP status");
-        describe_gauge!("pg_webhooks_database_up", "Whether the database can be reached and has what the API needs");
+        describe_gauge!(IS_UP, "Whether the database can be reached and has what the API needs");
         let readings = READINGS.map(|(name, help, read)| {
             describe_gauge!(name, help);
             (gauge!(name), read)
         });
-        Ok(Self { handle, readings, is_up: gauge!("pg_webhooks_database_up") })
+        Ok(Self { handle, readings, is_up: gauge!(IS_UP) })
     }
 
     /// Takes the database's figures up.
@@ -67,9 +74,9 @@ impl Metrics {
         }
     }
 
-    /// Prometheus' text format.
+    /// Prometheus' text format, what an operator alerts on first.
     pub fn render(&self) -> String {
-        self.handle.render()
+        in_order(&self.handle.render())
     }
 
     /// Adds what was recorded up: until then each duration is kept on its own.
@@ -81,4 +88,18 @@ impl Metrics {
 /// An answer of the API.
 pub fn count_request(status: StatusCode) {
     metrics::counter!(REQUESTS, "status" => status.as_str().to_owned()).increment(1);
+}
+
+/// The recorder keeps its families in no order: the database's as [`READINGS`] has them, then the process's.
+fn in_order(text: &str) -> String {
+    let mut families: Vec<&str> = text.split_terminator("\n\n").collect();
+    families.sort_by_key(|family| (rank(family), *family));
+    families.join("\n\n") + "\n"
+}
+
+/// A family begins with `# HELP <name> `.
+fn rank(family: &str) -> usize {
+    let name = family.split(' ').nth(2).unwrap_or_default();
+    let reading = READINGS.iter().position(|(known, ..)| *known == name);
+    reading.unwrap_or(READINGS.len() + usize::from(name != IS_UP))
 }

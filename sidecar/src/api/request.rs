@@ -58,7 +58,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(params) = Query::from_request_parts(parts, state).await.map_err(|rejection| {
             let text = rejection.body_text();
-            Problem::malformed("invalid_parameter", text.rsplit_once("string: ").map_or(&*text, |(_, cause)| cause))
+            let cause = text.rsplit_once("string: ").map_or(&*text, |(_, cause)| cause);
+            let problem = Problem::malformed("invalid_parameter", cause);
+            match cause.starts_with("since:") || cause.starts_with("until:") {
+                true => {
+                    problem.hint("A time is 2026-11-23T00:00:00Z; the + of 2026-11-23T00:00:00+01:00 is %2B in a URL.")
+                }
+                false => problem,
+            }
         })?;
         Ok(Self(params))
     }
@@ -97,6 +104,10 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, its fields in their order; the description does not.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::malformed("invalid_body", "the body must be a JSON object, not an array"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let code = if error.is_data() { "invalid_body" } else { "malformed_json" };
         Problem::malformed(code, error.to_string())

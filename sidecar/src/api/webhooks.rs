@@ -1,11 +1,13 @@
 //! `/webhooks`: registering endpoints and looking after them. Secrets come in and never go out, but for one that was made
 //! here, in the answer to the request that had it made.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::AppendHeaders;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +17,7 @@ use super::problem::Problem;
 use super::refusals::{Changing, Looking, Making, Reading};
 use super::request::{Body, Id, NoParams, OptionalBody};
 use super::success::{Answer, Success};
+use super::tokens::Caller;
 use crate::store::{EndpointRecord, Registration};
 
 /// The registered webhooks, oldest first.
@@ -147,7 +150,13 @@ async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Webhook
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "webhooks", operation_id = "change_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     request_body = Change,
     responses((status = 200, description = "As it is now", body = Success<Webhook>), Changing))]
-async fn change(State(api): State<Api>, Id(id): Id, _: NoParams, Body(change): Body<Change>) -> Answer<Webhook> {
+async fn change(
+    State(api): State<Api>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Id(id): Id,
+    _: NoParams,
+    Body(change): Body<Change>,
+) -> Answer<Webhook> {
     let session = api.sessions.get().await?;
     let change = Registration {
         url: change.url.as_deref(),
@@ -156,7 +165,7 @@ async fn change(State(api): State<Api>, Id(id): Id, _: NoParams, Body(change): B
         active: change.active,
         description: change.description.as_deref(),
     };
-    session.store().update(&id, &change).await?;
+    session.store().update_as(&caller.name, &id, &change).await?;
     let webhook = session.store().get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret: None }))
 }

@@ -33,6 +33,14 @@ impl Failure {
         Self::Told { status: 1, message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// The same, with where it happened in front.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Told { status, message, hint } => Self::Told { status, message: format!("{place}: {message}"), hint },
+            Self::Unread => Self::Unread,
+        }
+    }
+
     /// Says so, and gives the exit status.
     pub fn report(self) -> ExitCode {
         let Self::Told { status, message, hint } = self else { return ExitCode::SUCCESS };

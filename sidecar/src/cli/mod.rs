@@ -4,7 +4,7 @@
 
 mod failure;
 mod moment;
-mod page;
+pub mod page;
 mod session;
 
 mod ask;

@@ -155,9 +155,13 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Rows under a head, in columns.
+/// Columns of a wrapped column below which nobody can read it.
+const LEGIBLE: usize = 16;
+
+/// Rows under a head, in columns. Where the terminal is too narrow for them, it breaks the lines itself.
 pub struct Table {
     table: comfy_table::Table,
+    whole: Vec<usize>,
 }
 
 impl Table {
@@ -181,11 +185,12 @@ impl Table {
         } else if !is_terminal() {
             table.force_no_tty();
         }
-        Self { table }
+        Self { table, whole: Vec::new() }
     }
 
     /// The columns that are never wrapped: others give way to them.
     pub fn whole(mut self, columns: &[usize]) -> Self {
+        self.whole = columns.to_vec();
         for column in columns {
             if let Some(column) = self.table.column_mut(*column) {
                 column.set_constraint(ColumnConstraint::ContentWidth);
@@ -221,13 +226,25 @@ impl Table {
     }
 
     /// The table on stdout.
-    pub fn print(self) -> io::Result<()> {
+    pub fn print(mut self) -> io::Result<()> {
+        if width().is_some_and(|width| width < least_width(&self.table.column_max_content_widths(), &self.whole)) {
+            self.table.set_content_arrangement(ContentArrangement::Disabled);
+        }
         let mut out = anstream::stdout().lock();
         for line in self.table.lines() {
             writeln!(out, "{}", line.trim_end())?;
         }
         out.flush()
     }
+}
+
+/// What the columns take with the narrow ones as narrow as they may be, two blanks behind each but the last.
+fn least_width(contents: &[u16], whole: &[usize]) -> usize {
+    let least = |(at, &content): (usize, &u16)| {
+        let content = usize::from(content);
+        2 + if whole.contains(&at) { content } else { content.min(LEGIBLE) }
+    };
+    contents.iter().enumerate().map(least).sum::<usize>().saturating_sub(2)
 }
 
 /// Whether stdout shows colour: a terminal, and neither NO_COLOR nor TERM=dumb.
@@ -244,6 +261,13 @@ mod tests {
         assert_eq!(wrap("one two three", 4, 12), "one two\n    three");
         assert_eq!(wrap("one two three", 4, usize::MAX), "one two three");
         assert_eq!(wrap("incomprehensible", 4, 10), "incomprehensible");
+    }
+
+    #[test]
+    fn a_column_that_wraps_stays_legible() {
+        assert_eq!(least_width(&[29, 8, 60], &[0, 1]), 29 + 2 + 8 + 2 + LEGIBLE);
+        assert_eq!(least_width(&[29, 5], &[0]), 29 + 2 + 5);
+        assert_eq!(least_width(&[], &[]), 0);
     }
 
     #[test]

@@ -29,7 +29,12 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub async fn open(database: &Database) -> Result<Self, Failure> {
-        Ok(Self { client: database.open_hearing(hear).await?.0 })
+        match database.open_hearing(hear).await {
+            Ok((client, _)) => Ok(Self { client }),
+            // What the server itself says names what is wrong; where nobody answers, the place does.
+            Err(error) if error.as_db_error().is_some() => Err(error.into()),
+            Err(error) => Err(Failure::from(error).at(&database.address())),
+        }
     }
 
     /// The calls.

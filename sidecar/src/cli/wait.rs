@@ -26,11 +26,11 @@ pub async fn first_attempt(session: &Session, webhook_id: &str, patience: Durati
 
 fn told(delivery: &DeliveryLine) -> String {
     let mut text = page::paint(page::Tone::of(&delivery.state), &delivery.state);
-    if let Some(status) = delivery.http_status {
-        text.push_str(&format!(", HTTP {status}"));
-    }
-    if let Some(error) = &delivery.error {
-        text.push_str(&format!(": {}", page::tame_line(error)));
+    // An error that is an answer's names the status itself.
+    match (&delivery.error, delivery.http_status) {
+        (Some(error), _) => text.push_str(&format!(": {}", page::tame_line(error))),
+        (None, Some(status)) => text.push_str(&format!(", HTTP {status}")),
+        (None, None) => {}
     }
     if let Some(next) = delivery.next_attempt_at {
         text.push_str(&format!("; next attempt at {}", super::moment::exact(next)));

@@ -114,7 +114,7 @@ export const words = {
     'figure.behind': ['Behind', 'Retard'],
     'figure.behind.none': ['nothing overdue', 'rien en retard'],
     'figure.behind.note': ['oldest unsent: {time}', 'plus ancien non envoyé : {time}'],
-    'figure.unread': ['Not tried yet', 'Pas encore tentés'],
+    'figure.unread': ['Under way', 'En cours'],
     'figure.unread.note': ['events in the queue', 'événements en file'],
     'figure.pending': ['Waiting', 'En attente'],
     'figure.pending.note': ['{n} overdue', '{n} en retard'],

@@ -54,6 +54,8 @@ impl From<tokio_postgres::Error> for StoreError {
             | &SqlState::INSUFFICIENT_PRIVILEGE => Kind::Unusable,
             code => match code.code().get(..2) {
                 Some("22" | "23") => Kind::Invalid,
+                // A deadlock with a report, say: the next try finds it resolved.
+                Some("40") => Kind::TooSlow,
                 Some("08" | "53" | "57") => Kind::Unreachable,
                 _ => Kind::Fault,
             },

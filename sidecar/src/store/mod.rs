@@ -100,6 +100,14 @@ impl<'a> Store<'a> {
         self.call(sql, &[&endpoint_id, url, events, secret, active, description]).await
     }
 
+    /// The same in the name of somebody whom the database does not know.
+    pub async fn update_as(self, actor: &str, endpoint_id: &str, change: &Registration<'_>) -> Answer<()> {
+        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)
+                     FROM (SELECT set_config('pg_webhooks.actor', $7, true) OFFSET 0) AS acting (actor) WHERE actor IS NOT NULL";
+        let Registration { url, events, secret, active, description } = change;
+        self.call(sql, &[&endpoint_id, url, events, secret, active, description, &actor]).await
+    }
+
     pub async fn delete(self, endpoint_id: &str) -> Answer<()> {
         self.call("SELECT webhooks.delete($1)", &[&endpoint_id]).await
     }

@@ -107,7 +107,7 @@ pub struct Status {
     pub sidecars: i32,
     pub shards: i32,
     pub shards_held: i32,
-    /// Events that no sidecar has read yet, counted up to 10,000.
+    /// Events from the oldest on whose first attempts are not all over, counted up to 10,000.
     pub unread: i32,
     pub oldest_unread_at: Option<DateTime<Utc>>,
     pub pending: i64,

@@ -41,6 +41,7 @@ async fn a_webhook_is_registered_shown_changed_and_deleted() {
     let changed = api.put(&path, json!({"events": ["import.failed"], "active": false})).await.data(200);
     assert_eq!(changed["webhook"]["events"], json!(["import.failed"]));
     assert_eq!(changed["webhook"]["active"], json!(false));
+    assert_eq!(changed["webhook"]["disabled_reason"], "disabled by test", "the token's name");
     assert_eq!(changed["webhook"]["url"], url, "what is left out stays");
     let unsigned = api.put(&path, json!({"secret": ""})).await.data(200);
     assert_eq!(unsigned["webhook"]["has_secret"], json!(false));

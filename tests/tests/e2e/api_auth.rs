@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::{Api, Cluster, Reply, eventually, send, with_json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const LIST: &str = "/api/v1/webhooks";
 
@@ -130,6 +132,25 @@ async fn a_cookie_writes_only_from_a_page_of_this_server() {
     write(&[marked, ("sec-fetch-site", "same-origin")]).await.data(201);
     write(&[marked, ("origin", &origin)]).await.data(201);
     assert_eq!(api.get(LIST).await.data(200)["webhooks"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn who_trickles_the_body_of_a_login_holds_up_no_one_with_a_token() {
+    let db = Cluster::shared().await.database().await;
+    let api = Api::start(&db).await;
+    let head = b"POST /session HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let mut trickling = Vec::new();
+    for _ in 0..100 {
+        let mut connection = TcpStream::connect(api.address).await.expect("it listens");
+        connection.write_all(head).await.expect("it reads");
+        trickling.push(connection);
+    }
+    eventually(Duration::from_secs(5), "logins are refused", async || {
+        (log_in(&api, "pgw_x").await.status == 503).then_some(())
+    })
+    .await;
+    api.stranger().get("/healthz").await.data(200);
+    api.get(LIST).await.data(200);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ async fn a_body_that_is_not_what_the_operation_takes_is_refused_by_name() {
         ("{", "malformed_json", "EOF"),
         ("", "malformed_json", "EOF"),
         (r#"{"url": 7, "events": ["*"]}"#, "invalid_body", "integer `7`"),
+        (r#" ["https://example.com/", ["*"], "s", false, true, null]"#, "invalid_body", "array"),
         (r#"{"url": "https://example.com/"}"#, "invalid_body", "events"),
         (r#"{"url": "https://example.com/", "events": ["*"], "colour": "red"}"#, "invalid_body", "colour"),
         (r#"{"url": "u", "events": [], "secret": "x", "generate_secret": true}"#, "invalid_body", "generate_secret"),
@@ -46,6 +47,7 @@ async fn an_unknown_or_malformed_parameter_is_refused_by_name() {
         ("/api/v1/attempts?limit=1001", "limit"),
         ("/api/v1/attempts?limit=ten", "limit"),
         ("/api/v1/events?since=yesterday", "since"),
+        ("/api/v1/events?since=2026-11-23T00:00:00+01:00", "%2B"),
         ("/api/v1/webhooks/%FF", "UTF-8"),
     ] {
         let reply = api.get(path).await;

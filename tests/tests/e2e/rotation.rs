@@ -62,7 +62,7 @@ async fn during_the_overlap_the_new_secret_signs_first_and_the_old_one_beside_it
 #[tokio::test]
 async fn after_the_overlap_the_new_secret_signs_alone() {
     let stage = Stage::start().await;
-    rotate(&stage, &format!(", '{NEW}', '2 seconds'")).await;
+    rotate(&stage, &format!(", '{NEW}', '5 seconds'")).await;
     assert_eq!(standard_signatures(&receive(&stage).await).len(), 2, "it has just begun");
     let received = eventually(DEADLINE, "the overlap ends", async || {
         let received = receive(&stage).await;
@@ -88,6 +88,14 @@ async fn the_same_secret_once_more_ends_no_overlap() {
     }
     let received = receive(&stage).await;
     assert!(is_standard(standard_signatures(&received)[1], &received, SECRET), "the previous one goes on");
+}
+
+#[tokio::test]
+async fn the_same_secret_without_an_overlap_ends_the_one_that_is_under_way() {
+    let stage = Stage::start().await;
+    rotate(&stage, &format!(", '{NEW}'")).await;
+    rotate(&stage, &format!(", '{NEW}', '0'")).await;
+    assert_standard(&receive(&stage).await, NEW);
 }
 
 #[tokio::test]

@@ -93,14 +93,14 @@ impl Claim<'_> {
 
     /// The mistakes of a signature that is not valid.
     fn explain(&self, kind: Kind, header: &str, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
-        let writings = writings(kind, header);
-        if writings.is_empty() {
-            return vec![unreadable(kind, header)];
-        }
+        let own = writings(&[kind], header);
+        let Some((_, first_written)) = own.first() else { return vec![unreadable(kind, header)] };
         let bodies = variants::bodies(self.body);
         let forms = self.forms(kind, id, id_in_body);
         let mut found: Option<Vec<Mistake>> = None;
         for (form, form_mistake) in &forms {
+            // One that belongs to the other header is written as that header is.
+            let writings = writings(&[kind, form.0], header);
             let keys = match form.0 {
                 Kind::Plain => variants::plain_keys(self.secret),
                 Kind::Standard => variants::standard_keys(self.secret),
@@ -125,7 +125,7 @@ impl Claim<'_> {
                 vec![mistake("the signature has blanks or quotation marks around it", "Take the header as it is.")]
             }
             Some(mistakes) => mistakes,
-            None => self.guess(id, id_in_body),
+            None => first_written.iter().cloned().chain(self.guess(kind, id, id_in_body)).collect(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Claim<'_> {
     }
 
     /// What is likely, when nothing that was tried explains it.
-    fn guess(&self, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
+    fn guess(&self, kind: Kind, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if let (Some(id), Some(of_body)) = (id, id_in_body)
             && id != of_body
@@ -174,8 +174,15 @@ impl Claim<'_> {
         }
         if mistakes.is_empty() {
             let compare = id_in_body.unwrap_or("wh_…");
+            let what = match kind {
+                Kind::Plain => "this secret did not sign this body: the secret is another one, or the body was changed",
+                Kind::Standard => {
+                    "this secret did not sign this id, timestamp and body: the secret is another one, or one of the three \
+                     is not as it was sent"
+                }
+            };
             mistakes.push(mistake(
-                "this secret did not sign this body: the secret is another one, or the body was changed",
+                what,
                 format!(
                     "pg-webhooks event {compare} --body | cmp - FILE compares the body; \
                      pg-webhooks webhooks rotate EP makes a new secret."
@@ -213,26 +220,29 @@ fn rule(kind: Kind) -> &'static str {
     }
 }
 
-/// A header without its name, where somebody copied that, too.
+/// A header without its name, where somebody copied that, too, or all the headers of a request.
 fn without_name(header: &str) -> (Option<Kind>, &str) {
     for kind in [Kind::Plain, Kind::Standard] {
         let name = kind.header();
-        let header = header.trim_start();
-        if let (Some(start), Some(rest)) = (header.get(..name.len()), header.get(name.len()..))
-            && start.eq_ignore_ascii_case(name)
-            && let Some(value) = rest.trim_start().strip_prefix(':')
-        {
-            return (Some(kind), value.trim());
+        for line in header.lines().map(str::trim_start) {
+            if let (Some(start), Some(rest)) = (line.get(..name.len()), line.get(name.len()..))
+                && start.eq_ignore_ascii_case(name)
+                && let Some(value) = rest.trim_start().strip_prefix(':')
+            {
+                return (Some(kind), value.trim());
+            }
         }
     }
     // A file ends with a line break.
     (None, header.trim_end_matches(['\r', '\n']))
 }
 
-/// The signatures in a header, and how each is written otherwise than it should be.
-fn writings(kind: Kind, header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
+/// The signatures in a header, and how each is written otherwise than it should be, in the kind that it fits best.
+fn writings(kinds: &[Kind], header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
     let parts = header.split_whitespace().map(|part| part.trim_matches(['"', '\'']));
-    parts.filter_map(|part| writing(kind, part)).collect()
+    let written =
+        |part| kinds.iter().filter_map(|kind| writing(*kind, part)).min_by_key(|(_, mistakes)| mistakes.len());
+    parts.filter_map(written).collect()
 }
 
 fn writing(kind: Kind, part: &str) -> Option<([u8; 32], Vec<Mistake>)> {
@@ -242,7 +252,10 @@ fn writing(kind: Kind, part: &str) -> Option<([u8; 32], Vec<Mistake>)> {
     let mut mistakes = Vec::new();
     match prefix {
         Some(prefix) if prefix == right => {}
-        Some(prefix) => mistakes.push(mistake(format!("the signature begins with {prefix}, not {right}"), rule(kind))),
+        Some(prefix) => mistakes.push(mistake(
+            format!("the signature begins with {prefix} where it should begin with {right}"),
+            rule(kind),
+        )),
         None => mistakes.push(mistake(format!("the signature lacks {right} in front"), rule(kind))),
     }
     let why = match (kind, encoding) {
@@ -261,8 +274,8 @@ fn unreadable(kind: Kind, header: &str) -> Mistake {
     let whole = if kind == Kind::Plain { 7 + 64 } else { 3 + 44 };
     let what = match length {
         0 => "the signature is empty".to_owned(),
-        _ if length < whole => format!("the signature is cut off or none: {length} characters of {whole}"),
-        _ => "the signature is none: neither hex nor base64 of 32 bytes".to_owned(),
+        _ if length < whole => format!("the signature is cut off: {length} of {whole} characters"),
+        _ => "this is no signature: neither hex nor base64 of 32 bytes".to_owned(),
     };
     mistake(what, rule(kind))
 }

@@ -47,7 +47,7 @@ impl Verify {
     pub async fn run(self) -> Outcome {
         let files = [Some(&self.body), self.signature_file.as_ref(), Some(&self.secret_file)];
         if files.iter().flatten().filter(|file| is_stdin(file)).count() > 1 {
-            return Err(Failure::usage("stdin can be one of the files alone", "Put the others into files."));
+            return Err(Failure::usage("only one of the files can be stdin", "Give the others as files."));
         }
         let body = read(&self.body)?;
         let signature = match (self.signature, &self.signature_file) {

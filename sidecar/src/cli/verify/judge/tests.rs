@@ -169,6 +169,24 @@ fn a_signature_of_the_other_kind_is_named() {
     assert!(only(judge(&body(), &of_body, SECRET, Some((ID, &now())))).contains("that of X-Webhook-Signature"));
     let of_stamps = format!("sha256={}", hex(&standard_mac()));
     assert!(only(judge(&body(), &of_stamps, SECRET, Some((ID, &now())))).contains("that of webhook-signature"));
+    let misnamed = format!("webhook-signature: {}", plain());
+    assert!(only(judge(&body(), &misnamed, SECRET, Some((ID, &now())))).contains("that of X-Webhook-Signature"));
+    let misnamed = format!("X-Webhook-Signature: {}", standard());
+    assert!(only(judge(&body(), &misnamed, SECRET, Some((ID, &now())))).contains("that of webhook-signature"));
+    // Without a timestamp it can not be checked as what it is.
+    assert!(judge(&body(), &misnamed, SECRET, None).mistakes.iter().any(|one| one.what.contains("base64")));
+}
+
+#[test]
+fn a_timestamp_that_was_not_signed_is_not_blamed_on_the_body_alone() {
+    let what = only(judge(&body(), &standard(), SECRET, Some((ID, &(NOW - 1).to_string()))));
+    assert!(what.contains("id, timestamp and body"), "{what}");
+}
+
+#[test]
+fn a_signature_is_found_among_all_headers_of_a_request() {
+    let headers = format!("content-type: application/json\r\nx-webhook-signature: {}\r\n\r\n", plain());
+    assert!(judge(&body(), &headers, SECRET, None).is_valid());
 }
 
 #[test]
