@@ -48,6 +48,8 @@ function listen(element, type, call) {
 
 /** Makes `old` equal to `fresh` in place where they are alike, else puts `fresh` there. Returns the one that stays. */
 export function patch(old, fresh) {
+    // It says something for a moment that no view knows of.
+    if (old.isHeld && alike(old, fresh)) return old;
     if (!alike(old, fresh)) {
         old.replaceWith(fresh);
         return fresh;

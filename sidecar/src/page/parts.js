@@ -58,15 +58,23 @@ export function copyButton(text, label = t('copy')) {
         onclick: async ({ currentTarget: button }) => {
             await copy(text, button);
             button.textContent = t('copied');
+            button.isHeld = true;
             announce(t('copied'));
-            setTimeout(() => { button.textContent = t('copy'); }, 2000);
+            clearTimeout(button.heldUntil);
+            button.heldUntil = setTimeout(() => {
+                button.textContent = t('copy');
+                button.isHeld = false;
+            }, 2000);
         },
     }, t('copy'));
 }
 
-// A page that is not served over https or from this machine has no clipboard; the old way still works there.
+// A page that is not served over https or from this machine has no clipboard, and a policy may forbid it; the old way still
+// works there.
 async function copy(text, beside) {
-    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    try {
+        return await navigator.clipboard.writeText(text);
+    } catch { /* the old way */ }
     const field = h('textarea.unseen', { value: text });
     beside.after(field);
     field.select();
@@ -131,9 +139,14 @@ export function notice(content, isError = false) {
     if (!isError) setTimeout(() => line.remove(), 6000);
 }
 
+const busy = new WeakSet();
+
 /** Runs what a button is for, once at a time; says what came of it. Returns whether it succeeded. */
 export async function perform(button, act, done) {
-    button.disabled = true;
+    if (busy.has(button)) return false;
+    busy.add(button);
+    // Not `disabled`, which would take its focus, and which the next refresh would take back.
+    button.setAttribute('aria-disabled', 'true');
     try {
         const result = await act();
         if (done) notice(typeof done === 'function' ? done(result) : done);
@@ -142,7 +155,8 @@ export async function perform(button, act, done) {
         notice(error.status ? refusal(error) : h('span', {}, t('connection.lost')), true);
         return false;
     } finally {
-        button.disabled = false;
+        busy.delete(button);
+        button.removeAttribute('aria-disabled');
     }
 }
 
@@ -152,12 +166,16 @@ let dialogs = 0;
 
 /**
  * Opens a dialog. `draw({ redraw, close })` gives its content and is called again by `redraw`. Resolves when it is closed;
- * focus goes back to where it came from.
+ * focus goes back to where it came from. Escape closes it, unless it shows what is not shown again (`isOnce`).
  */
-export function openDialog(title, draw) {
+export function openDialog(title, draw, { isOnce = false } = {}) {
     const id = `dialog-${++dialogs}`;
     return new Promise((resolve) => {
-        const dialog = h('dialog', { 'aria-labelledby': id, onclose: () => { dialog.remove(); resolve(); } });
+        const dialog = h('dialog', {
+            'aria-labelledby': id,
+            onclose: () => { dialog.remove(); resolve(); },
+            onkeydown: (event) => { if (isOnce && event.key === 'Escape') event.preventDefault(); },
+        });
         const control = { redraw, close: () => dialog.close() };
         function redraw() {
             patchChildren(dialog, h('dialog', {}, h('h2', { id }, title), draw(control)));

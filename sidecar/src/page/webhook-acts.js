@@ -8,7 +8,7 @@ import { choice, coloured, field, notice, openDialog, openForm, options, perform
 /** The buttons. `refresh` asks for the webhook again, `go` leaves for another view. */
 export function acts(webhook, { refresh, go }) {
     const button = (name, onclick, kind = '') => h(`button${kind}`, { type: 'button', id: `act-${name}`, onclick }, t(`act.${name}`));
-    return h('div.acts', { role: 'group', 'aria-label': t('action') },
+    return h('div.acts', { key: 'acts', role: 'group', 'aria-label': t('action') },
         button('test', ({ currentTarget }) => perform(currentTarget, () => api.test(webhook.id), ({ webhook_id }) => sent(webhook_id)).then(refresh), webhook.active ? '.primary' : ''),
         button('trigger', () => sendSample(webhook).then(refresh)),
         h('a.button', { href: `#/webhooks/${webhook.id}/edit` }, t('act.edit')),
@@ -28,7 +28,7 @@ export function showSecret(secret) {
         h('p', {}, t('secret.once')),
         snippet(t('secret'), secret),
         h('div.buttons', {}, h('button.primary', { type: 'button', onclick: close }, t('secret.kept'))),
-    ]);
+    ], { isOnce: true });
 }
 
 async function sendSample(webhook) {

@@ -39,7 +39,7 @@ export function webhook(screen, id) {
     }
 
     function disabled() {
-        return h('div.callout', {}, h('p', {}, shape('off'), h('strong', {}, t('state.disabled')), ' ', known.disabled_at && when(known.disabled_at)),
+        return h('div.callout', { key: 'disabled' }, h('p', {}, shape('off'), h('strong', {}, t('state.disabled')), ' ', known.disabled_at && when(known.disabled_at)),
             known.disabled_reason && theirs(known.disabled_reason, 'p'), h('p', {}, t('disabled.waits', { n: health.pending })));
     }
 
