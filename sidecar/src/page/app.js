@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { h, patchChildren } from './dom.js';
-import { t, language, speak, clock } from './language.js';
+import { t, known, language, speak, clock } from './language.js';
 import { connection, keepFresh } from './live.js';
 import { refusal, loading, shape, theirs, perform } from './parts.js';
 import { signIn } from './sign-in.js';
@@ -41,7 +41,7 @@ class Screen {
     /** Asks again and again; what the server refuses is shown in the place of the view. */
     keepFresh(load, period_ms) {
         return keepFresh(load, period_ms, this.signal, (error) => {
-            if (error.status !== 401) this.show(t('refused'), refusal(error), h('p', {}, h('a', { href: '#/' }, t('nav.overview'))));
+            if (error.status !== 401) this.show(known(`refused.${error.code}`, t('refused')), refusal(error), h('p', {}, h('a', { href: '#/' }, t('nav.overview'))));
         });
     }
 
@@ -107,8 +107,9 @@ async function navigate({ keepsFocus = false } = {}) {
             const view = await load();
             if (here !== screen) return;
             view(here, ...pattern.exec(path).slice(1).map(decodeURIComponent));
-        } catch {
-            here.show(t('refused.unreachable'), h('p', {}, t('connection.lost')), h('a.button', { href: location.hash, onclick: () => location.reload() }, t('again')));
+        } catch (error) {
+            if (error instanceof URIError) here.show(t('not-found'), h('p', {}, h('a', { href: '#/' }, t('nav.overview'))));
+            else here.show(t('refused.unreachable'), h('p', {}, t('connection.lost')), h('a.button', { href: location.hash, onclick: () => location.reload() }, t('again')));
         }
     }
     if (keepsFocus) return;

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, bytes, duration } from './language.js';
-import { address, away, coloured, copyButton, empty, loading, perform, state, table, theirs, time, when } from './parts.js';
+import { address, away, coloured, copyButton, empty, loading, perform, reason, state, table, time, when } from './parts.js';
 import { withKeys } from './pages.js';
 
 const PERIOD_MS = 1000;
@@ -46,7 +46,7 @@ export function event(screen, id) {
                 { label: t('webhook'), kind: 'wide', cell: (line) => [h('a', { href: `#/webhooks/${line.endpoint_id}` }, address(line.url)), !line.active && h('span.note', {}, t('state.disabled'))] },
                 { label: t('attempts'), kind: 'number', cell: (line) => number(line.attempts) },
                 { label: t('status'), kind: 'number', cell: (line) => line.http_status ?? '–' },
-                { label: t('error'), kind: 'error', cell: (line) => line.error && theirs(line.error) },
+                { label: t('error'), kind: 'error', cell: (line) => line.error && reason(line.error) },
                 { label: t('next.attempt'), cell: (line) => line.next_attempt_at ? [time(line.next_attempt_at), h('span.note', {}, away(line.next_attempt_at))] : null },
                 ...(screen.canWrite ? [{ label: t('action'), kind: 'action', cell: (line) => againOrWhy(line) }] : []),
             ],
@@ -67,7 +67,7 @@ export function event(screen, id) {
                 state(line.outcome), h('strong', {}, line.http_status ?? t('no-answer')), h('span', {}, duration(line.response_time_ms)),
                 time(line.timestamp), h('span.quiet', {}, line.retry_count ? t('retry.n', { n: line.retry_count }) : t('retry.first')),
                 shown.deliveries.length > 1 && address(line.url)),
-            line.error && theirs(line.error, 'p'),
+            line.error && h('p', {}, reason(line.error)),
             new Date(line.next_attempt_at ?? 0) > Date.now() && h('p.quiet', {}, t('next'), ' ', when(line.next_attempt_at)),
             h('details', {}, h('summary', {}, t('sent')), headers(line.request_headers ?? {})),
             h('details', {}, h('summary', {}, t('answer'), ' ', h('span.quiet', {}, line.response ? bytes(size(line.response)) : t('answer.none'))),

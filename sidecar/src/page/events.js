@@ -93,7 +93,8 @@ export class Events {
     nothing() {
         const { event, state } = this.filters();
         if (event || state) return empty(t('empty.filtered'), t('empty.filtered.text'));
-        return empty(t('empty.events'), t('empty.events.text'), snippet('SQL', "SELECT webhooks.emit('order.paid', '{\"order_id\": 7}');"));
+        return empty(t('empty.events'), t('empty.events.text'), snippet('SQL', "SELECT webhooks.emit('order.paid', '{\"order_id\": 7}');"),
+            snippet('curl', `curl -X POST ${location.origin}/api/v1/webhooks/${this.endpoint ?? 'ep_…'}/trigger -H 'Authorization: Bearer pgw_…' -H 'Content-Type: application/json' \\\n  -d '{"event":"product.updated"}'`));
     }
 }
 

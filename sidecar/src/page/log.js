@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, duration } from './language.js';
-import { address, announce, away, empty, loading, options, perform, refusal, snippet, state, table, theirs, time } from './parts.js';
+import { address, announce, away, empty, loading, options, perform, reason, refusal, snippet, state, table, time } from './parts.js';
 import { Pages, withKeys } from './pages.js';
 
 const PERIOD_MS = 1000;
@@ -126,7 +126,7 @@ export class Log {
                     { label: t('took'), kind: 'number', cell: (line) => duration(line.response_time_ms) },
                     { label: t('retry'), kind: 'number labelled', cell: (line) => line.retry_count ? number(line.retry_count) : null },
                     {
-                        label: t('error'), kind: 'error', cell: (line) => [line.error && theirs(line.error), new Date(line.next_attempt_at ?? 0) > Date.now() && h('span.note', {}, t('next'), ' ', away(line.next_attempt_at))],
+                        label: t('error'), kind: 'error', cell: (line) => [line.error && reason(line.error), new Date(line.next_attempt_at ?? 0) > Date.now() && h('span.note', {}, t('next'), ' ', away(line.next_attempt_at))],
                     },
                 ],
             }),

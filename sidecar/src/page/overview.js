@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, duration, percent, distance } from './language.js';
 import { throughput, backlog, recent, success } from './charts.js';
-import { address, away, empty, loading, shape, snippet, state, table, theirs } from './parts.js';
+import { address, away, empty, loading, reason, shape, snippet, state, table } from './parts.js';
 
 const PERIOD_MS = 2000;
 /** The history comes in stretches of ten seconds. */
@@ -23,7 +23,8 @@ export function overview(screen) {
         if (isOld) historyAt = Date.now();
         history = points;
         const healthOf = new Map(health.map((one) => [one.id, one]));
-        draw(status, leases, webhooks.map((webhook) => ({ ...healthOf.get(webhook.id), ...webhook, state: healthOf.get(webhook.id)?.state ?? 'idle' })));
+        draw(status, leases, webhooks.map((webhook) => ({ ...healthOf.get(webhook.id), ...webhook, state: healthOf.get(webhook.id)?.state ?? 'idle' }))
+            .sort((a, b) => urgency(a, status) - urgency(b, status)));
     }, PERIOD_MS);
 
     function draw(status, leases, webhooks) {
@@ -40,14 +41,17 @@ export function overview(screen) {
     }
 }
 
+/** What needs attention comes first; the rest stays in its order. */
+const urgency = ({ id, state }, { in_trouble }) => in_trouble.includes(id) ? 0 : state === 'failing' ? 1 : 2;
+
 function verdict(status) {
-    const [kind, words] = status.shards_held === 0 ? ['bad', t('verdict.nobody')]
+    const [kind, words, form = kind] = status.shards_held === 0 ? ['bad', t('verdict.nobody')]
         : status.shards_held < status.shards ? ['bad', t('verdict.shards', { n: status.shards - status.shards_held, shards: status.shards })]
         : status.behind_seconds > 30 ? ['bad', t('verdict.behind', { time: duration(status.behind_seconds * 1000) })]
-        : status.in_trouble.length ? ['wait', t('verdict.trouble', { n: status.in_trouble.length })]
+        : status.in_trouble.length ? ['wait', t('verdict.trouble', { n: status.in_trouble.length }), 'bad']
         : status.endpoints === 0 ? ['idle', t('verdict.none')]
         : ['good', t('verdict.good')];
-    return h(`p.verdict.${kind}`, {}, shape(kind), words);
+    return h(`p.verdict.${kind}`, {}, shape(form), words);
 }
 
 function figures(status, points) {
@@ -56,10 +60,11 @@ function figures(status, points) {
     const figure = (name, value, note, isBad = false) =>
         h('div', {}, h('dt', {}, t(`figure.${name}`)), h(isBad ? 'dd.value.bad' : 'dd.value', {}, value), h('dd.note', {}, note));
     const isBehind = status.behind_seconds >= 1;
+    const oldest = Math.min(...[status.oldest_unread_at, status.oldest_due_at].filter(Boolean).map((at) => new Date(at)));
     return h('dl.figures', {},
         figure('sidecars', number(status.sidecars), t('figure.sidecars.note', { held: status.shards_held, n: status.shards }), status.shards_held < status.shards),
-        figure('behind', isBehind ? duration(status.behind_seconds * 1000) : '0\u00a0s', isBehind && status.oldest_unread_at
-            ? t('figure.behind.note', { time: distance(status.oldest_unread_at) }) : t('figure.behind.none'), status.behind_seconds > 30),
+        figure('behind', isBehind ? duration(status.behind_seconds * 1000) : '0\u00a0s', isBehind && Number.isFinite(oldest)
+            ? t('figure.behind.note', { time: distance(oldest) }) : t('figure.behind.none'), status.behind_seconds > 30),
         figure('unread', number(status.unread) + (status.unread >= UNREAD_COUNTED ? '+' : ''), t('figure.unread.note')),
         figure('pending', number(status.pending), t('figure.pending.note', { n: status.overdue })),
         figure('delivered', number(delivered), t('figure.hour')),
@@ -90,13 +95,16 @@ function list(webhooks) {
 }
 
 function trouble(one) {
-    if (!one.active) return [theirs(one.disabled_reason ?? ''), one.disabled_at && h('span.note', {}, away(one.disabled_at))];
-    return one.last_error ? [theirs(one.last_error), h('span.note', {}, away(one.last_error_at))] : null;
+    if (!one.active) return [reason(one.disabled_reason ?? ''), one.disabled_at && h('span.note', {}, away(one.disabled_at))];
+    return one.last_error ? [reason(one.last_error), h('span.note', {}, away(one.last_error_at))] : null;
 }
+
+// A secret is never shown again, so one that the database makes up in passing would be known to nobody.
+const SECRET = `whsec_${btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24))))}`;
 
 function firstWebhook(canWrite) {
     return empty(t('empty.webhooks'), t(canWrite ? 'empty.webhooks.text' : 'empty.webhooks.read'),
-        snippet('SQL', "SELECT webhooks.register('https://example.com/webhooks', ARRAY['product.*'], secret => gen_random_uuid()::text);"),
+        snippet('SQL', `SELECT webhooks.register('https://example.com/webhooks', ARRAY['product.*'],\n                         secret => '${SECRET}');`),
         snippet('curl', `curl -X POST ${location.origin}/api/v1/webhooks -H 'Authorization: Bearer pgw_…' -H 'Content-Type: application/json' \\\n  -d '{"url":"https://example.com/webhooks","events":["product.*"],"generate_secret":true}'`));
 }
 

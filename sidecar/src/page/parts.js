@@ -37,6 +37,36 @@ export const away = (at) => h('time', { datetime: at, title: moment(at) }, dista
 /** What the server says is English, whatever the page speaks. */
 export const theirs = (text, tag = 'span') => h(tag, { lang: 'en' }, text);
 
+/** What is known of the reasons why a delivery failed or a webhook is disabled. What is not stays as it is, in English. */
+const REASONS = [
+    [/^(wh_\w+) failed (\d+) times, at last with (.+)$/, 'exhausted'],
+    [/^the endpoint answered 410 Gone to (wh_\w+)$/, 'gone'],
+    [/^disabled by (.+)$/, 'by'],
+    [/^registered as inactive$/, 'inactive'],
+    [/^Connection refused$/, 'connection.refused'],
+    [/^Connection reset$/, 'connection.reset'],
+    [/^Connection timed out$/, 'connection.timeout'],
+    [/^Connection closed without a response$/, 'connection.closed'],
+    [/^Host unreachable$/, 'unreachable'],
+    [/^Request timeout$/, 'timeout'],
+    [/^DNS lookup failed: (.+)$/, 'dns'],
+    [/^TLS error: (.+)$/, 'tls'],
+];
+
+/** A reason in the reader's words, with a link to the event that it names. */
+export function reason(text) {
+    const [words, lang] = translated(text);
+    return h('span', { lang }, words.split(/(wh_\w+)/).map((part, at) => at % 2 ? h('a', { href: `#/events/${part}` }, h('code', {}, part)) : part));
+}
+
+function translated(text) {
+    for (const [pattern, name] of REASONS) {
+        const match = pattern.exec(text);
+        if (match) return [t(`reason.${name}`, { a: match[1], b: match[2], c: match[3] && translated(match[3])[0] }), null];
+    }
+    return [text, 'en'];
+}
+
 /** Words with `code` in them. */
 export const rich = (text) => text.split('`').map((part, at) => at % 2 ? h('code', {}, part) : part);
 

@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { t, number, duration } from './language.js';
 import { recent, success } from './charts.js';
 import { acts } from './webhook-acts.js';
-import { address, away, copyButton, loading, shape, state, theirs, time, when } from './parts.js';
+import { address, away, copyButton, loading, reason, shape, state, time, when } from './parts.js';
 import { Events } from './events.js';
 import { Log } from './log.js';
 
@@ -40,7 +40,7 @@ export function webhook(screen, id) {
 
     function disabled() {
         return h('div.callout', { key: 'disabled' }, h('p', {}, shape('off'), h('strong', {}, t('state.disabled')), ' ', known.disabled_at && when(known.disabled_at)),
-            known.disabled_reason && theirs(known.disabled_reason, 'p'), h('p', {}, t('disabled.waits', { n: health.pending })));
+            known.disabled_reason && h('p', {}, reason(known.disabled_reason)), h('p', {}, t('disabled.waits', { n: health.pending })));
     }
 
     function figures() {
@@ -53,6 +53,6 @@ export function webhook(screen, id) {
             h('div', {}, h('dt', {}, t('events')), h('dd', {}, known.events.map((name) => h('code.chip', {}, name)))),
             h('div', {}, h('dt', {}, t('secret')), h('dd', {}, known.has_secret ? t('secret.has') : h('span.state.wait', {}, shape('bad'), t('secret.none'))),
                 h('dd.note', {}, t('created'), ' ', time(known.created_at))),
-            health.last_error && h('div.wide', {}, h('dt', {}, t('health.error')), h('dd', {}, theirs(health.last_error)), h('dd.note', {}, away(health.last_error_at))));
+            health.last_error && h('div.wide', {}, h('dt', {}, t('health.error')), h('dd', {}, reason(health.last_error)), h('dd.note', {}, away(health.last_error_at))));
     }
 }

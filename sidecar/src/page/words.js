@@ -102,6 +102,20 @@ export const words = {
     'tally.failed': ['failed', 'échouée|échouées'],
     'tally.skipped': ['skipped', 'ignorée|ignorées'],
 
+    // Why it failed, why it is disabled
+    'reason.exhausted': ['{a} failed {b} times, at last with: {c}', '{a} a échoué {b} fois, la dernière fois avec : {c}'],
+    'reason.gone': ['the receiver answered 410 Gone to {a}', 'le destinataire a répondu 410 Gone à {a}'],
+    'reason.by': ['disabled by {a}', 'désactivé par {a}'],
+    'reason.inactive': ['registered as inactive', 'enregistré comme inactif'],
+    'reason.connection.refused': ['Connection refused', 'Connexion refusée'],
+    'reason.connection.reset': ['Connection reset', 'Connexion interrompue'],
+    'reason.connection.timeout': ['Connection timed out', 'Délai de connexion dépassé'],
+    'reason.connection.closed': ['Connection closed without a response', 'Connexion fermée sans réponse'],
+    'reason.unreachable': ['Host unreachable', 'Hôte injoignable'],
+    'reason.timeout': ['Request timeout', 'Délai de réponse dépassé'],
+    'reason.dns': ['DNS lookup failed: {a}', 'Échec de la résolution DNS : {a}'],
+    'reason.tls': ['TLS error: {a}', 'Erreur TLS : {a}'],
+
     // Overview
     'verdict.good': ['Everything is being delivered.', 'Tout est livré normalement.'],
     'verdict.none': ['Ready. There is no webhook yet.', 'Prêt. Il n’y a pas encore de webhook.'],
