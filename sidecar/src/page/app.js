@@ -112,7 +112,7 @@ async function navigate({ keepsFocus = false } = {}) {
             else here.show(t('refused.unreachable'), h('p', {}, t('connection.lost')), h('a.button', { href: location.hash, onclick: () => location.reload() }, t('again')));
         }
     }
-    if (keepsFocus) return;
+    if (keepsFocus || !token) return;
     window.scrollTo(0, 0);
     (main.querySelector('h1') ?? main).focus();
 }

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import { h } from './dom.js';
 import { t, number, duration } from './language.js';
+import { connection } from './live.js';
 import { address, announce, away, empty, loading, options, perform, reason, refusal, snippet, state, table, time } from './parts.js';
 import { Pages, withKeys } from './pages.js';
 
@@ -24,6 +25,7 @@ export function deliveries(screen) {
 export class Log {
     constructor(screen, endpoint, redraw) {
         Object.assign(this, { screen, endpoint, redraw, isPaused: false, webhooks: [], types: [], unsaid: { n: 0, failed: 0 }, saidAt: Date.now() });
+        connection.addEventListener('change', () => redraw(), { signal: screen.signal });
         this.pages = new Pages(async (cursor) => {
             const { attempts, next_cursor } = await api.attempts({ ...this.filters(), limit: PAGE, cursor }, screen.signal);
             return { items: withKeys(attempts), next: next_cursor };
@@ -99,7 +101,12 @@ export class Log {
             h('label.grow', {}, h('span.label', {}, t('search')),
                 h('input', { name: 'search', type: 'search', oninput: (event) => this.search(event), value: filters.get('search') ?? '', placeholder: t('search.what'), spellcheck: 'false' })),
             h('button', { type: 'button', id: 'pause', 'aria-pressed': String(this.isPaused), onclick: () => this.pause() }, t(this.isPaused ? 'log.resume' : 'log.pause')),
-            h(this.isPaused ? 'span.live.paused' : 'span.live', {}, t(this.isPaused ? 'log.paused' : 'log.live')));
+            this.liveness());
+    }
+
+    liveness() {
+        const name = this.isPaused ? 'paused' : connection.trouble ? 'lost' : 'live';
+        return h(name === 'live' ? 'span.live' : 'span.live.paused', {}, t(`log.${name}`));
     }
 
     pause() {

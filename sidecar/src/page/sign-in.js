@@ -11,13 +11,14 @@ export function signIn(screen, signedIn) {
     let trouble = null, isExpired = false;
     screen.expired = () => { isExpired = true; draw(); };
     draw();
+    document.querySelector('[name=token]').focus();
 
     function draw() {
         screen.show(t('sign-in'),
             isExpired && h('p.callout', { role: 'alert' }, t('sign-in.expired')),
             h('div.columns', {},
                 h('form.panel', { onsubmit: submit, 'aria-label': t('sign-in') },
-                    trouble && (trouble.status ? refusal(trouble) : h('p.refusal', { role: 'alert' }, t('connection.lost'))),
+                    trouble && (trouble.status === 401 ? refusal({ code: 'unauthorized', message: t('sign-in.unknown') }) : trouble.status ? refusal(trouble) : h('p.refusal', { role: 'alert' }, t('connection.lost'))),
                     // A password manager wants a name beside the secret.
                     h('input', { name: 'username', autocomplete: 'username', value: 'pg_webhooks', hidden: true }),
                     field(t('token'), h('input', {
