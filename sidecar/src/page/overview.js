@@ -29,7 +29,7 @@ export function overview(screen) {
 
     function draw(status, leases, webhooks) {
         screen.show(t('nav.overview'),
-            h('header.top', {}, h('h1', { tabindex: -1 }, t('nav.overview')), verdict(status)),
+            h('header.top', {}, h('h1', { tabindex: -1 }, t('nav.overview')), verdict(status, webhooks.filter((one) => urgency(one, status) < 2).length)),
             figures(status, history.points),
             h('div.plots', {}, throughput(history), backlog(history)),
             h('section', {},
@@ -44,11 +44,11 @@ export function overview(screen) {
 /** What needs attention comes first; the rest stays in its order. */
 const urgency = ({ id, state }, { in_trouble }) => in_trouble.includes(id) ? 0 : state === 'failing' ? 1 : 2;
 
-function verdict(status) {
+function verdict(status, troubled) {
     const [kind, words, form = kind] = status.shards_held === 0 ? ['bad', t('verdict.nobody')]
         : status.shards_held < status.shards ? ['bad', t('verdict.shards', { n: status.shards - status.shards_held, shards: status.shards })]
         : status.behind_seconds > 30 ? ['bad', t('verdict.behind', { time: duration(status.behind_seconds * 1000) })]
-        : status.in_trouble.length ? ['wait', t('verdict.trouble', { n: status.in_trouble.length }), 'bad']
+        : troubled ? ['wait', t('verdict.trouble', { n: troubled }), 'bad']
         : status.endpoints === 0 ? ['idle', t('verdict.none')]
         : ['good', t('verdict.good')];
     return h(`p.verdict.${kind}`, {}, shape(form), words);

@@ -165,6 +165,8 @@ export function announce(text) {
 export function notice(content, isError = false) {
     const close = h('button.small', { type: 'button', onclick: () => line.remove() }, t('close'));
     const line = h(isError ? 'div.notice.error' : 'div.notice', {}, content, close);
+    // What succeeded before is no news beside it; an error stays until it is closed.
+    if (!isError) document.querySelector('.notice:not(.error)')?.remove();
     document.getElementById('notices').append(line);
     if (!isError) setTimeout(() => line.remove(), 6000);
 }
