@@ -57,7 +57,8 @@ class Screen {
     }
 }
 
-const heading = (title) => h('h1', { tabindex: -1 }, title);
+// In a header as where a view has more to say there: what is patched keeps the focus.
+const heading = (title) => h('header.top', {}, h('h1', { tabindex: -1 }, title));
 
 // Frame --------------------------------------------------------------------------------------------------------------
 

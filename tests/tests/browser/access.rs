@@ -82,7 +82,14 @@ async fn focus_goes_to_the_heading_of_a_new_view_and_back_where_a_dialog_came_fr
             "return document.activeElement.matches('h1') && document.title.startsWith('Events')",
         )
         .await;
+    browser.press("Overview").await;
+    browser.sees("/hook").await;
+    browser.wait("it keeps focus when the data come", "return document.activeElement.matches('h1')").await;
     browser.go(&format!("/#/webhooks/{endpoint}")).await;
+    browser.run("document.getElementById('act-test').focus()").await;
+    browser.press("Send a test").await;
+    browser.sees("Sent:").await;
+    browser.wait("the button keeps focus", "return document.activeElement.id === 'act-test'").await;
     browser.press("Rotate secret…").await;
     browser.wait("the dialog has focus", "return document.activeElement.closest('dialog') !== null").await;
     browser.press_in_dialog("Cancel").await;
