@@ -90,6 +90,10 @@ BEGIN
     SELECT CASE WHEN dry_run THEN (SELECT count(*) FROM again) ELSE (SELECT count(*) FROM queued) END INTO replayed;
     IF replayed > 0 AND NOT dry_run THEN
         PERFORM webhooks.wake();
+        IF NOT (SELECT e.active FROM webhooks.endpoint e WHERE e.key = target) THEN
+            RAISE NOTICE 'webhook % is disabled: it gets the messages once it is enabled', replay.endpoint_id
+                USING HINT = format('SELECT webhooks.update(%L, active => true) enables it.', replay.endpoint_id);
+        END IF;
     END IF;
     RETURN replayed;
 END

@@ -42,7 +42,7 @@ AS $$
     )
     SELECT least(coalesce(max(events), 0), 10000)::integer, min(oldest_at) FROM counted
 $$;
-COMMENT ON FUNCTION webhooks.unread() IS 'The events that the shard most behind has not read yet, counted up to 10,000, and when the oldest of them happened';
+COMMENT ON FUNCTION webhooks.unread() IS 'The events behind the cursor of the shard most behind, counted up to 10,000, and when the oldest of them happened: from the oldest on whose first attempts are not all over';
 
 CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
     RETURNS TABLE (id text, url text, active boolean, state text, attempts integer, delivered integer, p50_ms integer, p95_ms integer,
@@ -135,4 +135,4 @@ AS $$
                                OR key = ANY (waits.retrying)), '{}') AS in_trouble
                       FROM webhooks.endpoint) registered
 $$;
-COMMENT ON FUNCTION webhooks.status() IS 'How it goes, in one row: sidecars and the shards they hold, events not read yet (counted up to 10,000), what is pending, since when something is due that was not sent (behind; 0 when nothing is), and the webhooks that were disabled for their failures or have retries to come';
+COMMENT ON FUNCTION webhooks.status() IS 'How it goes, in one row: sidecars and the shards they hold, events from the oldest on whose first attempts are not all over (unread, counted up to 10,000), what is pending, since when something is due that was not sent (behind; 0 when nothing is), and the webhooks that were disabled for their failures or have retries to come';

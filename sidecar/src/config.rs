@@ -1,10 +1,11 @@
 //! Flags and environment. All of it is read and checked before anything starts; a bad value ends the process with
 //! status 64 and a message that names it. A password in `DATABASE_URL` is never printed.
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
-use std::{io::IsTerminal, num::NonZeroU32, process::ExitCode, time::Duration};
+use std::{env, io::IsTerminal, num::NonZeroU32, process::ExitCode, time::Duration};
 
 use crate::cli;
 use crate::database::{Database, DatabaseError};
@@ -98,7 +99,8 @@ pub struct Listen {
 impl Cli {
     /// What the process was called with, or the reason why it may not start.
     pub fn read() -> Result<Self, Refusal> {
-        let cli = Self::try_parse().map_err(Refusal)?;
+        let command = without_empty_variables(Self::command());
+        let cli = command.try_get_matches().and_then(|given| Self::from_arg_matches(&given)).map_err(Refusal)?;
         if let Command::Serve(serve) = &cli.command {
             serve
                 .database()
@@ -113,6 +115,15 @@ impl Serve {
     pub fn database(&self) -> Result<Database, DatabaseError> {
         self.database_url.parse()
     }
+}
+
+/// A variable that is set to nothing, as files of them have it, is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|flag| {
+        let is_empty = flag.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { flag.env(Resettable::Reset) } else { flag }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Why the process does not start.
@@ -167,8 +178,6 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::builder::Resettable;
-    use clap::{CommandFactory, FromArgMatches};
 
     fn serve(arguments: &[&str]) -> Result<Cli, clap::Error> {
         let start = ["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"];

@@ -103,7 +103,7 @@ impl Crew {
     /// Logs a problem when it comes up, not at every try of every berth.
     pub fn log_trouble(&self, trouble: &str) {
         if self.is_news(trouble) {
-            tracing::error!("cannot deliver, trying again: {trouble}");
+            tracing::error!(database = self.database.address(), "cannot deliver, trying again: {trouble}");
         }
     }
 

@@ -64,7 +64,7 @@ export function event(screen, id) {
     function attempt(line) {
         return h('li.attempt', { key: line.key },
             h('div.said', {},
-                state(line.outcome), h('strong', {}, line.http_status ?? t('no-answer')), h('span', {}, duration(line.response_time_ms)),
+                state(isRetried(line) ? 'retried' : line.outcome), h('strong', {}, line.http_status ?? t('no-answer')), h('span', {}, duration(line.response_time_ms)),
                 time(line.timestamp), h('span.quiet', {}, line.retry_count ? t('retry.n', { n: line.retry_count }) : t('retry.first')),
                 shown.deliveries.length > 1 && address(line.url)),
             line.error && h('p', {}, reason(line.error)),
@@ -72,6 +72,11 @@ export function event(screen, id) {
             h('details', {}, h('summary', {}, t('sent')), headers(line.request_headers ?? {})),
             h('details', {}, h('summary', {}, t('answer'), ' ', h('span.quiet', {}, line.response ? bytes(size(line.response)) : t('answer.none'))),
                 line.response ? text(line.response, t('answer')) : h('p.quiet', {}, t('answer.kept'))));
+    }
+
+    // Of what was to be tried again, and has been since.
+    function isRetried({ outcome, endpoint_id, timestamp }) {
+        return outcome === 'retry' && shown.attempts.some((later) => later.endpoint_id === endpoint_id && new Date(later.timestamp) > new Date(timestamp));
     }
 
     function body() {

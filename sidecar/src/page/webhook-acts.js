@@ -9,8 +9,8 @@ import { choice, coloured, field, notice, openDialog, openForm, options, perform
 export function acts(webhook, { refresh, go }) {
     const button = (name, onclick, kind = '') => h(`button${kind}`, { type: 'button', id: `act-${name}`, onclick }, t(`act.${name}`));
     return h('div.acts', { key: 'acts', role: 'group', 'aria-label': t('action') },
-        button('test', ({ currentTarget }) => perform(currentTarget, () => api.test(webhook.id), ({ webhook_id }) => sent(webhook_id)).then(refresh), webhook.active ? '.primary' : ''),
-        button('trigger', () => sendSample(webhook).then(refresh)),
+        webhook.active && button('test', ({ currentTarget }) => perform(currentTarget, () => api.test(webhook.id), ({ webhook_id }) => sent(webhook_id)).then(refresh), '.primary'),
+        webhook.active && button('trigger', () => sendSample(webhook).then(refresh)),
         h('a.button', { href: `#/webhooks/${webhook.id}/edit` }, t('act.edit')),
         button('rotate', () => rotate(webhook).then(refresh)),
         button('replay', () => replay(webhook).then(refresh)),

@@ -86,6 +86,7 @@ async fn focus_goes_to_the_heading_of_a_new_view_and_back_where_a_dialog_came_fr
     browser.sees("/hook").await;
     browser.wait("it keeps focus when the data come", "return document.activeElement.matches('h1')").await;
     browser.go(&format!("/#/webhooks/{endpoint}")).await;
+    browser.sees("Send a test").await;
     browser.run("document.getElementById('act-test').focus()").await;
     browser.press("Send a test").await;
     browser.sees("Sent:").await;

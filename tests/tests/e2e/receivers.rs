@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tests::{Cluster, Database, SECRET, Sidecar, eventually};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -42,6 +43,14 @@ impl Example {
         self.lines.next_line().await.expect("it prints UTF-8").expect("it runs")
     }
 
+    /// A request whose sender goes in the middle of its body.
+    async fn hang_up(&self) {
+        let address = self.url.trim_start_matches("http://").split('/').next().expect("a host and port");
+        let mut connection = TcpStream::connect(address).await.expect("it listens");
+        let half = b"POST / HTTP/1.1\r\nhost: x\r\nwebhook-timestamp: 0\r\ncontent-length: 100\r\n\r\nhalf";
+        connection.write_all(half).await.expect("it reads");
+    }
+
     async fn answer(&self, headers: &[(&str, &str)], body: &str) -> u16 {
         let request = reqwest::Client::new().post(&self.url).body(body.to_owned());
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -64,6 +73,7 @@ async fn takes_what_is_sent_once_and_refuses_strangers(language: &str) {
         let endpoint = db.register(&example.url, "supplier.created", secret).await;
         let sidecar = Sidecar::start(&db);
         db.run("INSERT INTO suppliers (name) VALUES ('Société « É » 😀')").await;
+        example.hang_up().await;
         let line = example.line().await;
         assert!(line.contains("supplier.created") && line.contains("wh_"), "{line}");
 
@@ -97,6 +107,7 @@ async fn takes_what_is_sent_once_and_refuses_strangers(language: &str) {
         assert_eq!(example.answer(&headers(&earlier, &stale, &signature), &body).await, 401, "an old one");
         assert_eq!(example.answer(&headers(&now, &stale, &signature), &body).await, 401, "the standard one is wrong");
         assert_eq!(example.answer(&headers(&now, &fresh, "sha256=00"), &body).await, 401, "the plain one is wrong");
+        example.hang_up().await;
         assert_eq!(example.answer(&[], &body).await, 401, "unsigned");
         db.run(&format!("SELECT webhooks.delete('{endpoint}')")).await;
     }

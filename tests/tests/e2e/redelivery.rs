@@ -176,7 +176,8 @@ async fn replay_sends_what_happened_while_the_endpoint_was_disabled_and_nothing_
     set_active(&stage.db, &stage.endpoint, false).await;
     stage.db.run("UPDATE products SET price = 2").await;
     stage.db.run("UPDATE products SET price = 3").await;
-    let mut missed: Vec<String> = stage.receiver.wait_at("/witness", 2).await.iter().map(|one| one.webhook_id()).collect();
+    let mut missed: Vec<String> =
+        stage.receiver.wait_at("/witness", 2).await.iter().map(|one| one.webhook_id()).collect();
     for id in &missed {
         until_state(&stage.db, id, &witness, "delivered").await;
         until_state(&stage.db, id, &stage.endpoint, "skipped").await;

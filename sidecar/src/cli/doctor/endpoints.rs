@@ -53,7 +53,9 @@ fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
         let message = format!("{id} has no secret: its receiver can not tell who sends");
         findings.warning("webhooks", message, format!("pg-webhooks webhooks update {id} --generate-secret"));
     }
-    if let Some(rest) = url.strip_prefix("http://") {
+    if let Some(rest) = url.strip_prefix("http://")
+        && !is_this_machine(url)
+    {
         let message = format!("{id} is sent over plain http: anybody on the way can read it");
         findings.warning(
             "webhooks",
@@ -61,6 +63,16 @@ fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
             format!("pg-webhooks webhooks update {id} --url {}", page::shell_quoted(&format!("https://{rest}"))),
         );
     }
+}
+
+/// Whether nothing that is sent there leaves the machine.
+fn is_this_machine(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    })
 }
 
 /// Scheme, host and port: what is dialled for a URL.
