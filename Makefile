@@ -8,6 +8,7 @@
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
 #   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
 #                  names; QUICK=1: each just once or twice, unoptimised, to see that they run)
+#   make pictures  the README's pictures of the page, taken anew
 #   make clean     removes what was built; what was installed stays
 #   make uninstall removes what make install installed, of the same PG_CONFIG and PREFIX; DROP EXTENSION comes before
 
@@ -39,7 +40,7 @@ PAGES := $(MAN) $(BASH) $(ZSH) $(FISH)
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
 
-.PHONY: demo install uninstall test lint bench microbench clean
+.PHONY: demo install uninstall test lint bench microbench pictures clean
 .DELETE_ON_ERROR:
 
 demo: install
@@ -61,6 +62,10 @@ bench: $(STAMP)/bench-packages install
 microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
 	$(CARGO) run --release --quiet -p tests --bin microbench -- $(MICROBENCH)/package$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so \
 	    $(MICROBENCH)/package$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--*.sql $(MICROBENCH)/last $(ONLY)
+
+pictures: $(STAMP)/venv install
+	$(CARGO) test -p tests --test browser pictures
+	cp target/pictures/*.png docs/
 
 clean:
 	$(CARGO) clean

@@ -1,8 +1,10 @@
 //! A Chromium with one tab, on a page of a running sidecar. Things are found by what a person sees: the words on a button, the
 //! label of a field. Everything waits until it is there.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -178,6 +180,14 @@ impl Browser {
         tools.send_raw("Emulation.setDeviceMetricsOverride", size).await.expect("Chromium knows it");
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         tools.send_raw("Emulation.setEmulatedMedia", media).await.expect("Chromium knows it");
+    }
+
+    /// Keeps what is seen as a file of this name in `target/pictures`.
+    pub async fn take_picture(&self, name: &str) {
+        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures");
+        fs::create_dir_all(&pictures).expect("it is ours");
+        self.look(1280, "light").await;
+        self.driver.screenshot(&pictures.join(format!("{name}.png"))).await.expect("Chromium takes it");
     }
 
     async fn click(&self, by: By, what: &str) {

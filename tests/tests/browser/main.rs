@@ -8,6 +8,7 @@ mod access;
 mod events;
 mod languages;
 mod log;
+mod pictures;
 mod session;
 mod size;
 mod trouble;
