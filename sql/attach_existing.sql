@@ -6,15 +6,16 @@ DECLARE
     relation regclass;
 BEGIN
     -- CREATE EXTENSION runs its script with warnings alone and its own search_path: let the notices through as the
-    -- session would, and look for the tables where the session looks.
-    PERFORM set_config('client_min_messages', reset_val, true) FROM pg_settings WHERE name = 'client_min_messages';
-    PERFORM set_config('search_path', concat_ws(', ', current_setting('search_path'), nullif(reset_val, '')), true)
-       FROM pg_settings WHERE name = 'search_path';
+    -- session would, and look for the tables where the session looks. What is called from there on is qualified, for users
+    -- may have put functions of these names into that path.
+    PERFORM pg_catalog.set_config('client_min_messages', reset_val, true) FROM pg_catalog.pg_settings WHERE name = 'client_min_messages';
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', '@extschema@', 'pg_temp', nullif(reset_val, '')), true)
+       FROM pg_catalog.pg_settings WHERE name = 'search_path';
     FOREACH kind IN ARRAY ARRAY['products', 'suppliers', 'imports'] LOOP
-        relation := to_regclass(quote_ident(kind));
+        relation := pg_catalog.to_regclass(pg_catalog.quote_ident(kind));
         IF relation IS NULL THEN
             RAISE NOTICE 'no table % in the search path', kind
-                USING HINT = format('SELECT webhooks.attach(%L) attaches it once it is there; kind => %L one of another name.', kind, kind);
+                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L) attaches it once it is there; kind => %L one of another name.', kind, kind);
             CONTINUE;
         END IF;
         BEGIN
@@ -22,7 +23,7 @@ BEGIN
             RAISE NOTICE 'attached %: its row changes are events now', relation;
         EXCEPTION WHEN undefined_column OR wrong_object_type OR insufficient_privilege THEN
             RAISE NOTICE 'did not attach %: %', relation, SQLERRM
-                USING HINT = format('SELECT webhooks.attach(%L, columns => …) attaches it later.', relation);
+                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L, columns => …) attaches it later.', relation);
         END;
     END LOOP;
 END

@@ -6,32 +6,36 @@ CREATE FUNCTION webhooks.capture() RETURNS trigger
 COMMENT ON FUNCTION webhooks.capture() IS 'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as JSON';
 
 -- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's triggers.
--- They have no argument, for Postgres parses a clause anew for each statement.
+-- They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call of a session opens a
+-- subtransaction.
 CREATE FUNCTION webhooks.wanted_products() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_products';
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_products';
 COMMENT ON FUNCTION webhooks.wanted_products() IS 'Whether anybody subscribes to what a change of products makes: the WHEN clause of their triggers';
 
 CREATE FUNCTION webhooks.wanted_suppliers() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_suppliers';
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_suppliers';
 COMMENT ON FUNCTION webhooks.wanted_suppliers() IS 'Whether anybody subscribes to what a change of suppliers makes: the WHEN clause of their triggers';
 
 CREATE FUNCTION webhooks.wanted_imports() RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'wanted_imports';
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_imports';
 COMMENT ON FUNCTION webhooks.wanted_imports() IS 'Whether anybody subscribes to what a change of imports makes: the WHEN clause of their triggers';
 
 CREATE FUNCTION webhooks.supplier_name_query(imports regclass, reference smallint) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- Where the foreign key of the column leads; the name's column as that table was attached, else name.
+    -- Where the foreign key of the column leads; the name's column as that table was attached, else name. (A trigger's
+    -- arguments end with a zero byte each; encode() would escape what is not ASCII. Where the suppliers are partitioned there is
+    -- a constraint for each partition, too.)
     SELECT format('SELECT %I::text FROM %s WHERE %I = $1', name.attname, fk.confrelid::regclass, id.attname)
       FROM pg_constraint fk
+      JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
       JOIN pg_attribute id ON id.attrelid = fk.confrelid AND id.attnum = fk.confkey[1]
       LEFT JOIN pg_trigger t ON t.tgrelid = fk.confrelid AND t.tgname = 'webhooks_capture'
       JOIN pg_attribute name ON name.attrelid = fk.confrelid AND NOT name.attisdropped
-       AND name.attname = coalesce(split_part(encode(t.tgargs, 'escape'), '\000', 2)::jsonb ->> 'name', 'name')
+       AND name.attname = coalesce(convert_from(btrim(substr(t.tgargs, position(decode('00', 'hex') IN t.tgargs) + 1), decode('00', 'hex')), 'UTF8')::jsonb ->> 'name', 'name')
      WHERE fk.contype = 'f' AND fk.conrelid = imports AND fk.conkey = ARRAY[reference]
-     LIMIT 1
+     ORDER BY suppliers.relispartition LIMIT 1
 $$;
 COMMENT ON FUNCTION webhooks.supplier_name_query(regclass, smallint) IS 'The query for the name of the supplier to whom a column of imports refers; NULL without a foreign key';
 
@@ -79,7 +83,8 @@ BEGIN
      WHERE (required OR columns ? field)
        AND NOT EXISTS (SELECT FROM pg_attribute
                         WHERE attrelid = target AND attname = coalesce(columns ->> field, field)
-                          AND attnum > 0 AND NOT attisdropped);
+                          -- A virtual generated column (Postgres 18) has no value in a trigger.
+                          AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v');
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'table % lacks columns that % needs: %', target, kind, missing
             USING ERRCODE = 'undefined_column', HINT = 'Where they have other names, say so: columns => ''{"stock": "qty_on_hand"}''.';

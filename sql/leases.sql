@@ -31,6 +31,13 @@ BEGIN
         IF NOT FOUND THEN
             RETURN;
         END IF;
+        -- An owner that is stuck and asleep would have all writers notify for as long as its session lasts, which on a frozen
+        -- host is hours. (By the lock it is known that the process id still is its session's.)
+        PERFORM pg_terminate_backend(k.pid)
+           FROM pg_locks k
+           JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
+          WHERE k.pid = lease.session AND k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2
+            AND k.objid::bigint::bit(32)::integer = webhooks.sidecar_of(lease.owner);
         lease.epoch := lease.epoch + 1;
         lease.recover_before := pg_snapshot_xmax(pg_current_snapshot());
     END IF;

@@ -14,10 +14,11 @@ BEGIN
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
     END IF;
     IF to_regclass(partition) IS NULL THEN
-        EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', partition, parent);
+        -- Capture writes heap tuples, whatever default_table_access_method says.
+        EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL) USING heap', partition, parent);
         -- ATTACH leaves readers and writers of the other days alone; CREATE … PARTITION OF would lock them out.
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-                       parent, partition, day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00');
+                       parent, partition, to_char(day, 'YYYY-MM-DD 00:00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));
         -- While CREATE EXTENSION runs, all that is created is a member already.
         IF NOT EXISTS (SELECT FROM pg_depend
                         WHERE classid = 'pg_class'::regclass AND objid = to_regclass(partition) AND deptype = 'e') THEN
@@ -33,6 +34,8 @@ CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date, read_up_t
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET lock_timeout = '200ms'
+    -- Whether a day is read its index says; a scan of the day would keep the sidecar's next renewal waiting behind this.
+    SET enable_seqscan = off
 AS $$
 DECLARE
     partition regclass;
@@ -71,7 +74,8 @@ AS $$
 DECLARE
     today         date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
     oldest_event  date := (clock_timestamp() - webhooks.setting_interval('event_retention')) AT TIME ZONE 'UTC';
-    oldest_log    date := (clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC';
+    -- Yesterday stays, however short: a report of an attempt made before midnight would find no partition, now or ever.
+    oldest_log    date := least(((clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC')::date, today - 1);
 BEGIN
     PERFORM webhooks.create_partition(parent, today + ahead)
        FROM unnest(ARRAY['webhooks.event', 'webhooks.attempt']::regclass[]) parent, generate_series(0, 2) ahead;
@@ -80,13 +84,14 @@ BEGIN
     DELETE FROM webhooks.pending
      WHERE occurred_at < oldest_event::timestamp AT TIME ZONE 'UTC'
         OR NOT EXISTS (SELECT FROM webhooks.endpoint WHERE key = pending.endpoint);
+    DELETE FROM webhooks.cursor old
+     WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
+
+    -- Last, for from the first drop on nobody reads the log until this commits.
     -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
     PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(window_from))
        FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest;
     PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
-
-    DELETE FROM webhooks.cursor old
-     WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
 END
 $$;
 COMMENT ON FUNCTION webhooks.maintain() IS 'Housekeeping, called by the sidecar every few minutes: partitions ahead, retention, old cursor rows';

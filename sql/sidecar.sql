@@ -101,8 +101,9 @@ BEGIN
           FROM unnest(ended) AS x
          UNION ALL
         SELECT greatest(new_from, at_xid), CASE WHEN at_xid >= new_from THEN at_seq ELSE -1 END, new_to
-    ), chunk AS (
-        SELECT unread.*, sum(octet_length(unread.body)) OVER (ORDER BY unread.xid, unread.seq) - octet_length(unread.body) AS bytes_before
+    ), chunk AS MATERIALIZED (  -- of which is read what begins within max_bytes
+        SELECT unread.*, sum(octet_length(unread.body)) OVER (ORDER BY unread.xid, unread.seq ROWS UNBOUNDED PRECEDING)
+                         - octet_length(unread.body) AS bytes_before
           FROM span
          CROSS JOIN LATERAL (
             SELECT e.* FROM webhooks.event e
@@ -110,31 +111,30 @@ BEGIN
                AND pg_visible_in_snapshot(e.xid, seen_now)
              ORDER BY e.xid, e.seq LIMIT max_events) unread
          ORDER BY unread.xid, unread.seq LIMIT max_events
-    ), batch AS MATERIALIZED (
-        SELECT * FROM chunk WHERE bytes_before < max_bytes
     ), ready AS (
-        SELECT b.xid::text::bigint, b.seq, b.occurred_at, b.webhook_id, b.name, b.body, p.key, p.url, 0, now_s,
-               webhooks.current_signature(b.body, s.made_with, s.made, p.secret, p.secret_version),
-               webhooks.standard_signatures(b.webhook_id, now_s, b.body, p.secret, p.previous_secret, p.previous_until), NULL::text, NULL::integer
-          FROM batch b
-         CROSS JOIN LATERAL unnest(b.endpoints, b.secret_versions, b.signatures) AS s (endpoint, made_with, made)
-          JOIN webhooks.endpoint p ON p.key = s.endpoint AND p.active AND p.key % shards = my_shard
+        SELECT e.xid::text::bigint, e.seq, e.occurred_at, e.webhook_id, e.name, e.body, p.key, p.url, 0, now_s,
+               webhooks.current_signature(e.body, e.secret_versions[made.at], e.signatures[made.at], p.secret, p.secret_version),
+               webhooks.standard_signatures(e.webhook_id, now_s, e.body, p.secret, p.previous_secret, p.previous_until), NULL::text, NULL::integer
+          FROM chunk e
+          JOIN webhooks.endpoint p ON p.key = ANY (e.endpoints) AND p.active AND p.key % shards = my_shard
+         CROSS JOIN LATERAL (SELECT array_position(e.endpoints, p.key) AS at) made
          -- After a take-over: not again what the previous owner had logged or put aside behind its last cursor row. (The
          -- sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.)
-         WHERE NOT (recovering AND (
+         WHERE e.bytes_before < max_bytes
+           AND NOT (recovering AND (
                 EXISTS (SELECT FROM webhooks.attempt a
-                         WHERE a.webhook_id = b.webhook_id AND a.endpoint + 0 = p.key AND a.started_at >= b.occurred_at - interval '1 s')
-             OR EXISTS (SELECT FROM webhooks.pending w WHERE w.endpoint = p.key AND w.xid = b.xid AND w.seq = b.seq)))
-         ORDER BY b.xid, b.seq
+                         WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = p.key AND a.started_at >= e.occurred_at - interval '1 s')
+             OR EXISTS (SELECT FROM webhooks.pending w WHERE w.endpoint = p.key AND w.xid = e.xid AND w.seq = e.seq)))
+         ORDER BY e.xid, e.seq
     ), last AS (
-        SELECT b.xid, b.seq FROM batch b ORDER BY b.xid DESC, b.seq DESC LIMIT 1
+        SELECT e.xid, e.seq FROM chunk e WHERE e.bytes_before < max_bytes ORDER BY e.xid DESC, e.seq DESC LIMIT 1
     )
     SELECT * FROM ready
      UNION ALL  -- where to go on (without a position the window is read to its end), and how many events were read
     SELECT last.xid::text::bigint, last.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seen_now::text, cut.events
-      FROM (SELECT count(*)::integer AS events,
-                   count(*) = max_events OR EXISTS (SELECT FROM chunk WHERE bytes_before >= max_bytes) AS more
-              FROM batch) AS cut
+      FROM (SELECT (count(*) FILTER (WHERE bytes_before < max_bytes))::integer AS events,
+                   count(*) = max_events OR count(*) FILTER (WHERE bytes_before >= max_bytes) > 0 AS more
+              FROM chunk) AS cut
       LEFT JOIN last ON cut.more;
 END
 $$;
@@ -182,7 +182,8 @@ BEGIN
          CROSS JOIN LATERAL (
             SELECT p.* FROM webhooks.pending p
              WHERE p.endpoint = lane.key
-               AND NOT EXISTS (SELECT FROM flying f WHERE f.endpoint = p.endpoint AND f.xid = p.xid AND f.seq = p.seq)
+               -- NOT IN: hashed once, where NOT EXISTS would go through all that flies for each row of each endpoint that hangs.
+               AND (p.endpoint, p.xid, p.seq) NOT IN (SELECT f.endpoint, f.xid, f.seq FROM flying f)
              ORDER BY p.due_at LIMIT lane.room + 1) p
     ), ready AS (
         SELECT c.xid::text::bigint, c.seq, c.occurred_at, e.webhook_id, e.name, e.body, c.key, c.url, c.retry_count, now_s,
@@ -297,6 +298,10 @@ BEGIN
     ), settled AS (
         DELETE FROM webhooks.pending p USING failed f
          WHERE f.was_pending AND f.outcome <> 'retry' AND p.endpoint = f.endpoint AND p.xid = f.event_xid AND p.seq = f.seq
+    ), free AS MATERIALIZED (  -- not one that an open transaction is changing: all reports would wait for it; the next failure will do
+        SELECT e.key FROM webhooks.endpoint e
+         WHERE e.active AND e.key IN (SELECT endpoint FROM failed WHERE outcome IN ('gone', 'exhausted'))
+           FOR NO KEY UPDATE SKIP LOCKED
     ), stopped AS (
         UPDATE webhooks.endpoint e
            SET active = false, disabled_at = now_at, updated_at = now_at, disabled_reason = cause.reason
@@ -305,7 +310,7 @@ BEGIN
                                     ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
                                                 coalesce('HTTP ' || http_status, error)) END AS reason
                   FROM failed WHERE outcome IN ('gone', 'exhausted') ORDER BY endpoint, outcome) cause
-         WHERE e.key = cause.endpoint AND e.active
+         WHERE e.key = cause.endpoint AND e.active AND e.key IN (SELECT key FROM free)
      RETURNING e.key
     )
     SELECT coalesce(array_agg(key), '{}') INTO disabled FROM stopped;

@@ -2,6 +2,10 @@
 -- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
 -- table), and what was tried (attempt, append-only).
 
+-- The script runs as a superuser with the target schema, public most often, in its path: whoever may create a function there
+-- could have one called in the place of Postgres' own, where its arguments fit better.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $$
 BEGIN
     IF getdatabaseencoding() <> 'UTF8' THEN

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use crate::catalog::{owner_of, relation};
+use crate::catalog::{owner_of, referenced_by, relation};
 use crate::log::Partition;
 use crate::owner::guarded;
 use crate::plan::Plan;
@@ -48,7 +48,9 @@ unsafe extern "C-unwind" fn on_invalidation(_argument: pg_sys::Datum, relation: 
     }
 }
 
-/// Forgets everything if something has changed since. Called before each row, never inside the callback.
+/// Forgets everything if something has changed since. Called where something is asked for from outside, never inside the
+/// callback, and never while something is put together: what changes meanwhile is for the next question, and what is watched
+/// stays watched.
 fn forget_if_stale() {
     if STALE.replace(false) {
         // Dropped outside of the borrow: a partition's drop calls Postgres.
@@ -75,7 +77,10 @@ pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
         return Ok(plan);
     }
     watch(relation_oid);
-    let plan = Rc::new(Plan::compile(trigger, recipients)?);
+    // A plan holds the names of the table that an import's supplier is in, and of its columns.
+    // SAFETY: Postgres gives a trigger function its table, open.
+    unsafe { referenced_by(trigger.tg_relation) }.into_iter().for_each(watch);
+    let plan = Rc::new(Plan::compile(trigger, known_recipients)?);
     MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
 }
@@ -90,7 +95,7 @@ pub fn is_wanted(kind: &str) -> Result<bool, String> {
     let kind = rules::kind(kind).ok_or_else(|| format!("unknown kind of table \"{kind}\""))?;
     let mut wanted = false;
     for event in kind.events {
-        wanted |= !recipients(event.name)?.is_empty();
+        wanted |= !known_recipients(event.name)?.is_empty();
     }
     MEMORY.with_borrow_mut(|memory| memory.wanted_kinds.push((kind.name, wanted)));
     Ok(wanted)
@@ -99,10 +104,14 @@ pub fn is_wanted(kind: &str) -> Result<bool, String> {
 /// Who gets the events of a name.
 pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
     forget_if_stale();
+    known_recipients(event)
+}
+
+fn known_recipients(event: &str) -> Result<Rc<Recipients>, String> {
     if let Some(recipients) = MEMORY.with_borrow(|memory| memory.recipients.get(event).cloned()) {
         return Ok(recipients);
     }
-    let recipients = Rc::new(subscribers()?.of(event));
+    let recipients = Rc::new(known_subscribers()?.of(event));
     MEMORY.with_borrow_mut(|memory| memory.recipients.insert(event.to_owned(), recipients.clone()));
     Ok(recipients)
 }
@@ -110,6 +119,10 @@ pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
 /// All endpoints with what they subscribe to.
 pub fn subscribers() -> Result<Rc<Subscribers>, String> {
     forget_if_stale();
+    known_subscribers()
+}
+
+fn known_subscribers() -> Result<Rc<Subscribers>, String> {
     if let Some(subscribers) = MEMORY.with_borrow(|memory| memory.subscribers.clone()) {
         return Ok(subscribers);
     }

@@ -41,6 +41,10 @@ fn wanted(kind: &str) -> bool {
     settings::enabled() && cache::is_wanted(kind).unwrap_or(true)
 }
 
+/// When a trigger is fired: any other than an AFTER ROW trigger has not the rows that `Change::of` reads.
+const FIRED: u32 = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+const AFTER_ROW: u32 = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER;
+
 /// `webhooks.capture()`: called after each row change of an attached table.
 ///
 /// # Safety
@@ -53,7 +57,11 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
         if !pgrx::trigger_support::called_as_trigger(call) {
             error!("webhooks.capture() is a trigger function: webhooks.attach() makes its triggers");
         }
-        if let Err(fault) = capture_row(&*(*call).context.cast::<pg_sys::TriggerData>()) {
+        let trigger = &*(*call).context.cast::<pg_sys::TriggerData>();
+        if trigger.tg_event & FIRED != AFTER_ROW {
+            error!("webhooks.capture() must be fired AFTER and FOR EACH ROW: webhooks.attach() makes its triggers");
+        }
+        if let Err(fault) = capture_row(trigger) {
             warning!("pg_webhooks made no event of a row change: {fault}");
         }
     }
@@ -82,6 +90,9 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), String> {
     Ok(())
 }
 
+/// No message is longer: Postgres takes less than 1 GB in a row, and would end the user's statement.
+const LONGEST: usize = 256 << 20;
+
 /// Appends an event whose `data` the closure writes; returns its `wh_…`.
 pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, String> {
     let entry = Entry::next();
@@ -95,8 +106,11 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     body.extend_from_slice(b"\",\"data\":");
     push_data(&mut body);
     body.push(b'}');
+    if body.len() > LONGEST {
+        return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
+    }
     // SAFETY: the JSON writers write UTF-8, and so are the literals.
     let body = unsafe { std::str::from_utf8_unchecked(&body) };
     let partition = cache::partition(clock::day(entry.occurred_at))?;
-    Ok(entry.append(&partition, name, body, recipients))
+    entry.append(&partition, name, body, recipients)
 }

@@ -1,4 +1,4 @@
-//! The extension's own tables, and who owns a table: look-ups in Postgres' catalogue cache.
+//! The extension's own tables, who owns a table and what it refers to: look-ups in Postgres' catalogue cache.
 
 use pgrx::prelude::*;
 
@@ -23,5 +23,17 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
         let owner = (*(*open).rd_rel).relowner;
         pg_sys::relation_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         owner
+    }
+}
+
+/// The tables that a table's foreign keys lead to.
+///
+/// # Safety
+/// The table is open.
+pub unsafe fn referenced_by(table: pg_sys::Relation) -> Vec<pg_sys::Oid> {
+    // SAFETY: the caller's promise; the list is the table's own, and is read before anything is looked up.
+    unsafe {
+        let keys = pg_sys::RelationGetFKeyList(table);
+        pgrx::PgList::<pg_sys::ForeignKeyCacheInfo>::from_pg(keys).iter_ptr().map(|key| (*key).confrelid).collect()
     }
 }

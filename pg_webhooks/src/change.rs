@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::owner::guarded;
+use crate::owner::{guarded, read_one};
 use crate::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
 use crate::value::Writer;
 use crate::{json, settings};
@@ -167,11 +167,12 @@ impl<'a> Change<'a> {
                 Step::SupplierName(column, table) => {
                     let name = row.value(*column).and_then(|id| {
                         let id = self.column(*column).argument(id);
-                        guarded(table.reader, || Spi::get_one_with_args::<String>(&table.query, &[id]).ok().flatten())
-                            .unwrap_or_else(|fault| {
+                        guarded(table.reader, || read_one::<String>(&table.query, &[id]).ok().flatten()).unwrap_or_else(
+                            |fault| {
                                 warning!("pg_webhooks could not read the supplier's name: {fault}");
                                 None
-                            })
+                            },
+                        )
                     });
                     match name {
                         Some(name) => json::push_string(out, &name),

@@ -4,14 +4,17 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-/// The columns of a row type that are not dropped: index from 0, and name.
+/// The columns of a row type that a row holds: index from 0, and name. Not dropped ones, nor, since 18, virtual generated
+/// ones, which are never computed for a trigger.
 ///
 /// # Safety
 /// The descriptor outlives the names.
 pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, &'a str)> {
     // SAFETY: natts attributes, each with a C string for a name.
     unsafe {
-        (0..(*descriptor).natts as usize).filter(move |index| !attribute(descriptor, *index).attisdropped).map(
+        let is_held =
+            |column: &pg_sys::FormData_pg_attribute| !column.attisdropped && column.attgenerated as u8 != b'v';
+        (0..(*descriptor).natts as usize).filter(move |index| is_held(attribute(descriptor, *index))).map(
             move |index| {
                 let name = CStr::from_ptr(attribute(descriptor, index).attname.data.as_ptr());
                 (index, std::str::from_utf8_unchecked(name.to_bytes()))

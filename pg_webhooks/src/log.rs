@@ -1,14 +1,17 @@
 //! Appending to the event log, past the executor: the one place of raw heap and index calls.
 //!
-//! A row goes straight into the day's partition and its one index, as the executor would put it there. Access rights do
-//! not come into it: whoever may change an attached table makes events.
+//! A row goes straight into the day's partition and its one index, as the executor would put it there. Where somebody has
+//! given the partition other indexes, the executor does. Access rights do not come into it: whoever may change an
+//! attached table makes events.
 
 use std::cell::Cell;
 use std::ffi::CString;
 
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use crate::ids::{self, Position};
+use crate::owner::guarded;
 use crate::subscribers::Recipients;
 use crate::{catalog, clock, wakeup};
 
@@ -18,9 +21,15 @@ pub struct Partition {
     pub day: i32,
     /// The table.
     pub heap: pg_sys::Oid,
-    index: pg_sys::Oid,
-    /// Describes the index to its access method; made once, for it costs as much as an insert.
-    index_info: *mut pg_sys::IndexInfo,
+    /// None where it has others than the one it is made with.
+    index: Option<Index>,
+}
+
+/// The index on the position.
+struct Index {
+    oid: pg_sys::Oid,
+    /// Describes it to its access method; made once, for that costs as much as an insert.
+    info: *mut pg_sys::IndexInfo,
 }
 
 /// An event on its way into the log: its position and time are settled, its body is still to be written.
@@ -54,7 +63,13 @@ impl Entry {
     }
 
     /// Appends the event to its day's partition, signed for each of its recipients, and has the sidecar woken at commit.
-    pub fn append(self, partition: &Partition, name: &str, body: &str, recipients: &Recipients) -> String {
+    pub fn append(
+        self,
+        partition: &Partition,
+        name: &str,
+        body: &str,
+        recipients: &Recipients,
+    ) -> Result<String, String> {
         let signatures = recipients.signatures.sign(body.as_bytes());
         let mut values = [
             self.occurred_at.into_datum(),
@@ -69,9 +84,14 @@ impl Entry {
         ]
         .map(|value| value.expect("no column of an event is NULL"));
         // SAFETY: nine values, of the types of the table's nine columns in their order (sql/tables.sql).
-        unsafe { partition.insert(&mut values) }
+        unsafe {
+            match &partition.index {
+                Some(index) => partition.insert(index, &mut values),
+                None => partition.execute_insert(&values)?,
+            }
+        }
         wakeup::at_commit();
-        self.webhook_id
+        Ok(self.webhook_id)
     }
 }
 
@@ -97,21 +117,29 @@ impl Partition {
     }
 
     fn open(day: i32, heap: pg_sys::Oid) -> Self {
-        // SAFETY: the table was just found, and it has the one index of its parent.
+        const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: the table was just found.
         unsafe {
-            let open = pg_sys::table_open(heap, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            let index = pg_sys::list_nth_oid(pg_sys::RelationGetIndexList(open), 0);
-            let open_index = pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            let index_info = pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
-            pg_sys::index_close(open_index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            pg_sys::table_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            Self { day, heap, index, index_info }
+            let open = pg_sys::table_open(heap, LOCK);
+            let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(open));
+            let index = match indexes.len() {
+                1 => indexes.get_oid(0).map(|oid| {
+                    let open_index = pg_sys::index_open(oid, LOCK);
+                    let info =
+                        pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
+                    pg_sys::index_close(open_index, LOCK);
+                    Index { oid, info }
+                }),
+                _ => None,
+            };
+            pg_sys::table_close(open, LOCK);
+            Self { day, heap, index }
         }
     }
 
     /// # Safety
-    /// The values are those of the table's columns, in order.
-    unsafe fn insert(&self, values: &mut [pg_sys::Datum; 9]) {
+    /// The values are those of the table's columns, in order; the index is the table's only one.
+    unsafe fn insert(&self, index: &Index, values: &mut [pg_sys::Datum; 9]) {
         const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         const KEEP: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
         let mut nulls = [false; 9];
@@ -119,30 +147,47 @@ impl Partition {
         // index has the columns (xid, seq), and its entry points to the tuple that was just put into the heap.
         unsafe {
             let heap = pg_sys::table_open(self.heap, LOCK);
-            let index = pg_sys::index_open(self.index, LOCK);
+            let open_index = pg_sys::index_open(index.oid, LOCK);
             let tuple = pg_sys::heap_form_tuple((*heap).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
             pg_sys::index_insert(
-                index,
+                open_index,
                 values[1..3].as_mut_ptr(),
                 nulls[1..3].as_mut_ptr(),
                 &mut (*tuple).t_self,
                 heap,
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
                 false,
-                self.index_info,
+                index.info,
             );
             pg_sys::heap_freetuple(tuple);
-            pg_sys::index_close(index, KEEP);
+            pg_sys::index_close(open_index, KEEP);
             pg_sys::table_close(heap, KEEP);
         }
     }
+
+    /// The same by the executor, which knows every index.
+    ///
+    /// # Safety
+    /// The values are those of the table's columns, in order.
+    unsafe fn execute_insert(&self, values: &[pg_sys::Datum; 9]) -> Result<(), String> {
+        use pg_sys::{BYTEAARRAYOID, INT4ARRAYOID, INT4OID, TEXTOID, TIMESTAMPTZOID, XID8OID};
+        const TYPES: [pg_sys::Oid; 9] =
+            [TIMESTAMPTZOID, XID8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4ARRAYOID, INT4ARRAYOID, BYTEAARRAYOID];
+        // SAFETY: the caller's promise, and the types of those columns.
+        let values: Vec<_> =
+            values.iter().zip(TYPES).map(|(value, of)| unsafe { DatumWithOid::new(*value, of) }).collect();
+        guarded(catalog::owner_of(self.heap), || {
+            Spi::run_with_args("INSERT INTO webhooks.event VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", &values)
+                .unwrap_or_else(|error| error!("{error}"))
+        })
+    }
 }
 
-impl Drop for Partition {
+impl Drop for Index {
     fn drop(&mut self) {
         // SAFETY: allocated in TopMemoryContext by open, and pointed to by nothing else.
-        unsafe { pg_sys::pfree(self.index_info.cast()) }
+        unsafe { pg_sys::pfree(self.info.cast()) }
     }
 }
 

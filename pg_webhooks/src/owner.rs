@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 
-/// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message.
+/// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message, save that of a cancelled statement.
 pub fn guarded<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, String> {
     // SAFETY: the calls are those that PL/pgSQL makes for an EXCEPTION block, in its order; the memory context and
     // resource owner are put back on both ways out.
@@ -23,6 +23,14 @@ pub fn guarded<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, Stri
             pg_sys::ReleaseCurrentSubTransaction();
             Ok(result)
         }))
+        // As in PL/pgSQL's WHEN OTHERS: whoever cancels a statement, or has a timeout do so, cancels all of it. To go on would
+        // commit the change without its event.
+        .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, |error| {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            pg_sys::CurrentResourceOwner = resources;
+            error.rethrow()
+        })
         .catch_others(|error| {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
@@ -55,6 +63,8 @@ fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
             0,
             false,
         );
+        // What the statement itself has written so far counts: WITH may have inserted the supplier and the import.
+        pg_sys::CommandCounterIncrement();
         pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
         let result = work();
         pg_sys::PopActiveSnapshot();
@@ -62,6 +72,15 @@ fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
         pg_sys::SetUserIdAndSecContext(user, security);
         result
     }
+}
+
+/// The one value of a query that only reads, with `guarded`'s snapshot. (`Spi::get_one_with_args` would take the transaction's own,
+/// and a transaction id for the subtransaction: an UPDATE of 65 imports would overflow what other sessions' snapshots hold.)
+pub fn read_one<T: FromDatum + IntoDatum>(
+    sql: &str,
+    arguments: &[pgrx::datum::DatumWithOid],
+) -> spi::SpiResult<Option<T>> {
+    Spi::connect(|client| client.select(sql, Some(1), arguments)?.first().get_one())
 }
 
 /// What an error says.

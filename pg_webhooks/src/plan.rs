@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use crate::catalog::{owner_of, relation};
 use crate::columns;
 use crate::json;
-use crate::owner::guarded;
+use crate::owner::{guarded, read_one};
 use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use crate::subscribers::Recipients;
 use crate::value::Writer;
@@ -212,7 +212,7 @@ impl Table {
             Source::Reason => steps.step(Step::Reason),
             Source::SecondsBetween(from, to) => {
                 let (from, to) = (self.required(from)?, self.required(to)?);
-                if self.is_timestamp(from) && self.is_timestamp(to) {
+                if self.are_timestamps(from, to) {
                     steps.step(Step::SecondsBetween(from, to));
                 } else {
                     steps.literal(b"null");
@@ -233,9 +233,13 @@ impl Table {
         Ok(())
     }
 
-    fn is_timestamp(&self, column: usize) -> bool {
-        let writer = self.columns[column].as_ref().map(|column| &column.writer);
-        matches!(writer, Some(Writer::Timestamp | Writer::TimestampTz))
+    /// Of one type: what lies between one with a time zone and one without depends on the session.
+    fn are_timestamps(&self, from: usize, to: usize) -> bool {
+        let writer = |column: usize| self.columns[column].as_ref().map(|column| &column.writer);
+        matches!(
+            (writer(from), writer(to)),
+            (Some(Writer::Timestamp), Some(Writer::Timestamp)) | (Some(Writer::TimestampTz), Some(Writer::TimestampTz))
+        )
     }
 
     /// Asks the catalogue where the foreign key of a column leads.
@@ -245,8 +249,7 @@ impl Table {
         let attribute = self.required(reference)? as i16 + 1;
         let query = guarded(owner_of(relation(c"endpoint")?), || {
             let sql = "SELECT webhooks.supplier_name_query($1, $2)";
-            Spi::get_one_with_args::<String>(sql, &[table.into(), attribute.into()])
-                .unwrap_or_else(|error| error!("{error}"))
+            read_one::<String>(sql, &[table.into(), attribute.into()]).unwrap_or_else(|error| error!("{error}"))
         })?;
         Ok(query.map(|query| SupplierTable { query, reader: owner }))
     }

@@ -138,8 +138,10 @@ unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl Fn
     }
 }
 
-/// Output functions print dates, intervals and floats in one way while this lives, whatever the session has set.
+/// Output functions print dates, intervals, floats and times with a zone (in a tstzrange, say) in one way while this lives,
+/// whatever the session has set.
 struct PlainStyle {
+    time_zone: *mut pg_sys::pg_tz,
     date_style: i32,
     interval_style: i32,
     float_digits: i32,
@@ -147,9 +149,11 @@ struct PlainStyle {
 
 impl PlainStyle {
     fn set() -> Self {
-        // SAFETY: plain integers of this single-threaded process, put back on drop, also when an error unwinds.
+        // SAFETY: plain values of this single-threaded process, put back on drop, also when an error unwinds. A time zone is
+        // never freed.
         unsafe {
             let before = Self {
+                time_zone: pg_sys::session_timezone,
                 date_style: pg_sys::DateStyle,
                 interval_style: pg_sys::IntervalStyle,
                 float_digits: pg_sys::extra_float_digits,
@@ -157,6 +161,7 @@ impl PlainStyle {
             pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
             pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
             pg_sys::extra_float_digits = 1;
+            pg_sys::session_timezone = utc();
             before
         }
     }
@@ -169,8 +174,18 @@ impl Drop for PlainStyle {
             pg_sys::DateStyle = self.date_style;
             pg_sys::IntervalStyle = self.interval_style;
             pg_sys::extra_float_digits = self.float_digits;
+            pg_sys::session_timezone = self.time_zone;
         }
     }
+}
+
+/// GMT, which Postgres knows without its files; looked up once a session.
+fn utc() -> *mut pg_sys::pg_tz {
+    thread_local! {
+        // SAFETY: looks a name up.
+        static UTC: *mut pg_sys::pg_tz = unsafe { pg_sys::pg_tzset(c"GMT".as_ptr()) };
+    }
+    UTC.with(|zone| *zone)
 }
 
 /// Calls `use_bytes` with the bytes of a varlena, out of line and compressed ones included.

@@ -54,12 +54,21 @@ fn notify_if_asleep() {
     let Ok(wakeup) = cache::wakeup() else { return };
     // SAFETY: in a transaction that has not committed yet; the lock is released with the transaction's others.
     unsafe {
-        if !pg_sys::ConditionalLockRelationOid(wakeup, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) {
+        if !pg_sys::ConditionalLockRelationOid(wakeup, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE)
+            && !is_queue_filling()
+        {
             let channel = "pg_webhooks".into_datum();
             let payload = "".into_datum();
             pgrx::direct_function_call_as_datum(pg_sys::pg_notify, &[channel, payload]);
         }
     }
+}
+
+/// Whether some listener has left NOTIFY's queue half full, at which Postgres warns: once it is full, COMMITs that notify fail.
+fn is_queue_filling() -> bool {
+    // SAFETY: a function without arguments, in a transaction.
+    let usage = unsafe { pgrx::direct_function_call::<f64>(pg_sys::pg_notification_queue_usage, &[]) };
+    usage.is_some_and(|usage| usage > 0.5)
 }
 
 /// Takes the sleeper's lock for this session; false while a writer commits.

@@ -121,7 +121,10 @@ async fn read(mut response: Response) -> Result<Reply, reqwest::Error> {
     let retry_after = header(RETRY_AFTER);
     let error = match header(LOCATION) {
         _ if status.is_success() => None,
-        Some(location) if status.is_redirection() => Some(format!("Redirect to {location} not followed")),
+        Some(location) if status.is_redirection() => {
+            let shown: String = location.chars().take(KEPT_BYTES / 4).collect();
+            Some(format!("Redirect to {shown} not followed"))
+        }
         _ => Some(
             format!("HTTP {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default()).trim_end().to_owned(),
         ),
@@ -129,9 +132,14 @@ async fn read(mut response: Response) -> Result<Reply, reqwest::Error> {
 
     let mut kept = Vec::new();
     let mut read = 0;
-    while read < READ_BYTES
-        && let Some(chunk) = response.chunk().await?
-    {
+    while read < READ_BYTES {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // The refusal is known, and with it what it leads to.
+            Err(_) if error.is_some() => break,
+            Err(broken) => return Err(broken),
+        };
         read += chunk.len();
         if error.is_some() && kept.len() < KEPT_BYTES {
             kept.extend_from_slice(&chunk[..chunk.len().min(KEPT_BYTES - kept.len())]);
