@@ -15,7 +15,7 @@ BEGIN
         relation := pg_catalog.to_regclass(pg_catalog.quote_ident(kind));
         IF relation IS NULL THEN
             RAISE NOTICE 'no table % in the search path', kind
-                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L) attaches it once it is there; kind => %L one of another name.', kind, kind);
+                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L) attaches it once it exists; for a table of another name, add kind => %L.', kind, kind);
             CONTINUE;
         END IF;
         BEGIN

@@ -52,7 +52,7 @@ BEGIN
         RAISE EXCEPTION 'no table was given' USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.attach(''products'') attaches products.';
     ELSIF relation.relkind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '"%" is not a table', target
-            USING ERRCODE = 'wrong_object_type', HINT = 'Events come from row changes: attach the tables under it.';
+            USING ERRCODE = 'wrong_object_type', HINT = 'Events come from row changes: attach the tables behind it.';
     ELSIF NOT pg_has_role(relation.relowner, 'USAGE') THEN
         RAISE EXCEPTION 'must be owner of table %', target
             USING ERRCODE = 'insufficient_privilege', HINT = format('Ask %s, its owner, to attach it.', pg_get_userbyid(relation.relowner));
@@ -72,7 +72,7 @@ BEGIN
       FROM jsonb_object_keys(columns) AS key
      WHERE key NOT IN (SELECT field FROM webhooks.fields(kind));
     IF unknown IS NOT NULL THEN
-        RAISE EXCEPTION 'columns names fields that % has not: %', kind, unknown
+        RAISE EXCEPTION 'columns names fields that % do not have: %', kind, unknown
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Its fields are ' || (SELECT string_agg(field, ', ') FROM webhooks.fields(kind)) || '.';
     END IF;
@@ -86,8 +86,8 @@ BEGIN
                           -- A virtual generated column (Postgres 18) has no value in a trigger.
                           AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v');
     IF missing IS NOT NULL THEN
-        RAISE EXCEPTION 'table % lacks columns that % needs: %', target, kind, missing
-            USING ERRCODE = 'undefined_column', HINT = 'Where they have other names, say so: columns => ''{"stock": "qty_on_hand"}''.';
+        RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
+            USING ERRCODE = 'undefined_column', HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
     END IF;
 
     EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L, %L)',
@@ -96,7 +96,7 @@ BEGIN
     EXECUTE format('ALTER TRIGGER webhooks_capture ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 END
 $$;
-COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS 'Makes the row changes of a table events; kind defaults to the table''s name, columns maps field names to other column names';
+COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS 'Turns the row changes of a table into events; kind defaults to the table''s name, columns maps field names to other column names';
 
 CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
     LANGUAGE plpgsql
@@ -110,7 +110,7 @@ BEGIN
     EXECUTE format('DROP TRIGGER webhooks_capture ON %s', target);
 END
 $$;
-COMMENT ON FUNCTION webhooks.detach(regclass) IS 'Ends the capture of a table''s row changes';
+COMMENT ON FUNCTION webhooks.detach(regclass) IS 'Stops capturing a table''s row changes';
 
 CREATE FUNCTION webhooks.append_custom(event text, data text) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'append_custom_wrapper';

@@ -16,7 +16,7 @@ BEGIN
                   HINT = 'A wh_… identifies one message (webhook_id in its payload); a registered webhook''s id begins with ep_: see webhooks.list().';
     ELSE
         RAISE EXCEPTION 'there is no webhook "%"', coalesce(endpoint_id, 'NULL')
-            USING ERRCODE = 'undefined_object', HINT = 'webhooks.list() shows those there are.';
+            USING ERRCODE = 'undefined_object', HINT = 'webhooks.list() lists the registered ones.';
     END IF;
 END
 $$;
@@ -88,7 +88,7 @@ BEGIN
     PERFORM webhooks.wake();
 END
 $$;
-COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook; NULL keeps, secret '''' removes the secret, active => true resumes what waited';
+COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true resumes its pending deliveries';
 
 CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours') RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -102,10 +102,10 @@ BEGIN
     IF next_secret IS NULL THEN
         RAISE EXCEPTION 'the new secret is empty'
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Leave new_secret out to have one made; SELECT webhooks.update(%L, secret => '''') removes the secret.', endpoint_id);
+                  HINT = format('Leave new_secret out to have one generated; SELECT webhooks.update(%L, secret => '''') removes the secret.', endpoint_id);
     ELSIF overlap IS NULL OR overlap < interval '0' OR overlap > interval '30 days' THEN
         RAISE EXCEPTION 'the overlap must be between 0 and 30 days, not %', coalesce(overlap::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is how long receivers may go on checking with the previous secret.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'The overlap is how long receivers may keep using the previous secret.';
     END IF;
     -- The same secret once more is no rotation: the previous one goes on as it did, but without an overlap it ends now.
     UPDATE webhooks.endpoint e
@@ -117,7 +117,7 @@ BEGIN
     RETURN made_secret;
 END
 $$;
-COMMENT ON FUNCTION webhooks.rotate_secret(text, text, interval) IS 'Replaces a webhook''s secret; for the time of the overlap webhook-signature lists both signatures. Returns the secret it made, this once; NULL where one was given';
+COMMENT ON FUNCTION webhooks.rotate_secret(text, text, interval) IS 'Replaces a webhook''s secret; during the overlap webhook-signature carries both signatures. Returns a generated secret, only this once; NULL if one was given';
 
 CREATE FUNCTION webhooks.delete(endpoint_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER

@@ -44,11 +44,11 @@ DECLARE
 BEGIN
     IF before IS NOT NULL AND place IS NULL THEN
         RAISE EXCEPTION 'invalid position "%"', before
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Take it from the last row of the page before.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Take it from the last row of the previous page.';
     ELSIF outcome IS NOT NULL AND outcome <> 'failed' AND outcome <> ALL (enum_range(NULL::webhooks.outcome)::text[]) THEN
         RAISE EXCEPTION 'unknown outcome "%"', outcome
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'It is ' || array_to_string(enum_range(NULL::webhooks.outcome), ', ') || ', or failed for all but the first.';
+                  HINT = 'An outcome is ' || array_to_string(enum_range(NULL::webhooks.outcome), ', ') || ', or failed for all but the first.';
     END IF;
     one_outcome := nullif(outcome, 'failed');
 
@@ -81,7 +81,7 @@ BEGIN
      LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer) IS 'The delivery log, newest first: of one webhook or all; of one message, one event or family (product.*), one outcome (failed: all but delivered), a text in the error, event or URL, a time';
+COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer) IS 'The delivery log, newest first, filtered by webhook, message, event or family (product.*), outcome (failed: all but delivered), a text in the error, event or URL, and time';
 
 CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
     RETURNS TABLE ("timestamp" timestamptz, event text, http_status integer, response_time_ms integer,
@@ -118,7 +118,7 @@ BEGIN
     ELSE
         RAISE EXCEPTION 'there is no message "%"', coalesce(webhook_id, 'NULL')
             USING ERRCODE = 'undefined_object',
-                  HINT = format('Messages are kept for %s (pg_webhooks.event_retention); webhooks.events() shows those there are.', webhooks.setting('event_retention'));
+                  HINT = format('Messages are kept for %s (pg_webhooks.event_retention); webhooks.events() lists them.', webhooks.setting('event_retention'));
     END IF;
 END
 $$;
@@ -148,7 +148,7 @@ CREATE TYPE webhooks.delivery_line AS (
     next_attempt_at  timestamptz,
     endpoint         integer
 );
-COMMENT ON TYPE webhooks.delivery_line IS 'How one event stands with one endpoint; state is queued (not tried yet), waiting (for its next attempt), delivered, failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
+COMMENT ON TYPE webhooks.delivery_line IS 'The state of one event at one endpoint: queued (not tried yet), waiting (for its next attempt), delivered, failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
 
 -- Its names are resolved here, so it needs no search path of its own, and the planner can make it part of its callers.
 CREATE FUNCTION webhooks.deliveries_of(e webhooks.event) RETURNS SETOF webhooks.delivery_line
@@ -176,13 +176,13 @@ BEGIN ATOMIC
            AND a.started_at >= e.occurred_at - interval '1 h') made
      ORDER BY p.key;
 END;
-COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event) IS 'How an event stands with each of its recipients';
+COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event) IS 'The state of an event at each of its recipients';
 
 CREATE FUNCTION webhooks.deliveries(webhook_id text) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT * FROM webhooks.deliveries_of(webhooks.locate(webhook_id)) $$;
-COMMENT ON FUNCTION webhooks.deliveries(text) IS 'How a message stands with each webhook that it is for';
+COMMENT ON FUNCTION webhooks.deliveries(text) IS 'The state of a message at each webhook that it is for';
 
 CREATE FUNCTION webhooks.message(webhook_id text)
     RETURNS TABLE (event text, occurred_at timestamptz, body text)
@@ -204,7 +204,7 @@ AS $$
      -- To the second: of what was signed in the one in which the secret changed nobody knows with which.
      WHERE p.secret_version = 1 OR to_timestamp(signed_at) >= p.secret_set_at
 $$;
-COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS 'The signatures that an attempt carried, made again; no row where the secret has been changed since';
+COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS 'The signatures that an attempt carried, made again; no row if the secret has been changed since';
 
 -- Messages ----------------------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ CREATE TYPE webhooks.event_line AS (
     failed      integer,
     skipped     integer
 );
-COMMENT ON TYPE webhooks.event_line IS 'A message and how its deliveries stand; state is the worst of theirs: failed, waiting, queued, skipped, delivered';
+COMMENT ON TYPE webhooks.event_line IS 'A message and the state of its deliveries, which is the worst of theirs: failed, waiting, queued, skipped, delivered';
 
 CREATE FUNCTION webhooks.summary_of(e webhooks.event, target integer) RETURNS SETOF webhooks.event_line
     LANGUAGE sql STABLE
@@ -238,7 +238,7 @@ BEGIN ATOMIC
       FROM webhooks.deliveries_of(e) d
      WHERE target IS NULL OR d.endpoint = target;
 END;
-COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS 'How an event stands with all of its recipients, or with one';
+COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS 'The state of an event at all of its recipients, or at one';
 
 CREATE FUNCTION webhooks.events(event text = NULL, endpoint_id text = NULL, state text = NULL,
                                 since timestamptz = NULL, until timestamptz = NULL, before text = NULL, max_rows integer = 100)
@@ -265,10 +265,10 @@ BEGIN
     SELECT p.xid::text::xid8, p.seq INTO at_xid, at_seq FROM webhooks.position_of(before) p;
     IF before IS NOT NULL AND at_xid IS NULL THEN
         RAISE EXCEPTION 'invalid position "%"', before
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is the webhook_id of the last row of the page before.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is the webhook_id of the last row of the previous page.';
     ELSIF state NOT IN ('queued', 'waiting', 'delivered', 'failed', 'skipped') THEN
         RAISE EXCEPTION 'unknown state "%"', state
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is queued, waiting, delivered, failed or skipped.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A state is queued, waiting, delivered, failed or skipped.';
     END IF;
 
     IF state IN ('waiting', 'failed') THEN
@@ -316,4 +316,4 @@ BEGIN
      LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION webhooks.events(text, text, text, timestamptz, timestamptz, text, integer) IS 'Messages, newest first: of one event or family (product.*), for one webhook, in one state, of a time';
+COMMENT ON FUNCTION webhooks.events(text, text, text, timestamptz, timestamptz, text, integer) IS 'Messages, newest first, filtered by event or family (product.*), webhook, state and time';

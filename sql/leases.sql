@@ -54,7 +54,7 @@ BEGIN
           FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
 END
 $$;
-COMMENT ON FUNCTION webhooks.acquire(text, integer) IS 'Takes a shard whose owner is gone or late, unless the caller''s sidecar holds its fair share, and returns its epoch, its cursor and the number of all shards; no row where there is none to take. Call it on the session that stays open';
+COMMENT ON FUNCTION webhooks.acquire(text, integer) IS 'Takes a shard whose owner is gone or late, unless the caller''s sidecar already holds its fair share; returns its epoch, its cursor and the number of shards, or no row if there is none to take. Call it in the session that stays open';
 
 CREATE FUNCTION webhooks.renew(shard integer, epoch bigint, lease_ms integer)
     RETURNS TABLE (request_timeout_ms bigint, share integer, give_back boolean)
@@ -77,7 +77,7 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS 'Extends a lease and returns what the sidecar is to follow: the timeout of a request, how many shards are its fair share, and whether to give this one back';
+COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS 'Extends a lease and returns what the sidecar must follow: the request timeout, how many shards are its fair share, and whether to give this one back';
 
 CREATE FUNCTION webhooks.release(shard integer, epoch bigint) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -101,13 +101,13 @@ CREATE FUNCTION webhooks.sign_on(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
-COMMENT ON FUNCTION webhooks.sign_on(text) IS 'Counts the calling session as one of a sidecar, which gets a share of the shards as long as it lasts';
+COMMENT ON FUNCTION webhooks.sign_on(text) IS 'Counts the calling session as a sidecar''s; while it lasts, the sidecar gets a share of the shards';
 
 CREATE FUNCTION webhooks.sign_off(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
-COMMENT ON FUNCTION webhooks.sign_off(text) IS 'Counts the calling session no more: the others may take its sidecar''s shards as they are released';
+COMMENT ON FUNCTION webhooks.sign_off(text) IS 'Stops counting the calling session: other sidecars may take its sidecar''s shards as they are released';
 
 CREATE FUNCTION webhooks.signed_on() RETURNS TABLE (sidecar integer, called_at timestamptz)
     LANGUAGE sql
@@ -137,7 +137,7 @@ AS $$
                             WHERE a.backend_type = 'walwriter' AND a.backend_start > l.taken_at
                               AND a.backend_start > clock_timestamp() - interval '3 s')
 $$;
-COMMENT ON FUNCTION webhooks.ownerless_shards() IS 'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease ran out';
+COMMENT ON FUNCTION webhooks.ownerless_shards() IS 'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease has run out';
 
 CREATE FUNCTION webhooks.leases_of(owner text, up_to_shard integer = NULL) RETURNS bigint
     LANGUAGE sql
@@ -173,7 +173,7 @@ AS $$
                  WHERE other.leases > even.share AND (me.leases <= even.share OR other.sidecar < me.sidecar)) THEN 1 ELSE 0 END)::integer
       FROM even CROSS JOIN me
 $$;
-COMMENT ON FUNCTION webhooks.fair_share(text, integer) IS 'How many shards the owner''s sidecar may hold, so that all that are at work hold the same number or one more';
+COMMENT ON FUNCTION webhooks.fair_share(text, integer) IS 'How many shards the owner''s sidecar may hold, so that all sidecars at work hold the same number or one more';
 
 CREATE FUNCTION webhooks.set_shards(shards integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -187,12 +187,12 @@ BEGIN
         RAISE EXCEPTION 'no number of shards was given'
             USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.set_shards(8) lets up to eight sidecars share the endpoints.';
     ELSIF shards NOT BETWEEN 1 AND 64 THEN
-        RAISE EXCEPTION 'the number of shards can not be %', shards
+        RAISE EXCEPTION 'the number of shards cannot be %', shards
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'It is between 1 and 64: as many as there will be sidecars, or a few times that, so that they share them evenly.';
+                  HINT = 'Give a number between 1 and 64: as many as there will be sidecars, or a few times that, so that they share evenly.';
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         -- Its snapshot may be older than what has been read.
-        RAISE EXCEPTION 'webhooks.set_shards() can not run at isolation level %', current_setting('transaction_isolation')
+        RAISE EXCEPTION 'webhooks.set_shards() cannot run at isolation level %', current_setting('transaction_isolation')
             USING ERRCODE = 'invalid_transaction_state', HINT = 'Call it in a transaction at READ COMMITTED.';
     END IF;
 
@@ -222,7 +222,7 @@ BEGIN
     PERFORM webhooks.wake();
 END
 $$;
-COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards among which the endpoints, and so the sidecars, are divided. The sidecars start over from the shard that is furthest behind; what was in flight comes twice, and so may what an endpoint missed that was disabled and enabled again since that shard came so far';
+COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards, into which the endpoints are divided and which the sidecars share. The sidecars start over from the shard that is furthest behind: what was in flight is sent twice, and an endpoint that was disabled and has been enabled since may get events of that time';
 
 CREATE FUNCTION webhooks.refuse_stale(shard integer, epoch bigint) RETURNS void
     LANGUAGE plpgsql

@@ -38,9 +38,9 @@ BEGIN
         END IF;
     END LOOP;
     IF queued = 0 THEN
-        RAISE EXCEPTION '%', coalesce(waiting, format('no webhook that message %s was for is there any more', redeliver.webhook_id))
+        RAISE EXCEPTION '%', coalesce(waiting, format('none of the webhooks that message %s was for exists any more', redeliver.webhook_id))
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() shows those there are.' ELSE 'It comes by itself; webhooks.deliveries() shows how it stands.' END;
+                  HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() lists the registered ones.' ELSE 'It will be sent anyway; webhooks.deliveries() shows its state.' END;
     END IF;
     PERFORM webhooks.wake();
     RETURN queued;
@@ -98,4 +98,4 @@ BEGIN
     RETURN replayed;
 END
 $$;
-COMMENT ON FUNCTION webhooks.replay(text, timestamptz, timestamptz, boolean, boolean) IS 'Sends a webhook again what happened in a time: what no attempt has delivered, or all; at pg_webhooks.replay_rate messages a second. Leaves out what still waits for an attempt, and tests. Returns how many; with dry_run, only counts';
+COMMENT ON FUNCTION webhooks.replay(text, timestamptz, timestamptz, boolean, boolean) IS 'Sends a webhook the messages of a period again, those that no attempt has delivered or all, at pg_webhooks.replay_rate messages a second. Leaves out tests and what still waits for an attempt. Returns how many messages it queued or, with dry_run, would queue';

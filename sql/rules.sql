@@ -18,15 +18,15 @@ COMMENT ON FUNCTION webhooks.check_url(text) IS 'The URL in its normal form, or 
 
 CREATE FUNCTION webhooks.check_events(events text[]) RETURNS text[]
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_events_wrapper';
-COMMENT ON FUNCTION webhooks.check_events(text[]) IS 'The event patterns without repetitions, or an error that names the unknown one';
+COMMENT ON FUNCTION webhooks.check_events(text[]) IS 'The event patterns without duplicates, or an error that names the unknown one';
 
 CREATE FUNCTION webhooks.check_secret(secret text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_secret_wrapper';
-COMMENT ON FUNCTION webhooks.check_secret(text) IS 'The secret, NULL for an empty one, or an error when it begins with whsec_ and is not base64 behind that';
+COMMENT ON FUNCTION webhooks.check_secret(text) IS 'The secret, NULL for an empty one, or an error when it begins with whsec_ but is not base64 after that';
 
 CREATE FUNCTION webhooks.generate_secret() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'generate_secret_wrapper';
-COMMENT ON FUNCTION webhooks.generate_secret() IS 'A fresh secret of 192 random bits, whsec_… as Standard Webhooks has it';
+COMMENT ON FUNCTION webhooks.generate_secret() IS 'A fresh secret of 192 random bits, whsec_… as in Standard Webhooks';
 
 CREATE FUNCTION webhooks.new_endpoint_id() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'new_endpoint_id_wrapper';
@@ -38,7 +38,7 @@ COMMENT ON FUNCTION webhooks.new_token() IS 'A fresh random token with the id th
 
 CREATE FUNCTION webhooks.token_id(token text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'token_id_wrapper';
-COMMENT ON FUNCTION webhooks.token_id(text) IS 'The id that a token carries; NULL for what is no token';
+COMMENT ON FUNCTION webhooks.token_id(text) IS 'The id that a token carries; NULL for anything that is not a token';
 
 CREATE FUNCTION webhooks.is_token(token text, hash bytea) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'is_token_wrapper';
@@ -50,7 +50,7 @@ COMMENT ON FUNCTION webhooks.event_types() IS 'The built-in events: when each oc
 
 CREATE FUNCTION webhooks.position_of(webhook_id text) RETURNS TABLE (xid bigint, seq integer)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'position_of_wrapper';
-COMMENT ON FUNCTION webhooks.position_of(text) IS 'Where the log holds the event with this id: the id carries it';
+COMMENT ON FUNCTION webhooks.position_of(text) IS 'The position in the log that an event''s id carries';
 
 CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required boolean)
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'fields_wrapper';
@@ -59,7 +59,7 @@ COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that a kind of table h
 CREATE FUNCTION webhooks.judge(http_status integer, retry_after text, retry_count integer, retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)
     LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'judge_wrapper';
-COMMENT ON FUNCTION webhooks.judge(integer, text, integer, text) IS 'What an attempt''s result leads to, a webhooks.outcome, and for a retry how long after the failure; http_status is NULL where no response came';
+COMMENT ON FUNCTION webhooks.judge(integer, text, integer, text) IS 'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure; http_status is NULL if no response came';
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration su
 
 CREATE FUNCTION webhooks.wake() RETURNS void
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wake_wrapper';
-COMMENT ON FUNCTION webhooks.wake() IS 'Has the sidecar look for work when the calling transaction commits';
+COMMENT ON FUNCTION webhooks.wake() IS 'Makes the sidecar look for work when the calling transaction commits';
 
 CREATE FUNCTION webhooks.session_setting(name text) RETURNS text
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'session_setting_wrapper';
@@ -87,7 +87,7 @@ AS $$
           WHERE setrole = 0 AND starts_with(assignment, 'pg_webhooks.' || name || '=')),
         webhooks.session_setting(name))
 $$;
-COMMENT ON FUNCTION webhooks.setting(text) IS 'The value of pg_webhooks.<name>: as ALTER DATABASE has it now, else this session''s';
+COMMENT ON FUNCTION webhooks.setting(text) IS 'The value of pg_webhooks.<name>: as ALTER DATABASE sets it now, else this session''s';
 
 CREATE FUNCTION webhooks.setting_interval(name text) RETURNS interval
     LANGUAGE sql STABLE

@@ -6,7 +6,7 @@
 
 CREATE FUNCTION webhooks.try_sleep() RETURNS boolean
     LANGUAGE c AS 'MODULE_PATHNAME', 'try_sleep_wrapper';
-COMMENT ON FUNCTION webhooks.try_sleep() IS 'Takes the session lock that makes writers notify; false while one of them commits. Look for work once more after it, before waiting';
+COMMENT ON FUNCTION webhooks.try_sleep() IS 'Takes the session lock that makes writers notify; false while a writer is committing. Look for work once more after it, before waiting';
 
 CREATE FUNCTION webhooks.awake() RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'awake_wrapper';
@@ -14,7 +14,7 @@ COMMENT ON FUNCTION webhooks.awake() IS 'Releases the lock of try_sleep: writers
 
 CREATE FUNCTION webhooks.wait_for_commit(seen text, least_us integer, most_us integer) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'wait_for_commit_wrapper';
-COMMENT ON FUNCTION webhooks.wait_for_commit(text, integer, integer) IS 'Waits until a transaction has ended that the snapshot does not see, for at least and at most so many microseconds: how an awake sidecar notices commits without asking again and again';
+COMMENT ON FUNCTION webhooks.wait_for_commit(text, integer, integer) IS 'Waits until a transaction that the snapshot does not see has ended, for at least least_us and at most most_us: how an awake sidecar notices commits without polling';
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 
@@ -34,14 +34,14 @@ CREATE TYPE webhooks.delivery AS (
     window_to    text,
     events       integer
 );
-COMMENT ON TYPE webhooks.delivery IS 'One event for one endpoint, ready to send: signature is X-Webhook-Signature; webhook_id, signed_at and signature_v1 are the Standard Webhooks headers. The last row that fetch and fetch_due return is none, has no webhook_id, and says where they stopped';
+COMMENT ON TYPE webhooks.delivery IS 'One event for one endpoint, ready to send: signature is X-Webhook-Signature; webhook_id, signed_at and signature_v1 are the Standard Webhooks headers. The last row that fetch and fetch_due return is not a delivery: it has no webhook_id, and says where they stopped';
 
 CREATE FUNCTION webhooks.current_signature(body text, made_with integer, made bytea, secret text, secret_version integer) RETURNS text
     LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN secret IS NULL THEN NULL
             WHEN made_with = secret_version AND made IS NOT NULL THEN 'sha256=' || encode(made, 'hex')
             ELSE webhooks.sign(body, secret) END;
-COMMENT ON FUNCTION webhooks.current_signature(text, integer, bytea, text, integer) IS 'The signature made at capture, or a new one where the secret has changed since';
+COMMENT ON FUNCTION webhooks.current_signature(text, integer, bytea, text, integer) IS 'The signature made at capture, or a new one if the secret has changed since';
 
 CREATE FUNCTION webhooks.standard_signatures(webhook_id text, signed_at bigint, body text, secret text, previous_secret text,
                                              previous_until timestamptz) RETURNS text
@@ -138,7 +138,7 @@ BEGIN
       LEFT JOIN last ON cut.more;
 END
 $$;
-COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint) IS 'The next events behind a position, in commit windows and never twice, as deliveries to active endpoints';
+COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint) IS 'The next events after a position, in commit windows and never twice, as deliveries to active endpoints';
 
 CREATE FUNCTION webhooks.fetch_due(shard integer, epoch bigint, lanes integer[], room integer[], room_elsewhere integer,
                                    flying_endpoints integer[], flying_xids bigint[], flying_seqs integer[])
@@ -201,7 +201,7 @@ BEGIN
       FROM candidate c WHERE c.place > c.room OR c.due_at > now_at;
 END
 $$;
-COMMENT ON FUNCTION webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]) IS 'Pending deliveries that are due, for each endpoint as many as it has room for; lanes and room give that for the endpoints the sidecar knows, flying_… what it has in hand already';
+COMMENT ON FUNCTION webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]) IS 'Pending deliveries that are due, for each endpoint as many as it has room for: room for those in lanes, room_elsewhere for the others; flying_… are those that the sidecar already has in hand';
 
 -- Reporting ---------------------------------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ CREATE TYPE webhooks.result AS (
     response         text,
     signed_at        bigint
 );
-COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, where deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
+COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, if deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
 
 CREATE FUNCTION webhooks.report(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
                                 results webhooks.result[])
@@ -258,7 +258,7 @@ BEGIN
     RETURN disabled;
 END
 $$;
-COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]) IS 'Logs attempts, puts failed and deferred deliveries into pending, disables endpoints, moves the cursor (or keeps it, where window_from is NULL): one transaction. Returns the endpoints it disabled';
+COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]) IS 'In one transaction: logs attempts, puts failed and deferred deliveries into pending, disables endpoints, and moves the cursor (unless window_from is NULL). Returns the endpoints it disabled';
 
 CREATE FUNCTION webhooks.report_exceptions(results webhooks.result[], now_at timestamptz) RETURNS integer[]
     LANGUAGE plpgsql
@@ -317,4 +317,4 @@ BEGIN
     RETURN disabled;
 END
 $$;
-COMMENT ON FUNCTION webhooks.report_exceptions(webhooks.result[], timestamptz) IS 'The part of report for all that is not a first attempt that succeeded';
+COMMENT ON FUNCTION webhooks.report_exceptions(webhooks.result[], timestamptz) IS 'The part of report for everything but first attempts that succeeded';

@@ -8,7 +8,7 @@ AS $$
     SELECT shard, owner, epoch, taken_at, nullif(expires_at, '-infinity'), owner IS NOT NULL AND expires_at > clock_timestamp()
       FROM webhooks.lease ORDER BY shard
 $$;
-COMMENT ON FUNCTION webhooks.leases() IS 'The shards and the sidecars that hold them; while is_held is false nobody delivers';
+COMMENT ON FUNCTION webhooks.leases() IS 'The shards and the sidecars that hold them; while is_held is false, nobody delivers the shard''s messages';
 
 CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     LANGUAGE sql STABLE
@@ -42,7 +42,7 @@ AS $$
     )
     SELECT least(coalesce(max(events), 0), 10000)::integer, min(oldest_at) FROM counted
 $$;
-COMMENT ON FUNCTION webhooks.unread() IS 'The events behind the cursor of the shard most behind, counted up to 10,000, and when the oldest of them happened: from the oldest on whose first attempts are not all over';
+COMMENT ON FUNCTION webhooks.unread() IS 'The events that the shard furthest behind has not passed, counted up to 10,000, and when the oldest of them happened: its first attempts, and perhaps those of later ones, are not all over';
 
 CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
     RETURNS TABLE (id text, url text, active boolean, state text, attempts integer, delivered integer, p50_ms integer, p95_ms integer,
@@ -80,7 +80,7 @@ AS $$
           FROM webhooks.pending p WHERE p.endpoint = e.key) waits
      ORDER BY e.key
 $$;
-COMMENT ON FUNCTION webhooks.health(text, integer) IS 'How each webhook does: healthy, failing, idle (nothing in 24 hours) or disabled; figures of its latest attempts in 24 hours, newest first, at most so many';
+COMMENT ON FUNCTION webhooks.health(text, integer) IS 'The health of each webhook: healthy, failing, idle (nothing in 24 hours) or disabled; with figures of its latest attempts in 24 hours, newest first, at most as many as recent says';
 
 CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket interval)
     RETURNS TABLE (at timestamptz, delivered bigint, failed bigint)
@@ -92,7 +92,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     IF bucket IS NULL OR bucket <= interval '0' OR extract(year FROM bucket) <> 0 OR extract(month FROM bucket) <> 0 THEN
-        RAISE EXCEPTION 'attempts can not be counted in stretches of %', coalesce(bucket::text, 'NULL')
+        RAISE EXCEPTION 'attempts cannot be counted in buckets of %', coalesce(bucket::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give days, hours, minutes or seconds: bucket => ''5 minutes''.';
     END IF;
     RETURN QUERY
@@ -103,7 +103,7 @@ BEGIN
      ORDER BY 1;
 END
 $$;
-COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'Attempts over time: how many of each stretch succeeded and failed';
+COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'Attempts over time: how many in each bucket succeeded and failed';
 
 CREATE FUNCTION webhooks.status()
     RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer, unread integer, oldest_unread_at timestamptz,
@@ -135,4 +135,4 @@ AS $$
                                OR key = ANY (waits.retrying)), '{}') AS in_trouble
                       FROM webhooks.endpoint) registered
 $$;
-COMMENT ON FUNCTION webhooks.status() IS 'How it goes, in one row: sidecars and the shards they hold, events from the oldest on whose first attempts are not all over (unread, counted up to 10,000), what is pending, since when something is due that was not sent (behind; 0 when nothing is), and the webhooks that were disabled for their failures or have retries to come';
+COMMENT ON FUNCTION webhooks.status() IS 'The state of delivery, in one row: sidecars and the shards they hold; events whose first attempts are not all over, and those after them (unread, counted up to 10,000); what is pending; for how long something has been due without being sent (behind; 0 when nothing is); and the webhooks that were disabled for their failures or have retries to come';

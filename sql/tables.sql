@@ -36,10 +36,10 @@ CREATE TABLE webhooks.endpoint (
     previous_until  timestamptz
 );
 COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
-COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold: four bytes in place of the id';
-COMMENT ON COLUMN webhooks.endpoint.secret_version IS 'Counts changes of the secret, so that a signature made with an older one is known and made again';
-COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS 'Since when secret is what it is: what was signed later can be signed again to the same bytes';
-COMMENT ON COLUMN webhooks.endpoint.previous_secret IS 'After a rotation: signs beside secret, in the Standard Webhooks header, until previous_until';
+COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold instead of the id, in four bytes';
+COMMENT ON COLUMN webhooks.endpoint.secret_version IS 'Counts changes of the secret, so that a signature made with an earlier one is recognised and made again';
+COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS 'When secret was last set: what was signed after that can be signed again with the same result';
+COMMENT ON COLUMN webhooks.endpoint.previous_secret IS 'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
 
 CREATE TABLE webhooks.event (
@@ -54,9 +54,9 @@ CREATE TABLE webhooks.event (
     signatures      bytea[] NOT NULL
 ) PARTITION BY RANGE (occurred_at);
 CREATE INDEX event_position ON webhooks.event (xid, seq);
-COMMENT ON TABLE webhooks.event IS 'One row per message, appended in the writer''s transaction and never changed; the columns'' order is known to the capture code';
+COMMENT ON TABLE webhooks.event IS 'One row per message, appended in the writer''s transaction and never changed; the capture code relies on the order of the columns';
 COMMENT ON COLUMN webhooks.event.xid IS 'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
-COMMENT ON COLUMN webhooks.event.body IS 'The exact bytes to send; text, for jsonb would reorder and reformat them';
+COMMENT ON COLUMN webhooks.event.body IS 'The exact bytes to send; text, because jsonb would reorder and reformat them';
 COMMENT ON COLUMN webhooks.event.endpoints IS 'Keys of the endpoints that subscribed when it happened, disabled ones included';
 COMMENT ON COLUMN webhooks.event.secret_versions IS 'For each of endpoints, the secret_version its signature was made with';
 COMMENT ON COLUMN webhooks.event.signatures IS 'For each of endpoints, HMAC-SHA256 of body, or NULL where the endpoint has no secret';
@@ -72,7 +72,7 @@ CREATE TABLE webhooks.pending (
 );
 CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
 COMMENT ON TABLE webhooks.pending IS 'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has room';
-COMMENT ON COLUMN webhooks.pending.retry_count IS 'Retries made so far plus one: what the next attempt will be; 0 for a first attempt that was deferred';
+COMMENT ON COLUMN webhooks.pending.retry_count IS 'Which retry the next attempt will be; 0 for a first attempt that was deferred';
 
 CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted');
 COMMENT ON TYPE webhooks.outcome IS 'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, or the last retry spent';
@@ -108,10 +108,10 @@ CREATE TABLE webhooks.lease (
     expires_at     timestamptz NOT NULL DEFAULT '-infinity',
     recover_before xid8 NOT NULL DEFAULT '0'
 );
-COMMENT ON TABLE webhooks.lease IS 'Which sidecar owns a shard, until when; every report carries the epoch and a stale one is refused';
-COMMENT ON COLUMN webhooks.lease.owner IS 'The sidecar, a slash, and the number of the one of its berths that has the shard; NULL while nobody has it';
-COMMENT ON COLUMN webhooks.lease.session IS 'The process id of the session in which the owner reads, taken_at when that began: once the owner''s sessions are gone, there is no need to wait out the lease';
-COMMENT ON COLUMN webhooks.lease.recover_before IS 'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor row: fetch looks those up in attempt';
+COMMENT ON TABLE webhooks.lease IS 'Which sidecar owns each shard, and until when; every report carries the epoch, and one with an old epoch is refused';
+COMMENT ON COLUMN webhooks.lease.owner IS 'The sidecar''s name, a slash, and the number of its berth (its worker) that holds the shard; NULL while nobody does';
+COMMENT ON COLUMN webhooks.lease.session IS 'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are gone, nobody has to wait for the lease to run out';
+COMMENT ON COLUMN webhooks.lease.recover_before IS 'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor row: fetch looks for them in attempt and pending';
 
 CREATE TABLE webhooks.cursor (
     shard       integer NOT NULL,
@@ -122,10 +122,10 @@ CREATE TABLE webhooks.cursor (
     seq         integer,
     PRIMARY KEY (shard, moved)
 );
-COMMENT ON TABLE webhooks.cursor IS 'How far each shard has been delivered or put into pending; the newest row holds. Appended, not updated: a row updated 100 times a second under a pinned xmin gets slower with every version';
-COMMENT ON COLUMN webhooks.cursor.moved IS 'The transaction that wrote the row. Not a sequence: one that CREATE DATABASE has copied may fall back in a crash';
-COMMENT ON COLUMN webhooks.cursor.window_from IS 'All that this snapshot sees is done';
-COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this one sees besides, all up to (xid, seq) is done; NULL when no window is open';
+COMMENT ON TABLE webhooks.cursor IS 'How far each shard has been delivered or put into pending; the newest row counts. Appended, not updated: a row updated 100 times a second under a pinned xmin gets slower with every version';
+COMMENT ON COLUMN webhooks.cursor.moved IS 'The transaction that wrote the row. Not a sequence, because one that CREATE DATABASE has copied may go back in a crash';
+COMMENT ON COLUMN webhooks.cursor.window_from IS 'Everything that this snapshot sees is done';
+COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this snapshot sees in addition, everything up to (xid, seq) is done; NULL when no window is open';
 
 CREATE TABLE webhooks.token (
     id           text PRIMARY KEY CHECK (id ~ '^tk_[0-9a-z]+$'),

@@ -9,20 +9,20 @@ DECLARE
 BEGIN
     IF coalesce(btrim(name), '') = '' THEN
         RAISE EXCEPTION 'a token needs a name'
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Who or what it is for: it is how you will know it in webhooks.tokens().';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Say who or what it is for: that is how you will recognise it in webhooks.tokens().';
     ELSIF role IS NULL OR role NOT IN ('read', 'manage') THEN
         RAISE EXCEPTION 'unknown role "%"', coalesce(role, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'A token''s role is read or manage.';
     ELSIF expires <= clock_timestamp() THEN
-        RAISE EXCEPTION 'the token would have expired at %', expires
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example expires => now() + interval ''90 days''; NULL is never.';
+        RAISE EXCEPTION 'the token would already have expired at %', expires
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example expires => now() + interval ''90 days''; NULL means never.';
     END IF;
     SELECT * INTO made FROM webhooks.new_token();
     INSERT INTO webhooks.token (id, name, role, hash, expires_at) VALUES (made.id, create_token.name, create_token.role, made.hash, expires);
     RETURN made.token;
 END
 $$;
-COMMENT ON FUNCTION webhooks.create_token(text, text, timestamptz) IS 'Makes a token for the REST API and the page and shows it, this once; role read looks, manage changes';
+COMMENT ON FUNCTION webhooks.create_token(text, text, timestamptz) IS 'Creates a token for the REST API and the page and returns it, only this once; role read may look, manage may also change things';
 
 CREATE FUNCTION webhooks.revoke_token(token_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -35,11 +35,11 @@ BEGIN
     IF NOT FOUND THEN
         -- What has not the form of an id may be a secret that was mistyped.
         RAISE EXCEPTION '%', CASE WHEN token_id ~ '^tk_' THEN format('there is no token "%s"', token_id) ELSE 'there is no such token' END
-            USING ERRCODE = 'undefined_object', HINT = 'webhooks.tokens() shows those there are; their ids begin with tk_.';
+            USING ERRCODE = 'undefined_object', HINT = 'webhooks.tokens() lists the tokens; their ids begin with tk_.';
     END IF;
 END
 $$;
-COMMENT ON FUNCTION webhooks.revoke_token(text) IS 'Ends a token, by its tk_… id or by the token itself';
+COMMENT ON FUNCTION webhooks.revoke_token(text) IS 'Revokes a token, given its tk_… id or the token itself';
 
 CREATE FUNCTION webhooks.tokens()
     RETURNS TABLE (id text, name text, role text, state text, created_at timestamptz, created_by text, expires_at timestamptz,

@@ -42,41 +42,41 @@ impl Error {
             }
             Self::Url(url, InvalidUrl::Scheme(scheme)) => (
                 invalid,
-                format!("invalid URL \"{url}\": scheme {scheme} can not carry a webhook"),
+                format!("invalid URL \"{url}\": a webhook cannot use the scheme {scheme}"),
                 "Webhooks are HTTP requests: use an https:// URL, or http:// for a test.".into(),
             ),
             Self::Url(url, InvalidUrl::UserInfo) => (
                 invalid,
-                format!("invalid URL \"{}\": it holds a user name or password", without_password(&url)),
-                "Leave user:password@ out: the receiver knows the sender by the signature. Give a secret => … to sign with.".into(),
+                format!("invalid URL \"{}\": it contains a user name or password", without_password(&url)),
+                "Leave out user:password@: receivers recognise the sender by the signature. Give a secret => … to sign with.".into(),
             ),
             Self::NoEvents => (
                 invalid,
                 "events must name at least one event".into(),
-                format!("Known are {}; patterns product.* and * take many.", BUILT_IN.join(", ")),
+                format!("Known events are {}; product.* and * match several.", BUILT_IN.join(", ")),
             ),
             Self::Event(InvalidEvent::Unknown(name, nearest)) => (
                 invalid,
                 format!("unknown event \"{name}\""),
-                format!("Did you mean {nearest}? Known are {}; patterns product.* and * take many.", BUILT_IN.join(", ")),
+                format!("Did you mean {nearest}? Known events are {}; product.* and * match several.", BUILT_IN.join(", ")),
             ),
             Self::Event(InvalidEvent::Malformed(name)) => (
                 invalid,
                 format!("invalid event name \"{name}\""),
                 format!(
-                    "Known are {}; patterns product.* and * take many. A custom event is named like order.paid: lower case, with a dot.",
+                    "Known events are {}; product.* and * match several. A custom event is named like order.paid: lower case, with a dot.",
                     BUILT_IN.join(", ")
                 ),
             ),
             Self::Event(InvalidEvent::Reserved(name)) => (
                 ERRCODE_RESERVED_NAME,
                 format!("event name \"{name}\" is reserved"),
-                "Events of product, supplier, import, stock and webhook come from row changes alone. Name yours like order.paid.".into(),
+                "The families product, supplier, import, stock and webhook are reserved for built-in events. Name yours like order.paid.".into(),
             ),
             Self::Secret => (
                 invalid,
-                "a secret that begins with whsec_ must be base64 behind that".into(),
-                "Take base64, a secret of another form, or one made by SELECT webhooks.generate_secret().".into(),
+                "a secret that begins with whsec_ must be base64 after that".into(),
+                "Use base64 there, a secret of another form, or one made by SELECT webhooks.generate_secret().".into(),
             ),
             Self::NotAnObject(data) => (
                 invalid,

@@ -60,7 +60,7 @@ pub fn register() {
     GucRegistry::define_int_guc(
         c"pg_webhooks.replay_rate",
         c"How many messages a second webhooks.replay sends one endpoint.",
-        c"What is replayed waits behind what happens now in any case.",
+        c"Replayed messages wait behind new ones in any case.",
         &REPLAY_RATE,
         1,
         1_000_000,

@@ -16,10 +16,10 @@ use crate::database::{Database, DatabaseError};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, global = true, env = "PG_WEBHOOKS_LOG_FORMAT", value_enum, default_value = "human")]
     pub log_format: LogFormat,
-    /// The database with the extension; most commands need the role webhooks_admin
+    /// Database with the extension; most commands need a member of webhooks_admin
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 }
@@ -42,56 +42,56 @@ pub enum LogFormat {
 
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
-    /// The database with the extension; the role needs webhooks_sidecar
+    /// Database with the extension; the role must be a member of webhooks_sidecar
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
-    /// Private networks that endpoints may be in, comma-separated
+    /// Private networks that deliveries may go to, comma-separated
     #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
     pub allow_nets: Vec<IpNet>,
-    /// Deliveries held in memory: fetched and not yet reported
+    /// Most deliveries held in memory: fetched but not yet reported
     #[arg(long, env = "PG_WEBHOOKS_MAX_IN_FLIGHT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub max_in_flight: u32,
-    /// Requests at once to one endpoint
+    /// Most requests at once to one endpoint
     #[arg(long, env = "PG_WEBHOOKS_ENDPOINT_IN_FLIGHT", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub endpoint_in_flight: u32,
-    /// How long a sidecar that fell silent keeps its shard
+    /// How long a sidecar that has fallen silent keeps its shards
     #[arg(long, env = "PG_WEBHOOKS_LEASE", default_value = "10s", value_parser = lease)]
     pub lease: Duration,
-    /// How long requests under way may take to finish at a stop
+    /// How long requests under way may take to finish when stopping
     #[arg(long, env = "PG_WEBHOOKS_GRACE", default_value = "10s", value_parser = humantime::parse_duration)]
     pub grace: Duration,
-    /// Serve the REST API on this address; port 0 takes a free one. The role needs webhooks_api, too
+    /// Serve the REST API and the page on this address, port 0 for a free one; the role must be in webhooks_api, too
     #[arg(long, env = "PG_WEBHOOKS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Requests a second that the API takes with one token; twice as many at once
+    /// Requests a second that the API accepts with one token; a burst may have twice as many
     #[arg(long, env = "PG_WEBHOOKS_API_RATE", default_value = "50")]
     pub api_rate: NonZeroU32,
-    /// How often to look for work unasked while asleep
+    /// How often to look for work while asleep, even if nobody notifies
     #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "2s", value_parser = backstop)]
     pub backstop: Duration,
 }
 
 #[derive(Args, Clone, Debug)]
 pub struct Listen {
-    /// Port; 0 takes a free one
+    /// Port to listen on; 0 picks a free one
     #[arg(long, default_value = "9000")]
     pub port: u16,
-    /// Address
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,
-    /// The secret the webhook was registered with; without it signatures are shown unverified
+    /// Secret the webhook was registered with; without it, signatures are not checked
     #[arg(long, env = "PG_WEBHOOKS_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
-    /// The status to answer with (with --fail-first: to fail with; then 500 when not given)
+    /// Status to answer with, 200 unless given; with --fail-first the status to fail with, 500 unless given
     #[arg(long, value_parser = clap::value_parser!(u16).range(200..=599))]
     pub status: Option<u16>,
     /// How long to wait before answering
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     pub delay: Duration,
-    /// Fail the first K requests of each webhook_id
+    /// Fail the first K requests for each webhook_id
     #[arg(long, value_name = "K")]
     pub fail_first: Option<u32>,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
 }

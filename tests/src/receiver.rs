@@ -83,6 +83,7 @@ enum Ending {
     Drip,
     Reset,
     Flood,
+    Cut,
 }
 
 impl Answer {
@@ -109,6 +110,11 @@ impl Answer {
     /// This status, then a body without end, as fast as it is read.
     pub fn flood(status: u16) -> Answer {
         Answer { ending: Ending::Flood, ..Answer::status(status) }
+    }
+
+    /// This status, then the beginning of a body; the connection is closed in the middle of it.
+    pub fn cut(status: u16) -> Answer {
+        Answer { ending: Ending::Cut, ..Answer::status(status) }
     }
 
     /// With this header too.
@@ -261,7 +267,7 @@ async fn serve(connection: TcpStream, state: &State) -> std::io::Result<()> {
             tokio::time::sleep(answer.delay).await;
         }
         send(connection.get_mut(), &answer).await?;
-        if answer.ending == Ending::Reset {
+        if matches!(answer.ending, Ending::Reset | Ending::Cut) {
             return Ok(());
         }
     }
@@ -298,6 +304,7 @@ async fn send(connection: &mut TcpStream, answer: &Answer) -> std::io::Result<()
         }
         Ending::Hang => std::future::pending().await,
         Ending::Reset => connection.set_zero_linger(),
+        Ending::Cut => connection.write_all((head + endless + "the beginning").as_bytes()).await,
         Ending::Drip => {
             connection.write_all((head + endless).as_bytes()).await?;
             loop {

@@ -36,7 +36,7 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
             }
             if caller.role != Role::Manage {
                 return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token may only read")
-                    .hint("It takes a token whose role is manage."));
+                    .hint("This takes a token whose role is manage."));
             }
         }
         request.extensions_mut().insert(caller);
@@ -98,7 +98,7 @@ pub fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(
         StatusCode::FORBIDDEN,
         "csrf",
-        "a cookie is no proof that a page of this server sends the request",
+        "a cookie alone does not prove that a page of this server sent the request",
     )
     .hint("Send X-Requested-With: pg-webhooks from the same origin, or the token in Authorization."))
 }

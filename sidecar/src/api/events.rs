@@ -25,7 +25,7 @@ const ATTEMPTS: i32 = 200;
 #[derive(Serialize, ToSchema)]
 struct Events {
     events: Vec<EventLine>,
-    /// For the next page; null on the last
+    /// Cursor of the next page; null on the last
     next_cursor: Option<String>,
 }
 
@@ -35,7 +35,7 @@ struct Event {
     event: EventDetail,
 }
 
-/// One message, how it stands with each webhook it is for, and what was sent.
+/// One message, the state of its deliveries, and what was sent.
 #[derive(Serialize, ToSchema)]
 struct EventDetail {
     webhook_id: String,
@@ -54,7 +54,7 @@ struct SentLine {
     #[serde(flatten)]
     line: EndpointLogLine,
     request_headers: BTreeMap<String, String>,
-    /// The secret has been changed since: the signatures can not be made again, and are left out
+    /// The secret has changed since: the signatures cannot be made again, and are left out
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     signed_with_an_earlier_secret: bool,
@@ -78,10 +78,10 @@ struct EventQuery {
     state: Option<String>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-    /// 100 when left out
+    /// 100 if left out
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<i32>,
-    /// The `next_cursor` of the page before
+    /// The `next_cursor` of the previous page
     cursor: Option<String>,
 }
 
@@ -89,7 +89,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(event_types))
 }
 
-/// Messages and how their deliveries stand
+/// Messages and the state of their deliveries
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(EventQuery),
     responses((status = 200, description = "Newest first", body = Success<Events>), Reading))]
 async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> Answer<Events> {

@@ -64,9 +64,9 @@ pub async fn no_such_method(method: Method) -> Response {
         _ => Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
-            format!("{method} is not among what can be done here"),
+            format!("{method} is not among the methods allowed here"),
         )
-        .hint("The Allow header lists what can.")
+        .hint("The Allow header lists them.")
         .into_response(),
     }
 }

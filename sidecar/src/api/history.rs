@@ -37,15 +37,15 @@ struct LastHour {
 /// What happened in a stretch.
 #[derive(Clone, Serialize, ToSchema)]
 struct Point {
-    /// Its beginning
+    /// When it begins
     at: DateTime<Utc>,
     /// Attempts that succeeded
     delivered: i64,
     /// Attempts that did not
     failed: i64,
-    /// Events not read yet; null while nobody looked
+    /// Events not read yet; null for a time when nobody was looking
     unread: Option<i32>,
-    /// Deliveries that wait; null while nobody looked
+    /// Pending deliveries; null for a time when nobody was looking
     pending: Option<i64>,
 }
 

@@ -50,7 +50,7 @@ impl Limits {
         let wait = shut_out.get(&network(from)).map(|until| until.saturating_duration_since(Instant::now()));
         match wait {
             Some(wait) if !wait.is_zero() => {
-                Err(Problem::too_many("too many tokens from this address that are not valid", rounded_up(wait)))
+                Err(Problem::too_many("too many invalid tokens from this address", rounded_up(wait)))
             }
             _ => Ok(()),
         }

@@ -79,7 +79,7 @@ impl From<AttemptLine> for EndpointLogLine {
 #[derive(Serialize, ToSchema)]
 struct Logs {
     logs: Vec<LogLine>,
-    /// For the next page; null on the last
+    /// Cursor of the next page; null on the last
     next_cursor: Option<String>,
 }
 
@@ -87,7 +87,7 @@ struct Logs {
 #[derive(Serialize, ToSchema)]
 struct Attempts {
     attempts: Vec<EndpointLogLine>,
-    /// For the next page; null on the last
+    /// Cursor of the next page; null on the last
     next_cursor: Option<String>,
 }
 
@@ -104,10 +104,10 @@ struct LogQuery {
     search: Option<String>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-    /// 100 when left out
+    /// 100 if left out
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<i32>,
-    /// The `next_cursor` of the page before
+    /// The `next_cursor` of the previous page
     cursor: Option<String>,
 }
 
@@ -126,10 +126,10 @@ struct AttemptQuery {
     search: Option<String>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-    /// 100 when left out
+    /// 100 if left out
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<i32>,
-    /// The `next_cursor` of the page before
+    /// The `next_cursor` of the previous page
     cursor: Option<String>,
 }
 

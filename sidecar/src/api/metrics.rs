@@ -22,7 +22,7 @@ type Reading = (&'static str, &'static str, Read);
 const READINGS: [Reading; 9] = [
     (
         "pg_webhooks_behind_seconds",
-        "Seconds since the oldest delivery fell due whose attempt is not over; 0: none is due",
+        "Seconds since the oldest delivery that is not finished fell due; 0 when none is due",
         |of| of.behind_seconds,
     ),
     (

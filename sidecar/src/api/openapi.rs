@@ -32,12 +32,12 @@ use super::{Api, events, history, log, login, probes, sending, status, webhooks}
     security(("token" = []), ("cookie" = [])),
     tags(
         (name = "webhooks", description = "Registering webhooks and looking after them"),
-        (name = "sending", description = "Having something sent"),
+        (name = "sending", description = "Sending tests, samples, and messages again"),
         (name = "log", description = "The delivery log"),
         (name = "events", description = "Messages and their deliveries"),
-        (name = "operation", description = "How it goes"),
+        (name = "operation", description = "The state of delivery"),
         (name = "session", description = "A browser's cookie"),
-        (name = "probes", description = "For machines that watch; no token"),
+        (name = "probes", description = "For monitoring; no token needed"),
     )
 )]
 struct Document;

@@ -82,7 +82,7 @@ impl Problem {
                 Self::too_slow("the database took too long").hint("Ask for less: a shorter time, fewer rows.")
             }
             Kind::Unusable => Self::unavailable(message).hint(GRANT_HINT),
-            Kind::Unreachable => Self::unavailable("the database can not be reached just now"),
+            Kind::Unreachable => Self::unavailable("the database cannot be reached just now"),
             Kind::Fault => return Self::fault(&message),
         };
         Self { hint: problem.hint.or(hint), ..problem }
@@ -97,7 +97,7 @@ impl Problem {
 /// The envelope of what went wrong.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"status": "error", "error": {"code": "not_found", "message": "there is no webhook \"ep_1\"",
-                          "hint": "webhooks.list() shows those there are."}}))]
+                          "hint": "webhooks.list() lists the registered ones."}}))]
 pub struct Failure {
     status: Failed,
     error: Detail,

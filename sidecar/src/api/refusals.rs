@@ -38,15 +38,15 @@ refusals! {
 fn described(status: u16) -> (String, RefOr<Response>) {
     let description = match status {
         400 => "A body or parameter that the operation does not take",
-        401 => "No token, or one that does not hold",
-        403 => "The token may only read; or a cookie without proof that a page of this server sends it (csrf)",
+        401 => "No token, or one that is not valid",
+        403 => "The token may only read; or a cookie came without proof that a page of this server sent it (csrf)",
         404 => "There is no such thing",
-        409 => "Not in the state that things are in",
+        409 => "Not possible in the current state",
         413 => "A body of more than 64 KiB",
-        415 => "A body that does not say it is JSON",
-        422 => "A value that is not right; message and hint say why",
+        415 => "A body without Content-Type: application/json",
+        422 => "A value that is not valid; message and hint say why",
         429 => "Too many requests; Retry-After says when to come back",
-        503 => "Not just now; Retry-After says when to come back",
+        503 => "Not available just now; Retry-After says when to come back",
         other => unreachable!("no operation is refused with {other}"),
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();

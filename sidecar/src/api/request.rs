@@ -97,7 +97,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body may have {MOST_BYTES} bytes"))
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {MOST_BYTES} bytes"))
         }
         other => Problem::malformed("malformed_body", other.body_text()),
     })

@@ -45,11 +45,11 @@ struct Trigger {
     event: String,
 }
 
-/// To whom to send again.
+/// Which webhook to send to again.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Redelivery {
-    /// Left out: to all that it was for
+    /// If left out, every webhook that the message was for
     #[schema(example = "ep_1f0q8a2mzk4c")]
     endpoint_id: Option<String>,
 }
@@ -60,7 +60,7 @@ struct Redelivery {
 #[schema(example = json!({"since": "2026-11-23T00:00:00Z", "dry_run": true}))]
 struct Range {
     since: DateTime<Utc>,
-    /// Left out: now
+    /// Now, if left out
     until: Option<DateTime<Utc>>,
     /// Only what no attempt has delivered
     #[serde(default = "yes")]
@@ -108,7 +108,7 @@ async fn trigger(
     Ok(accepted(Queued { webhook_id }))
 }
 
-/// Send what happened in a time again
+/// Send the messages of a period again
 #[utoipa::path(post, path = "/webhooks/{id}/replay", tag = "sending", operation_id = "replay_webhook",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Range,
     responses((status = 200, description = "Counted (dry_run)", body = Success<Replayed>),

@@ -65,9 +65,9 @@ impl Sessions {
                 // Most often it is the line, which `Display` names without the cause.
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::debug!("the API has no session: {error}{cause}");
-                Err(Problem::unavailable("the database can not be reached just now"))
+                Err(Problem::unavailable("the database cannot be reached just now"))
             }
-            Err(PoolError::Timeout(_)) => Err(Problem::unavailable("the database has no time for this just now")),
+            Err(PoolError::Timeout(_)) => Err(Problem::unavailable("the database is too busy just now")),
             Err(error) => Err(Problem::fault(&error)),
         }
     }

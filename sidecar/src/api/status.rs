@@ -21,14 +21,14 @@ use crate::store::{Health, LeaseRecord, Status};
 const RECENT: i32 = 100;
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How it goes, and who delivers.
+/// The state of delivery, and who delivers.
 #[derive(Serialize, ToSchema)]
 struct Overview {
     status: Status,
     leases: Vec<LeaseRecord>,
 }
 
-/// How each webhook does.
+/// The health of each webhook.
 #[derive(Serialize, ToSchema)]
 struct Checkup {
     health: Vec<Health>,
@@ -39,7 +39,7 @@ struct Checkup {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct HealthQuery {
-    /// Left out: every webhook's
+    /// If left out, every webhook's
     endpoint_id: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(health))
 }
 
-/// How it goes: what is behind, what is pending, who delivers
+/// The state of delivery: what is behind, what is pending, who delivers
 #[utoipa::path(get, path = "/status", tag = "operation", operation_id = "show_status",
     responses((status = 200, description = "Now", body = Success<Overview>), Looking))]
 async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
@@ -56,7 +56,7 @@ async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
     Ok(Success::new(Overview { status, leases }))
 }
 
-/// How each webhook does, by its latest 100 attempts in 24 hours
+/// The health of each webhook, by its latest 100 attempts in 24 hours
 #[utoipa::path(get, path = "/health", tag = "operation", operation_id = "show_health", params(HealthQuery),
     responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), Reading))]
 async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> Answer<Checkup> {

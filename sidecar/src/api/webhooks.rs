@@ -30,7 +30,7 @@ struct Webhooks {
 #[derive(Serialize, ToSchema)]
 struct Webhook {
     webhook: EndpointRecord,
-    /// Only where one was generated, this once.
+    /// Only in the answer to the request that generated it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", nullable = false)]
     secret: Option<String>,
@@ -51,14 +51,14 @@ struct NewWebhook {
     /// What messages are signed with
     #[schema(write_only)]
     secret: Option<String>,
-    /// Have a secret made; the answer shows it, this once
+    /// Generate a secret; only this answer shows it
     #[serde(default)]
     generate_secret: bool,
     active: Option<bool>,
     description: Option<String>,
 }
 
-/// What to change; what is left out stays.
+/// What to change; what is left out stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"events": ["import.completed", "import.failed"], "active": true}))]
@@ -67,10 +67,10 @@ struct Change {
     url: Option<String>,
     #[schema(min_items = 1)]
     events: Option<Vec<String>>,
-    /// Empty: removes the secret
+    /// Empty to remove the secret
     #[schema(write_only)]
     secret: Option<String>,
-    /// `true` resumes what waited
+    /// `true` also resumes pending deliveries
     active: Option<bool>,
     description: Option<String>,
 }
@@ -80,10 +80,10 @@ struct Change {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"overlap_seconds": 86400}))]
 struct Rotation {
-    /// Left out: one is made, and the answer shows it, this once
+    /// If left out, one is generated, and only this answer shows it
     #[schema(write_only)]
     new_secret: Option<String>,
-    /// How long `webhook-signature` lists the previous secret's signature, too; 86400 when left out
+    /// How long `webhook-signature` also carries the previous secret's signature; 86400 if left out
     #[schema(minimum = 0, maximum = 2592000)]
     overlap_seconds: Option<i64>,
 }
@@ -170,7 +170,7 @@ async fn change(
     Ok(Success::new(Webhook { webhook, secret: None }))
 }
 
-/// Delete a webhook and what waits for it
+/// Delete a webhook and its pending deliveries
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "delete_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     responses((status = 200, description = "It is gone", body = Success<Deleted>), Changing))]
 async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Deleted> {
@@ -178,7 +178,7 @@ async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Delet
     Ok(Success::new(Deleted { deleted: id }))
 }
 
-/// Replace a webhook's secret, with a time in which the previous one holds, too
+/// Replace a webhook's secret; for a while the previous one stays valid
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", operation_id = "rotate_secret",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Option<Rotation>,
     responses((status = 200, description = "Replaced", body = Success<Webhook>), Changing))]

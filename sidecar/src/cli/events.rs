@@ -15,22 +15,22 @@ const ALL: i32 = 10_000;
 
 #[derive(Args, Debug)]
 pub struct Events {
-    /// Of an event such as product.updated, or a family such as product.*
+    /// Only this event, such as product.updated, or family, such as product.*
     #[arg(long)]
     event: Option<String>,
-    /// For one webhook
+    /// Only messages for this webhook, ep_…
     #[arg(long, value_name = "EP")]
     endpoint: Option<String>,
-    /// In one state: queued, waiting, delivered, failed, skipped
+    /// Only in this state: queued, waiting, delivered, failed or skipped
     #[arg(long)]
     state: Option<String>,
-    /// Not before this: 2h ago, or an RFC 3339 time
+    /// Not before this time: RFC 3339, or a duration ago, such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
-    /// Before this
+    /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
-    /// The newest so many
+    /// At most the newest N
     #[arg(long, short = 'n', value_name = "N", default_value = "50", value_parser = clap::value_parser!(i32).range(0..))]
     limit: i32,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct Events {
 
 #[derive(Args, Debug)]
 pub struct Event {
-    /// The message, wh_…
+    /// Id of the message, wh_…
     #[arg(value_name = "WH")]
     webhook_id: String,
     /// Print the exact bytes of the body and nothing else

@@ -54,7 +54,7 @@ impl From<StoreError> for Failure {
         let StoreError { kind, message, hint } = error;
         let hint = hint.or_else(|| {
             (kind == Kind::Unusable).then(|| {
-                "Is the extension in this database, and the role a member of webhooks_admin? pg-webhooks doctor tells."
+                "Is the extension in this database, and the role a member of webhooks_admin? pg-webhooks doctor says."
                     .to_owned()
             })
         });

@@ -12,28 +12,28 @@ use crate::store::{AttemptFilter, AttemptLine};
 
 #[derive(Args, Debug)]
 pub struct Logs {
-    /// Of one webhook, ep_…
+    /// Only attempts at this webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: Option<String>,
-    /// Go on as attempts are made
+    /// Keep running and show new attempts as they are made
     #[arg(long, short, conflicts_with = "until")]
     follow: bool,
-    /// Of an event such as product.updated, or a family such as product.*
+    /// Only this event, such as product.updated, or family, such as product.*
     #[arg(long)]
     event: Option<String>,
-    /// Of one outcome: delivered, retry, rejected, gone, exhausted; or failed, all but delivered
+    /// Only this outcome: delivered, retry, rejected, gone or exhausted; failed stands for all but delivered
     #[arg(long)]
     outcome: Option<String>,
-    /// Not before this: 2h ago, or an RFC 3339 time
+    /// Not before this time: RFC 3339, or a duration ago, such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
-    /// Before this
+    /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
-    /// With this in the error, the event or the URL; or of this webhook_id
+    /// Only with this text in the error, the event or the URL, or with this webhook_id
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// The newest so many
+    /// At most the newest N
     #[arg(long, short = 'n', value_name = "N", default_value = "50", value_parser = clap::value_parser!(i32).range(0..))]
     limit: i32,
     #[command(flatten)]

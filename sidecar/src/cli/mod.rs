@@ -35,31 +35,31 @@ type Outcome = Result<ExitCode, Failure>;
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Registered webhooks: list, add, change, test
+    /// Manage webhooks: list, add, change, test
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
-    /// The delivery log: each attempt and what came of it
+    /// Show the delivery log: every attempt and its outcome
     Logs(logs::Logs),
-    /// Messages and how their deliveries stand
+    /// List messages and the state of their deliveries
     Events(events::Events),
-    /// One message: its body, its deliveries, every attempt
+    /// Show one message: its body, its deliveries, every attempt
     Event(events::Event),
     /// Send a message again
     Redeliver(send::Redeliver),
-    /// Send a webhook again what happened in a time
+    /// Send a webhook the messages of a period again
     Replay(replay::Replay),
     /// Send a webhook a realistic sample of an event
     Trigger(send::Trigger),
-    /// Tokens of the REST API
+    /// Manage tokens of the REST API
     #[command(subcommand)]
     Tokens(tokens::Tokens),
-    /// How it goes: sidecars, what waits, what is in trouble
+    /// Show the state of delivery: sidecars, backlog, webhooks in trouble
     Status(status::Status),
-    /// Look for what is wrong, and say how to mend it
+    /// Look for problems and say how to fix them
     Doctor(doctor::Doctor),
-    /// Check a signature, and say what is wrong with it
+    /// Check a signature and say what is wrong with it
     Verify(verify::Verify),
-    /// Print the completions of a shell
+    /// Print completions for a shell
     Completions(shell::Completions),
     /// Print the manual page
     Man,
@@ -68,7 +68,7 @@ pub enum Command {
 /// How an answer looks.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Format {
-    /// Print JSON, with the names of the SQL functions
+    /// Print JSON, with the column names of the SQL functions
     #[arg(long)]
     json: bool,
 }

@@ -18,22 +18,22 @@ use crate::store::{self, AttemptFilter, EventFilter, Time};
 
 #[derive(Args, Debug)]
 pub struct Replay {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
-    /// What happened from then on: 2h ago, or an RFC 3339 time
+    /// Messages from this time on: RFC 3339, or a duration ago, such as 2h
     #[arg(long, value_name = "TIME")]
     since: Moment,
-    /// What happened before this; now, where it is not given
+    /// Messages before this time; now unless given
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
-    /// What was delivered, too
+    /// Also what was delivered already
     #[arg(long)]
     all: bool,
-    /// Only say how many messages that is
+    /// Only say how many messages that would be
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
     /// Do not wait until they are delivered
@@ -73,7 +73,7 @@ impl Replay {
             page::note(&self.told(count, since, until));
         }
         if !self.yes && ask::is_possible() && !ask::confirm("Send them?").await? {
-            return Err(Failure::new("nothing was sent", "y sends them."));
+            return Err(Failure::new("nothing was sent", "Answer y to send them."));
         }
         self.send(session, store::Replay { dry_run: false, ..what }, until).await
     }
@@ -111,7 +111,7 @@ impl Replay {
                 "failed": tally.failed, "waiting": waiting,
             }))?;
         } else {
-            let waiting = if waiting > 0 { format!(", {waiting} still wait") } else { String::new() };
+            let waiting = if waiting > 0 { format!(", {waiting} still waiting") } else { String::new() };
             page::line(&format!("{} delivered, {} failed{waiting}", tally.delivered, tally.failed))?;
         }
         Ok(if tally.failed == 0 && waiting <= 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,13 +9,13 @@ use crate::store::Store;
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub struct NewSecret {
-    /// The secret to sign with; other users of this machine can see arguments: rather use --secret-stdin
+    /// Secret to sign with; other users of this machine can see arguments, so prefer --secret-stdin
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// Read the secret from the first line of stdin
     #[arg(long)]
     secret_stdin: bool,
-    /// Have a secret made; it is printed once, alone on stdout
+    /// Generate a secret; it is printed once, alone on stdout
     #[arg(long)]
     generate_secret: bool,
 }

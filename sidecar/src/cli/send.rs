@@ -11,10 +11,10 @@ use super::{Format, Outcome};
 
 #[derive(Args, Debug)]
 pub struct Redeliver {
-    /// The message, wh_…
+    /// Id of the message, wh_…
     #[arg(value_name = "WH")]
     webhook_id: String,
-    /// To one of the webhooks that it was for, in place of all of them
+    /// Only to this webhook, instead of all that it was for
     #[arg(long, value_name = "EP")]
     to: Option<String>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct Trigger {
     /// A built-in event such as product.updated
     #[arg(value_name = "EVENT")]
     event: String,
-    /// The webhook, ep_…; it need not subscribe to the event
+    /// Id of the webhook, ep_…; it need not subscribe to the event
     #[arg(value_name = "EP")]
     endpoint_id: String,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub fn database(url: Option<&str>) -> Result<Database, Failure> {
         )
     })?;
     url.parse().map_err(|error: crate::database::DatabaseError| {
-        Failure::usage(error.to_string(), "It looks like postgres://manager@localhost/shop.")
+        Failure::usage(error.to_string(), "A URL looks like postgres://manager@localhost/shop.")
     })
 }
 

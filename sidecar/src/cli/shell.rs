@@ -85,17 +85,17 @@ fn without_titles(section: &[u8]) -> Vec<u8> {
 const EPILOGUE: &str = r#".SH EXIT STATUS
 .TP
 0
-It was done; for
+Success; for
 .BR doctor ,
-nothing is a problem; for
+no problem was found; for
 .BR verify ,
 the signature is valid.
 .TP
 1
-It failed, or there is a problem, or the signature is invalid.
+It failed, or a problem was found, or the signature is invalid.
 .TP
 64
-What was asked for makes no sense.
+The call was wrong.
 .TP
 130
 A signal ended it.

@@ -13,11 +13,11 @@ use super::{Format, Outcome, moment};
 
 #[derive(Subcommand, Debug)]
 pub enum Tokens {
-    /// Show the tokens and when each was last used
+    /// List the tokens and when each was last used
     List(Format),
-    /// Make a token; it is printed once, alone on stdout
+    /// Create a token; it is printed once, alone on stdout
     Create(Create),
-    /// End a token
+    /// Revoke a token
     Revoke(Revoke),
 }
 
@@ -26,10 +26,10 @@ pub struct Create {
     /// Who or what it is for
     #[arg(value_name = "NAME")]
     name: String,
-    /// It may change things, too
+    /// Let it change things, not only read them
     #[arg(long)]
     manage: bool,
-    /// It holds so long, such as 90d; without an end, where this is not given
+    /// How long it is valid, such as 90d; forever unless given
     #[arg(long, value_name = "DURATION", value_parser = moment::duration)]
     expires: Option<Duration>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub struct Create {
 
 #[derive(Args, Debug)]
 pub struct Revoke {
-    /// The token's id, tk_…, or the token itself
+    /// Id of the token, tk_…, or the token itself
     #[arg(value_name = "ID")]
     token_id: String,
     #[command(flatten)]
@@ -96,7 +96,7 @@ impl Create {
         if self.format.json {
             page::json(&json!({ "name": self.name, "role": role, "expires_at": expires, "token": token }))?;
         } else {
-            page::note(&format!("made a token that may {role}; it is shown this once:"));
+            page::note(&format!("created a token that may {role}; it is shown only this once:"));
             page::bytes(format!("{token}\n").as_bytes())?;
         }
         Ok(())

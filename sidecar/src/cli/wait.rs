@@ -50,9 +50,10 @@ async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Resul
         );
     }
     loop {
-        let delivery = session.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
-            Failure::new("the webhook was deleted", "pg-webhooks webhooks list shows those there are.")
-        })?;
+        let delivery =
+            session.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
+                Failure::new("the webhook was deleted", "pg-webhooks webhooks list shows the others.")
+            })?;
         // One that had no room is waiting, and was not tried yet.
         if delivery.attempts > 0 || delivery.state == "skipped" {
             return Ok(delivery);
@@ -60,7 +61,7 @@ async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Resul
         if began.elapsed() >= patience {
             return Err(Failure::new(
                 format!("{webhook_id} was not tried within {}", humantime::format_duration(patience)),
-                "pg-webhooks doctor looks for the reason; the message goes out once there is none.",
+                "pg-webhooks doctor looks for the reason; once that is gone, the message is sent.",
             ));
         }
         tokio::time::sleep(INTERVAL).await;

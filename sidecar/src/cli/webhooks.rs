@@ -14,35 +14,35 @@ use crate::store::Registration;
 
 #[derive(Subcommand, Debug)]
 pub enum Webhooks {
-    /// Show the registered webhooks and how they do
+    /// List the registered webhooks and their state
     List(Format),
     /// Register a webhook; prints its id
     Add(Add),
-    /// Change a webhook; what is not given stays
+    /// Change a webhook; what is not given stays as it is
     Update(Update),
-    /// Delete a webhook and what waits for it
+    /// Delete a webhook and its pending deliveries
     Remove(Remove),
-    /// Send a webhook a webhook.test
+    /// Send a test message to a webhook
     Test(Test),
-    /// Switch a webhook on; what waited for it goes out
+    /// Enable a webhook; its pending deliveries go out
     Enable(One),
-    /// Switch a webhook off; what fails or waits stays until it is on again
+    /// Disable a webhook; its pending deliveries wait until it is enabled
     Disable(One),
-    /// Replace the secret; for a time receivers may go on with the previous one
+    /// Replace the secret; for a while receivers may keep using the previous one
     Rotate(Rotate),
 }
 
 #[derive(Args, Debug)]
 pub struct Add {
-    /// Where to send
+    /// URL to send to
     #[arg(value_name = "URL")]
     url: String,
-    /// What to send: names such as product.updated, product.*, or *
+    /// Events to send: names such as product.updated, families such as product.*, or *
     #[arg(value_name = "EVENT", required = true, value_delimiter = ',')]
     events: Vec<String>,
     #[command(flatten)]
     secret: NewSecret,
-    /// Register it switched off
+    /// Register it disabled
     #[arg(long)]
     inactive: bool,
     /// What it is for
@@ -54,13 +54,13 @@ pub struct Add {
 
 #[derive(Args, Debug)]
 pub struct Update {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
-    /// Where to send
+    /// URL to send to
     #[arg(long)]
     url: Option<String>,
-    /// What to send, in place of what it was; may be given several times
+    /// Events to send, instead of the previous ones; may be given several times
     #[arg(long = "event", value_name = "EVENT", value_delimiter = ',')]
     events: Vec<String>,
     #[command(flatten)]
@@ -77,10 +77,10 @@ pub struct Update {
 
 #[derive(Args, Debug)]
 pub struct Remove {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct Remove {
 
 #[derive(Args, Debug)]
 pub struct Test {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub struct Test {
 /// What to do after a message was queued.
 #[derive(Args, Debug)]
 pub struct Sending {
-    /// Wait for the first attempt, and fail unless it delivers
+    /// Wait for the first attempt, and fail unless it succeeds
     #[arg(long)]
     wait: bool,
     /// How long to wait for it
@@ -111,7 +111,7 @@ pub struct Sending {
 
 #[derive(Args, Debug)]
 pub struct One {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
     #[command(flatten)]
@@ -120,13 +120,13 @@ pub struct One {
 
 #[derive(Args, Debug)]
 pub struct Rotate {
-    /// The webhook, ep_…
+    /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
     /// How long both secrets sign the webhook-signature header
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = moment::duration)]
     overlap: Duration,
-    /// Read the new secret from the first line of stdin, in place of having one made
+    /// Read the new secret from the first line of stdin instead of generating one
     #[arg(long)]
     secret_stdin: bool,
     #[command(flatten)]
@@ -197,7 +197,7 @@ impl Add {
             Some(secret) if self.format.json => page::json(&json!({ "id": id, "secret": secret.text }))?,
             None if self.format.json => page::json(&json!({ "id": id }))?,
             Some(secret) => {
-                page::note(&format!("registered {id}; its secret, shown this once:"));
+                page::note(&format!("registered {id}; its secret, shown only this once:"));
                 page::bytes(format!("{}\n", secret.text).as_bytes())?;
             }
             None => page::line(&id)?,
@@ -251,7 +251,7 @@ async fn show_changed(
         }
         page::json(&webhook)?;
     } else if let Some(secret) = secret {
-        page::note(&format!("{what} {endpoint_id}; its secret, shown this once:"));
+        page::note(&format!("{what} {endpoint_id}; its secret, shown only this once:"));
         page::bytes(format!("{secret}\n").as_bytes())?;
     } else {
         page::line(&format!("{what} {endpoint_id}"))?;
@@ -264,14 +264,14 @@ impl Remove {
         let webhook = session.store().get(&self.endpoint_id).await?;
         if !self.yes {
             if !ask::is_possible() {
-                return Err(Failure::usage("nobody is there to confirm it", "--yes deletes without asking."));
+                return Err(Failure::usage("there is no terminal to confirm it on", "--yes deletes without asking."));
             }
             let waiting =
                 session.store().health(Some(&self.endpoint_id), 1).await?.first().map_or(0, |one| one.pending);
             let waiting =
                 if waiting > 0 { format!(" and the {waiting} messages that wait for it") } else { String::new() };
             if !ask::confirm(&format!("Delete the webhook {}{waiting}?", page::tame_line(&webhook.url))).await? {
-                return Err(Failure::new("nothing was deleted", "y deletes it."));
+                return Err(Failure::new("nothing was deleted", "Answer y to delete it."));
             }
         }
         session.store().delete(&self.endpoint_id).await?;

@@ -42,7 +42,7 @@ pub struct AttemptLine {
     pub position: String,
 }
 
-/// A message and how its deliveries stand.
+/// A message and the state of its deliveries.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventLine {
     pub webhook_id: String,
@@ -65,7 +65,7 @@ pub struct Message {
     pub body: String,
 }
 
-/// How a message stands with one endpoint.
+/// The state of a message at one endpoint.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryLine {
     pub endpoint_id: String,
@@ -100,7 +100,7 @@ pub struct EventType {
     pub sample: Value,
 }
 
-/// How it goes, in one row.
+/// The state of delivery, in one row.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
@@ -114,7 +114,7 @@ pub struct Status {
     /// Of the pending ones, those that are due.
     pub overdue: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
-    /// Since when something is due that was not sent.
+    /// For how long something has been due without being sent.
     pub behind_seconds: f64,
     pub endpoints: i32,
     pub disabled: i32,
@@ -133,7 +133,7 @@ pub struct LeaseRecord {
     pub is_held: bool,
 }
 
-/// How an endpoint does, by its latest attempts in 24 hours.
+/// The health of an endpoint, by its latest attempts in 24 hours.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     pub id: String,

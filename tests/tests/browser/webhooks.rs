@@ -1,6 +1,9 @@
 //! Webhooks: making, changing, trying and ending them.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tests::eventually;
 
 use crate::browser::Visit;
 
@@ -105,6 +108,10 @@ async fn what_a_disabled_webhook_missed_is_counted_and_then_replayed() {
     db.run("SELECT webhooks.emit('order.paid', jsonb_build_object('order_id', id)) FROM generate_series(1, 3) id")
         .await;
     receiver.wait_at("/other", 3).await;
+    eventually(Duration::from_secs(20), "the sidecar is past them", async || {
+        (db.one::<i32>("SELECT unread FROM webhooks.status()").await == 0).then_some(())
+    })
+    .await;
     browser.press("Enable").await;
     browser.sees("what waited resumes").await;
     browser.press("Replay…").await;

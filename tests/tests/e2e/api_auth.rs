@@ -40,8 +40,9 @@ async fn a_revoked_token_ends_within_five_seconds() {
     let caller = api.caller(&token);
     caller.get(LIST).await.data(200);
     db.run(&format!("SELECT webhooks.revoke_token('{token}')")).await;
+    // Not any failure: on a busy machine a session may be long in coming, which is a 503.
     let refused = eventually(Duration::from_secs(5), "the token is refused", async || {
-        Some(caller.get(LIST).await).filter(|reply| reply.status != 200)
+        Some(caller.get(LIST).await).filter(|reply| reply.status == 401)
     })
     .await;
     assert_eq!(refused.error(401), "unauthorized");
@@ -55,7 +56,7 @@ async fn an_expired_token_and_one_that_is_none_are_refused() {
     let soon = "SELECT webhooks.create_token('soon', 'read', clock_timestamp() + interval '200 ms')";
     let caller = api.caller(&db.one::<String>(soon).await);
     let refused = eventually(Duration::from_secs(5), "the token expires", async || {
-        Some(caller.get(LIST).await).filter(|reply| reply.status != 200)
+        Some(caller.get(LIST).await).filter(|reply| reply.status == 401)
     })
     .await;
     assert!(refused.error(401) == "unauthorized" && refused.text.contains("expired"), "{refused:?}");
@@ -156,7 +157,7 @@ async fn who_trickles_the_body_of_a_login_holds_up_no_one_with_a_token() {
 #[tokio::test]
 async fn a_token_is_slowed_down_and_others_are_not() {
     let db = Cluster::shared().await.database().await;
-    let api = Api::start_with(&db, &[("PG_WEBHOOKS_API_RATE", "5")]).await;
+    let api = Api::start_with(&db, &[("PG_WEBHOOKS_API_RATE", "1")]).await;
     let mut refused = None;
     for _ in 0..40 {
         let reply = api.get("/api/v1/event-types").await;
@@ -165,7 +166,7 @@ async fn a_token_is_slowed_down_and_others_are_not() {
             break;
         }
     }
-    let refused = refused.expect("forty at once are more than ten and five a second");
+    let refused = refused.expect("forty in a row are more than two and one a second");
     assert_eq!(refused.error(429), "rate_limited");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
@@ -178,12 +179,16 @@ async fn an_address_that_guesses_is_shut_out_and_a_token_in_use_is_not() {
     let api = Api::start(&db).await;
     api.get(LIST).await.data(200);
     let guesser = api.caller("pgw_guess");
-    let mut replies = Vec::new();
-    for _ in 0..15 {
-        replies.push(guesser.get(LIST).await);
+    assert_eq!(guesser.get(LIST).await.error(401), "unauthorized");
+    let mut refused = None;
+    for _ in 0..60 {
+        let reply = guesser.get(LIST).await;
+        if reply.status != 401 {
+            refused = Some(reply);
+            break;
+        }
     }
-    assert_eq!(replies[0].error(401), "unauthorized");
-    let refused = replies.iter().find(|reply| reply.status == 429).expect("more than ten at once");
+    let refused = refused.expect("sixty in a row are more than ten and one a second");
     assert!(refused.error(429) == "rate_limited" && refused.header("retry-after").is_some(), "{refused:?}");
     api.get(LIST).await.data(200);
     let elsewhere = guesser.request("GET", LIST).header("x-forwarded-for", "10.1.1.1, 192.0.2.7");

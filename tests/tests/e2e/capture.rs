@@ -1,7 +1,10 @@
 //! What is captured and what is not: rolled-back changes, muted sessions, changes that change nothing, tables that
 //! nobody listens to; and who may do it.
 
+use std::time::Duration;
+
 use tests::{Cluster, SECRET, Sidecar, Stage};
+use tokio::time::timeout;
 
 use crate::verification::assert_standard;
 
@@ -240,4 +243,50 @@ async fn an_application_role_cannot_mute_capture_until_it_was_granted() {
     // In a session that has not loaded the extension yet the name is not known, and SET takes any value.
     newcomer.run("SET pg_webhooks.enabled = off; UPDATE products SET price = 2").await;
     assert_eq!(stage.db.events().await, ["product.created", "product.updated"]);
+}
+
+#[tokio::test]
+async fn a_trigger_of_ones_own_that_is_not_after_each_row_fails_the_statement_and_says_why() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db.run("CREATE TABLE mine (LIKE products INCLUDING DEFAULTS); ALTER TABLE mine OWNER TO manager").await;
+    let manager = db.session_as("manager").await;
+    let insert = "INSERT INTO mine (id, sku, name, price) VALUES (1, 'A', 'a', 1)";
+    for fired in ["AFTER INSERT ON mine FOR EACH STATEMENT", "BEFORE INSERT ON mine FOR EACH ROW"] {
+        let call = "EXECUTE FUNCTION webhooks.capture('products', '{}')";
+        manager.run(&format!("CREATE OR REPLACE TRIGGER own {fired} {call}")).await;
+        let error = manager.fail(insert).await;
+        assert!(error.message.contains("AFTER") && error.message.contains("FOR EACH ROW"), "{fired}: {error:?}");
+    }
+    manager.run(&format!("DROP TRIGGER own ON mine; SELECT webhooks.attach('mine', 'products'); {insert}")).await;
+    assert_eq!(db.events().await, ["product.created"], "the session lives on");
+}
+
+#[tokio::test]
+async fn a_statement_that_times_out_while_capture_waits_changes_nothing() {
+    let db = Cluster::shared().await.database().await;
+    db.run(&format!(
+        "{PRODUCT}; INSERT INTO suppliers (id, name) VALUES (42, 's'); INSERT INTO imports (supplier_id) VALUES (42)"
+    ))
+    .await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let reprice = "UPDATE products SET price = price + 1";
+    for (held, statement) in [
+        ("LOCK TABLE webhooks.endpoint IN ACCESS EXCLUSIVE MODE", reprice),
+        // It lets the table be looked up, and has the query for the endpoints wait.
+        ("REINDEX INDEX webhooks.endpoint_pkey", reprice),
+        ("LOCK TABLE suppliers IN ACCESS EXCLUSIVE MODE", "UPDATE imports SET status = 'running'"),
+    ] {
+        let holder = db.session().await;
+        holder.run(&format!("BEGIN; {held}")).await;
+        let writer = db.session().await;
+        writer.run("SET statement_timeout = '300ms'").await;
+        let error = timeout(Duration::from_secs(10), writer.fail(statement)).await;
+        assert_eq!(error.expect("it does not go on waiting").code, "57014", "{held}");
+        assert!(db.one::<bool>("SELECT status = 'pending' FROM imports").await, "{held}");
+        holder.run("ROLLBACK").await;
+        writer.run(&format!("SET statement_timeout = 0; {statement}")).await;
+    }
+    assert!(db.one::<bool>("SELECT price = 3 FROM products").await, "twice, of four times");
+    assert_eq!(db.events().await, ["product.updated", "product.updated", "import.started"]);
 }

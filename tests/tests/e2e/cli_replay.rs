@@ -23,12 +23,13 @@ async fn a_redelivered_message_comes_again_where_it_was_sent() {
     };
     stage.receiver.wait_for("it again", times("/all", 2)).await;
     assert!(times("/other", 1)(&stage.receiver.requests()));
-    let delivered = async || {
-        let told = cli.run(&["redeliver", &webhook_id]).await;
-        (told.status == 0).then_some(told)
-    };
-    let told = eventually(Duration::from_secs(20), "the report is in", delivered).await;
-    assert!(told.stdout.contains("queued 2 deliveries"), "{told:?}");
+    // Until then the one that was sent again is still pending, and the other alone would be queued.
+    eventually(Duration::from_secs(20), "the report is in", async || {
+        (stage.db.one::<i64>("SELECT count(*) FROM webhooks.pending").await == 0).then_some(())
+    })
+    .await;
+    let told = cli.run(&["redeliver", &webhook_id]).await;
+    assert!(told.status == 0 && told.stdout.contains("queued 2 deliveries"), "{told:?}");
     stage.receiver.wait_for("it at both", times("/other", 2)).await;
 }
 

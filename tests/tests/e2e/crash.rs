@@ -68,17 +68,23 @@ async fn a_killed_sidecar_and_then_a_crashed_postgres_lose_nothing_and_repeat_no
     let cluster = Cluster::own().await;
     let (mut db, receiver) = prepare(&cluster).await;
 
+    // While it writes: a slow writer would leave nothing to deliver afterwards.
     let first = sidecar(&db);
-    write(&db, "first").await;
-    receiver.wait_count(DEADLINE, ROWS / 3).await;
-    first.kill9();
-    assert!(receiver.requests().len() < ROWS, "killed in the middle");
-    let _second = sidecar(&db);
+    let killing = async {
+        receiver.wait_count(DEADLINE, ROWS / 3).await;
+        first.kill9();
+        assert!(receiver.requests().len() < ROWS, "killed in the middle");
+    };
+    tokio::join!(write(&db, "first"), killing);
+    let second = sidecar(&db);
     let again = repeated(&db, &receiver, ROWS).await;
     assert!(again <= IN_FLIGHT, "{again} came twice after the sidecar was killed");
 
+    // The writer would not survive this crash, so all is written before anybody delivers.
+    second.terminate().await;
     let before = receiver.requests().len();
     write(&db, "second").await;
+    let _third = sidecar(&db);
     receiver.wait_count(DEADLINE, before + ROWS / 3).await;
     cluster.crash();
     assert!(receiver.requests().len() < before + ROWS, "crashed in the middle");
@@ -92,9 +98,11 @@ async fn a_killed_sidecar_and_then_a_crashed_postgres_lose_nothing_and_repeat_no
 async fn a_graceful_stop_in_the_middle_loses_and_repeats_nothing() {
     let (db, receiver) = prepare(Cluster::shared().await).await;
     let first = sidecar(&db);
-    write(&db, "first").await;
-    receiver.wait_count(DEADLINE, ROWS / 3).await;
-    let status = first.terminate().await;
+    let stopping = async {
+        receiver.wait_count(DEADLINE, ROWS / 3).await;
+        first.terminate().await
+    };
+    let ((), status) = tokio::join!(write(&db, "first"), stopping);
     assert!(status.success(), "{status}");
     let stopped = receiver.requests().len();
     assert!(stopped < ROWS, "stopped in the middle");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::{Answer, SECRET, Sidecar, Stage, eventually};
+use tests::{Answer, Cluster, Receiver, SECRET, Sidecar, Stage, eventually};
 
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
 
@@ -220,4 +220,67 @@ async fn what_happened_while_an_endpoint_was_disabled_is_not_sent_after_a_restar
     db.run("INSERT INTO suppliers (name) VALUES ('afterwards')").await;
     let _sidecar = Sidecar::start(&db);
     assert_eq!(receiver.wait_at("/all", 1).await[0].data()["name"], "afterwards");
+}
+
+/// While a change of an endpoint is open, what it answers is reported and no report waits; after `end`, 410 disables it.
+async fn an_open_change_delays_nobody(change: impl Fn(&str) -> String, end: &str) {
+    let stage = Stage::start().await;
+    stage.receiver.answer_in_turn("/gone", [Answer::status(500), Answer::status(410)]);
+    let gone = stage.db.register(&stage.receiver.url("/gone"), "product.*", SECRET).await;
+    stage.db.run(PRODUCT).await;
+    let until_one = async |what: &str, count: &str| {
+        eventually(Duration::from_secs(20), what, async || (stage.db.one::<i64>(count).await == 1).then_some(())).await;
+    };
+    until_one("the failure is pending", "SELECT count(*) FROM webhooks.pending").await;
+
+    let admin = stage.db.session_as("manager").await;
+    admin.run(&format!("BEGIN; SELECT webhooks.{}", change(&gone))).await;
+    // Its retry falls due now.
+    stage.db.run("SET lock_timeout = '10s'; UPDATE webhooks.pending SET due_at = now(); SELECT webhooks.wake()").await;
+    until_one("its 410 is logged", "SELECT count(*) FROM webhooks.attempt WHERE outcome = 'gone'").await;
+    stage.db.run("INSERT INTO suppliers (name) VALUES ('meanwhile')").await;
+    let arrived = stage.arrived().await;
+    assert!(arrived.iter().any(|one| one.path == "/all" && one.event() == "supplier.created"), "{arrived:?}");
+
+    let disabled =
+        format!("SELECT count(*) FROM webhooks.get('{gone}') WHERE NOT active AND disabled_reason LIKE '%410%'");
+    assert_eq!(stage.db.one::<i64>(&disabled).await, 0, "not while it is changed");
+    admin.run(end).await;
+    stage.db.run("UPDATE products SET price = 2").await;
+    until_one("its next 410 disables it", &disabled).await;
+}
+
+#[tokio::test]
+async fn an_open_update_of_an_endpoint_that_is_gone_delays_no_other() {
+    an_open_change_delays_nobody(|gone| format!("update('{gone}', description => 'x')"), "COMMIT").await;
+}
+
+#[tokio::test]
+async fn an_open_delete_of_an_endpoint_that_is_gone_delays_no_other() {
+    an_open_change_delays_nobody(|gone| format!("delete('{gone}')"), "ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn the_sidecar_reads_at_read_committed_where_the_default_is_serializable() {
+    let db = Cluster::shared().await.database().await;
+    let receiver = Receiver::start().await;
+    db.register(&receiver.url("/all"), "*", SECRET).await;
+    db.run(&format!("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", db.name())).await;
+    // While this one is open, what another serializable transaction has read stays locked, after its end too.
+    let open = db.session().await;
+    open.run("BEGIN; SELECT count(*) FROM imports").await;
+    let _sidecar = Sidecar::start(&db);
+    let writer = db.session().await;
+    for name in 0..20 {
+        writer.run(&format!("INSERT INTO suppliers (name) VALUES ('{name}')")).await;
+    }
+    receiver.wait_at("/all", 20).await;
+    let read_by = |role: &str| {
+        format!(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+              WHERE mode = 'SIReadLock' AND datname = current_database() AND usename = '{role}'"
+        )
+    };
+    assert_ne!(db.one::<i64>(&read_by("postgres")).await, 0, "the open one");
+    assert_eq!(db.one::<i64>(&read_by("sidecar")).await, 0);
 }

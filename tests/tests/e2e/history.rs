@@ -14,7 +14,8 @@ async fn prepare_log() -> (Database<'static>, [String; 2]) {
     let one = db.register("http://127.0.0.1:9/one", "*", SECRET).await;
     let two = db.register("http://127.0.0.1:9/TWO", "*", SECRET).await;
     db.run(
-        "INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error)
+        "SELECT webhooks.create_partition('webhooks.attempt', (now() AT TIME ZONE 'UTC')::date - 1);
+         INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, error)
          SELECT now() - (i / 10) * interval '1 s', e.key, 0, CASE WHEN i % 5 = 0 THEN 400 ELSE 200 END, 3,
                 (CASE WHEN i % 15 = 0 THEN 'retry' WHEN i % 5 = 0 THEN 'rejected' ELSE 'delivered' END)::webhooks.outcome,
                 'wh_' || lpad(i::text, 26, '0'),

@@ -8,10 +8,21 @@ use tests::{Answer, Cluster, Database, Receiver, SECRET, Sidecar, Stage, eventua
 
 const SAMPLE: &str = include_str!("../../../sql/products_manager.sql");
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
+/// The UTC day, by which the logs are partitioned.
+const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
 
 /// The tables that have a capture trigger.
 async fn attached(db: &Database<'_>) -> Vec<String> {
     db.all("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'webhooks_capture' ORDER BY 1").await
+}
+
+/// The days that `event` or `attempt` has a partition for, counted from today.
+async fn days(db: &Database<'_>, log: &str) -> Vec<i32> {
+    db.all(&format!(
+        "SELECT to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') - {TODAY} AS day
+           FROM pg_inherits WHERE inhparent = 'webhooks.{log}'::regclass ORDER BY 1"
+    ))
+    .await
 }
 
 #[tokio::test]
@@ -59,6 +70,21 @@ async fn create_extension_passes_over_a_table_that_only_has_the_name() {
         let told = |message: &str| message.contains(table) && message.contains(why);
         assert!(notices.iter().any(|notice| told(&notice.message)), "{table}: {notices:?}");
     }
+}
+
+#[tokio::test]
+async fn create_extension_calls_no_function_that_a_user_has_put_into_public() {
+    let db = Cluster::shared().await.empty_database().await;
+    db.run("CREATE TABLE called (name text)").await;
+    for planted in ["pg_extension_config_dump(text, text)", "format(text, text, text)", "concat_ws(text, text, text)"] {
+        db.run(&format!(
+            "CREATE FUNCTION public.{planted} RETURNS text LANGUAGE sql AS
+             $$ INSERT INTO public.called VALUES ('{planted}') RETURNING name $$"
+        ))
+        .await;
+    }
+    db.run("CREATE EXTENSION pg_webhooks").await;
+    assert_eq!(db.all::<String>("SELECT name FROM called").await, [""; 0]);
 }
 
 #[tokio::test]
@@ -226,32 +252,66 @@ async fn maintenance_drops_old_days_and_makes_coming_ones() {
     let db = Cluster::shared().await.database().await;
     db.set("event_retention", "3 days").await;
     db.set("log_retention", "10 days").await;
-    let db_now = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
     db.run(&format!(
-        "SELECT webhooks.create_partition(parent, {db_now} + day)
+        "SELECT webhooks.create_partition(parent, {TODAY} + day)
            FROM unnest('{{webhooks.event,webhooks.attempt}}'::regclass[]) parent, unnest('{{-30,-12,-8,-2}}'::int[]) day"
     ))
     .await;
     db.run(&format!(
-        "DO $$ DECLARE ahead text := 'webhooks.event' || to_char({db_now} + 2, '_YYYYMMDD');
+        "DO $$ DECLARE ahead text := 'webhooks.event' || to_char({TODAY} + 2, '_YYYYMMDD');
          BEGIN EXECUTE 'ALTER EXTENSION pg_webhooks DROP TABLE ' || ahead; EXECUTE 'DROP TABLE ' || ahead; END $$"
     ))
     .await;
     let endpoint = db.register("http://127.0.0.1:9/", "*", SECRET).await;
     let sidecar = db.session_as("sidecar").await;
     sidecar.run("SELECT webhooks.maintain()").await;
-    let days = |parent: &str| {
-        format!(
-            "SELECT to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') - {db_now} AS day
-               FROM pg_inherits WHERE inhparent = 'webhooks.{parent}'::regclass ORDER BY 1"
-        )
-    };
-    assert_eq!(db.all::<i32>(&days("event")).await, [-2, 0, 1, 2]);
-    assert_eq!(db.all::<i32>(&days("attempt")).await, [-8, -2, 0, 1, 2]);
+    assert_eq!(days(&db, "event").await, [-2, 0, 1, 2]);
+    assert_eq!(days(&db, "attempt").await, [-8, -2, 0, 1, 2]);
     sidecar.run("SELECT webhooks.maintain()").await;
-    assert_eq!(db.all::<i32>(&days("event")).await, [-2, 0, 1, 2], "a second time changes nothing");
+    assert_eq!(days(&db, "event").await, [-2, 0, 1, 2], "a second time changes nothing");
     db.run(&format!("SELECT webhooks.test('{endpoint}')")).await;
     assert_eq!(db.events().await, ["webhook.test"]);
+}
+
+#[tokio::test]
+async fn yesterdays_attempts_are_kept_however_short_their_retention() {
+    let db = Cluster::shared().await.database().await;
+    db.set("log_retention", "0s").await;
+    db.run(&format!(
+        "SELECT webhooks.create_partition('webhooks.attempt', {TODAY} + day) FROM unnest('{{-2,-1}}'::int[]) day"
+    ))
+    .await;
+    db.session_as("sidecar").await.run("SELECT webhooks.maintain()").await;
+    assert_eq!(days(&db, "attempt").await, [-1, 0, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_bounds_of_a_day_do_not_depend_on_the_datestyle() {
+    let db = Cluster::shared().await.database().await;
+    db.run("SET datestyle = 'SQL, DMY'; SELECT webhooks.create_partition('webhooks.event', make_date(2030, 1, 2))")
+        .await;
+    db.run("RESET datestyle; SET timezone = 'UTC'").await;
+    let bounds = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'webhooks.event_20300102'::regclass";
+    let expected = "FOR VALUES FROM ('2030-01-02 00:00:00+00') TO ('2030-01-03 00:00:00+00')";
+    assert_eq!(db.one::<String>(bounds).await, expected);
+}
+
+#[tokio::test]
+async fn an_index_that_was_added_to_the_log_has_the_events_that_come_after_it() {
+    let stage = Stage::start().await;
+    let open = stage.db.session().await;
+    open.run(PRODUCT).await;
+    stage.db.run("CREATE INDEX ON webhooks.event (name)").await;
+    for session in [&open, &stage.db.session().await] {
+        session.run("UPDATE products SET price = price + 1").await;
+    }
+    assert_eq!(stage.arrived().await.len(), 3);
+    stage.assert_each_once().await;
+    stage.db.run("SET enable_seqscan = off; SET enable_bitmapscan = off").await;
+    let found = "SELECT count(*) FROM webhooks.event WHERE name = 'product.updated'";
+    let plan = stage.db.all::<String>(&format!("EXPLAIN {found}")).await.join("\n");
+    assert!(plan.contains("_name_idx"), "{plan}");
+    assert_eq!(stage.db.one::<i64>(found).await, 2);
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use tests::{Cluster, Database, SECRET, Sidecar, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Example {
     url: String,
@@ -40,7 +42,8 @@ impl Example {
     }
 
     async fn line(&mut self) -> String {
-        self.lines.next_line().await.expect("it prints UTF-8").expect("it runs")
+        let line = timeout(DEADLINE, self.lines.next_line()).await.expect("a line comes");
+        line.expect("it prints UTF-8").expect("it runs")
     }
 
     /// A request whose sender goes in the middle of its body.
@@ -60,10 +63,8 @@ impl Example {
 
 async fn until_answered(db: &Database<'_>, endpoint: &str, times: i64) {
     let answered = format!("SELECT count(*) FROM webhooks.logs('{endpoint}') WHERE http_status = 204");
-    eventually(Duration::from_secs(10), "the log has the answers", async || {
-        (db.one::<i64>(&answered).await == times).then_some(())
-    })
-    .await;
+    eventually(DEADLINE, "the log has the answers", async || (db.one::<i64>(&answered).await == times).then_some(()))
+        .await;
 }
 
 async fn takes_what_is_sent_once_and_refuses_strangers(language: &str) {

@@ -103,6 +103,66 @@ async fn a_supplier_is_named_through_the_foreign_key_wherever_it_lives() {
 }
 
 #[tokio::test]
+async fn a_supplier_is_named_by_a_column_that_is_not_ascii() {
+    let db = subscribed().await;
+    db.run(
+        r#"ALTER TABLE suppliers RENAME name TO "dénomination";
+           SELECT webhooks.attach('suppliers', columns => '{"name": "dénomination"}');
+           INSERT INTO suppliers (id, "dénomination") VALUES (42, 'Société « É »');
+           INSERT INTO imports (supplier_id, status) VALUES (42, 'running')"#,
+    )
+    .await;
+    assert_eq!(last(&db, "supplier_name").await, "Société « É »");
+}
+
+#[tokio::test]
+async fn a_supplier_is_named_whichever_partition_it_is_in() {
+    let db = subscribed().await;
+    // As in a catalogue of some size: by index, in which this constraint comes behind those of its partitions.
+    db.run("SET enable_seqscan = off; SET enable_bitmapscan = off").await;
+    db.run(
+        "CREATE TABLE vendors (id bigint PRIMARY KEY, name text NOT NULL) PARTITION BY RANGE (id);
+         CREATE TABLE vendors_low PARTITION OF vendors FOR VALUES FROM (0) TO (100);
+         CREATE TABLE vendors_high PARTITION OF vendors FOR VALUES FROM (100) TO (200);
+         CREATE TABLE jobs (LIKE imports INCLUDING DEFAULTS);
+         ALTER TABLE jobs ADD CONSTRAINT supplied_by FOREIGN KEY (supplier_id) REFERENCES vendors;
+         SELECT webhooks.attach('jobs', 'imports');
+         INSERT INTO vendors VALUES (7, 'low'), (107, 'high');
+         INSERT INTO jobs (id, supplier_id, status) VALUES (1, 7, 'running'), (2, 107, 'running')",
+    )
+    .await;
+    let made = data(&db).await;
+    assert_eq!([&made[0]["supplier_name"], &made[1]["supplier_name"]], ["low", "high"]);
+}
+
+#[tokio::test]
+async fn a_supplier_is_named_in_a_session_that_knew_its_table_by_another_name() {
+    let db = subscribed().await;
+    db.run("INSERT INTO suppliers (id, name) VALUES (42, 'Fournisseur'); CREATE SCHEMA shop").await;
+    let writer = db.session().await;
+    for rename in ["ALTER TABLE suppliers RENAME TO vendors", "ALTER TABLE vendors SET SCHEMA shop"] {
+        writer.run("INSERT INTO imports (supplier_id, status) VALUES (42, 'running')").await;
+        db.run(rename).await;
+        writer.run("INSERT INTO imports (supplier_id, status) VALUES (42, 'running')").await;
+        assert_eq!(last(&db, "supplier_name").await, "Fournisseur", "{rename}");
+    }
+}
+
+#[tokio::test]
+async fn a_supplier_that_the_same_statement_inserts_is_named() {
+    let db = subscribed().await;
+    for checked in ["NOT DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED"] {
+        db.run(&format!("ALTER TABLE imports ALTER CONSTRAINT imports_supplier_id_fkey {checked}")).await;
+        db.run(&format!(
+            "WITH s AS (INSERT INTO suppliers (name) VALUES ('{checked}') RETURNING id)
+             INSERT INTO imports (supplier_id, status) SELECT id, 'running' FROM s"
+        ))
+        .await;
+        assert_eq!(last(&db, "supplier_name").await, checked);
+    }
+}
+
+#[tokio::test]
 async fn columns_of_other_names_are_read_as_the_specifications_fields() {
     let db = subscribed().await;
     db.run(
@@ -239,4 +299,16 @@ async fn toasted_values_are_compared_and_sent_whole() {
     let new = changes["name"]["new"].as_str().expect("a string");
     assert_eq!(new.chars().count(), 96_001);
     assert!(db.one::<bool>("SELECT octet_length(name) = 96002 FROM products").await);
+}
+
+#[tokio::test]
+async fn a_range_of_times_is_the_same_in_every_time_zone() {
+    let db = subscribed().await;
+    db.run(&format!("ALTER TABLE products ADD sale tstzrange; {PRODUCT}")).await;
+    for zone in ["Asia/Kolkata", "America/New_York"] {
+        db.run(&format!("SET timezone = '{zone}'; UPDATE products SET sale = '[2025-10-05 10:30Z,)'")).await;
+        let sale = json!({"old": null, "new": "[\"2025-10-05 10:30:00+00\",)"});
+        assert_eq!(last(&db, "changes").await, json!({"sale": sale}), "{zone}");
+        db.run("UPDATE products SET sale = NULL").await;
+    }
 }

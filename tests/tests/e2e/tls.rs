@@ -65,6 +65,12 @@ async fn require_encrypts_and_verify_full_wants_a_certificate_for_the_host_that_
         db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
         receiver.wait_for("the event", |all| all.len() == round + 1).await;
         assert_eq!(db.one::<i64>(encrypted).await > 0, *sslmode != "disable", "{sslmode}");
+        // Killed before that, it would leave the event to the next one, too.
+        let logged = "SELECT count(*) FROM webhooks.attempt";
+        eventually(Duration::from_secs(10), "it is logged", async || {
+            (db.one::<i64>(logged).await == round as i64 + 1).then_some(())
+        })
+        .await;
     }
 
     let untrusting = sidecar(&db, "verify-full", &no_roots);

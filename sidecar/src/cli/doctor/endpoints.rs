@@ -50,13 +50,13 @@ fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
         findings.warning("webhooks", message, format!("pg-webhooks webhooks enable {id}"));
     }
     if !webhook.has_secret {
-        let message = format!("{id} has no secret: its receiver can not tell who sends");
+        let message = format!("{id} has no secret: its receiver cannot tell who sent a message");
         findings.warning("webhooks", message, format!("pg-webhooks webhooks update {id} --generate-secret"));
     }
     if let Some(rest) = url.strip_prefix("http://")
         && !is_this_machine(url)
     {
-        let message = format!("{id} is sent over plain http: anybody on the way can read it");
+        let message = format!("{id} uses plain http: anybody on the way can read its messages");
         findings.warning(
             "webhooks",
             message,
@@ -141,16 +141,16 @@ fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
         Reach::Refused(refusal @ TargetError::Private(ip)) => problem(
             lower_first(&refusal.to_string()),
             format!(
-                "PG_WEBHOOKS_ALLOW_NETS={ip} pg-webhooks serve; give doctor the same where the sidecar has it already."
+                "PG_WEBHOOKS_ALLOW_NETS={ip} pg-webhooks serve; if the sidecar already has it, give it to doctor, too."
             ),
         ),
         Reach::Refused(TargetError::Lookup(host)) => problem(
-            "its name has no address here".to_owned(),
+            "its name does not resolve here".to_owned(),
             format!("getent hosts {host}; pg-webhooks webhooks update … --url …"),
         ),
         Reach::Failed(address, why) => problem(
             format!("no connection to {address}: {why}"),
-            format!("curl -v {receiver}/, on the sidecar's machine: is the receiver up, is a firewall between?"),
+            format!("curl -v {receiver}/, on the sidecar's machine: is the receiver up, is a firewall in between?"),
         ),
     };
     findings.problem("receivers", message, mend);

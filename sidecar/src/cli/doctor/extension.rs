@@ -30,14 +30,14 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<Option<
         return Ok(None);
     };
     if installed == HERE {
-        findings.ok("extension", format!("pg_webhooks {installed}, as this program"));
+        findings.ok("extension", format!("pg_webhooks {installed}, the same as this program"));
     } else {
         let mend = if has_ours {
             format!("ALTER EXTENSION pg_webhooks UPDATE TO '{HERE}';")
         } else {
-            "Install the extension and pg-webhooks of one version: make install.".to_owned()
+            "Install the same version of the extension and of pg-webhooks: make install.".to_owned()
         };
-        findings.problem("extension", format!("pg_webhooks is {installed}, this program {HERE}"), mend);
+        findings.problem("extension", format!("pg_webhooks is {installed}, this program is {HERE}"), mend);
     }
     roles(session, findings).await.map(Some)
 }
@@ -55,7 +55,7 @@ async fn roles(session: &Session, findings: &mut Findings) -> Result<Rights, Fai
     let (me, missing, held): (String, Vec<String>, Vec<String>) = (row.get(0), row.get(1), row.get(2));
     let (is_superuser, has_sender): (Option<bool>, Option<bool>) = (row.get(3), row.get(4));
     for role in missing {
-        let mend = format!("CREATE ROLE {role} NOLOGIN; then its grants, as sql/grants.sql has them.");
+        let mend = format!("CREATE ROLE {role} NOLOGIN;  -- then its grants, from sql/grants.sql");
         findings.problem("roles", format!("role {role} does not exist"), mend);
     }
     if has_sender == Some(false) {
@@ -78,7 +78,7 @@ async fn roles(session: &Session, findings: &mut Findings) -> Result<Rights, Fai
         _ if !manages => findings.warning(
             "roles",
             format!("{me} may deliver and not manage: sidecars and webhooks were not looked at"),
-            format!("Look with another role's DATABASE_URL, or GRANT webhooks_admin TO {quoted};"),
+            format!("Use another role's DATABASE_URL, or GRANT webhooks_admin TO {quoted};"),
         ),
         held => findings.ok("roles", format!("{me} is a member of {}", held.join(", "))),
     }

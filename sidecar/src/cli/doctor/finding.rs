@@ -57,8 +57,8 @@ impl Findings {
     /// A check that could not be made is a problem.
     pub fn unless_failed(&mut self, check: &'static str, made: Result<(), Failure>) {
         if let Err(Failure::Told { message, hint, .. }) = made {
-            let mend = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" tells more.".to_owned());
-            self.problem(check, format!("could not be looked at: {message}"), mend);
+            let mend = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
+            self.problem(check, format!("could not be checked: {message}"), mend);
         }
     }
 

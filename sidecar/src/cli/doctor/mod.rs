@@ -29,7 +29,7 @@ use finding::{Findings, Level};
 
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Private networks that endpoints may be in, comma-separated: what the sidecar is started with
+    /// Private networks that deliveries may go to, comma-separated: the same as the sidecar's
     #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = config::net)]
     allow_nets: Vec<IpNet>,
     #[command(flatten)]
@@ -41,7 +41,7 @@ impl Doctor {
         let mut findings = Findings::default();
         match Session::open(database).await {
             Ok(session) => examine(&session, database, &Targets::new(&self.allow_nets), &mut findings).await,
-            Err(failure) => findings.problem("connection", told(failure), "psql \"$DATABASE_URL\" tells more."),
+            Err(failure) => findings.problem("connection", told(failure), "psql \"$DATABASE_URL\" says more."),
         }
         findings.sort();
         if self.format.json {

@@ -21,7 +21,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
         findings.ok("server", format!("PostgreSQL {version}, database {database}"));
     } else {
         let mend = "pg_upgrade, or dump and restore, to a version from 14 to 18.";
-        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks is for 14 to 18"), mend);
+        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks supports 14 to 18"), mend);
     }
     if encoding != "UTF8" {
         let mend = "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump there.";
@@ -46,7 +46,7 @@ async fn clock(session: &Session, findings: &mut Findings) -> Result<(), Failure
     let took = began.elapsed();
     let here = before + TimeDelta::from_std(took / 2).unwrap_or_default();
     match difference(server, here, took) {
-        None => findings.ok("clock", "the server's and this machine's agree"),
+        None => findings.ok("clock", "the server's clock and this machine's agree"),
         Some(ahead) => {
             let way = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
             let seconds = ahead.num_milliseconds().unsigned_abs() as f64 / 1000.0;

@@ -21,7 +21,7 @@ const ODD: &[Odd] = &[
         name: "fsync",
         is_odd: is_off,
         level: Level::Warning,
-        what: "fsync is off: a crash can lose what was committed, or all of it",
+        what: "fsync is off: a crash can lose committed data, or the whole cluster",
         mend: "ALTER SYSTEM RESET fsync; SELECT pg_reload_conf();",
     },
     Odd {
@@ -35,14 +35,14 @@ const ODD: &[Odd] = &[
         name: "synchronous_commit",
         is_odd: is_off,
         level: Level::Warning,
-        what: "synchronous_commit is off: a crash can lose commits whose messages are out already",
-        mend: "SET synchronous_commit = on in what writes to the attached tables; ALTER SYSTEM RESET it for all.",
+        what: "synchronous_commit is off: a crash can lose commits whose messages have been sent",
+        mend: "SET synchronous_commit = on in sessions that write to attached tables; ALTER SYSTEM RESET it for all.",
     },
     Odd {
         name: "track_activities",
         is_odd: is_off,
         level: Level::Warning,
-        what: "track_activities is off: a sidecar that is stuck is noticed late",
+        what: "track_activities is off: a stuck sidecar is noticed late",
         mend: "ALTER SYSTEM RESET track_activities; SELECT pg_reload_conf();",
     },
     Odd {
@@ -70,21 +70,21 @@ const ODD: &[Odd] = &[
         name: "log_statement",
         is_odd: |value| value == "all",
         level: Level::Warning,
-        what: "log_statement is all: secrets of webhooks are in the server's log",
+        what: "log_statement is all: webhook secrets end up in the server's log",
         mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
     },
     Odd {
         name: "log_min_duration_statement",
         is_odd: |value| value == "0",
         level: Level::Warning,
-        what: "log_min_duration_statement is 0: secrets of webhooks are in the server's log",
+        what: "log_min_duration_statement is 0: webhook secrets end up in the server's log",
         mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
     },
     Odd {
         name: "pg_webhooks.request_timeout",
         is_odd: |value| length(value).is_some_and(|length| length > Duration::from_secs(300)),
         level: Level::Warning,
-        what: "pg_webhooks.request_timeout is minutes: a receiver that hangs holds its requests that long",
+        what: "pg_webhooks.request_timeout is over five minutes: a receiver that hangs holds its requests that long",
         mend: "ALTER SYSTEM RESET pg_webhooks.request_timeout; SELECT pg_reload_conf();",
     },
 ];
@@ -111,12 +111,12 @@ fn judge(values: &HashMap<String, String>, findings: &mut Findings) {
         findings.warning(
             "settings",
             "pg_webhooks.log_retention is shorter than event_retention: \
-             replay takes for undelivered what the log has forgotten",
+             replay treats as undelivered what the log has dropped",
             "ALTER SYSTEM SET pg_webhooks.log_retention = '30 days'; SELECT pg_reload_conf();",
         );
     }
     if findings.all().len() == before {
-        findings.ok("settings", "none is odd");
+        findings.ok("settings", "nothing unusual");
     }
 }
 

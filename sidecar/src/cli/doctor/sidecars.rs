@@ -19,7 +19,7 @@ fn judge(status: &Status, findings: &mut Findings) {
         findings.problem("sidecars", "none is running: nothing is sent", mend);
     } else if shards_held < shards {
         let message =
-            format!("{sidecars} running, which hold {shards_held} of {shards} shards: the others' webhooks wait");
+            format!("{sidecars} running, holding {shards_held} of {shards} shards: the webhooks of the others wait");
         let mend =
             "pg-webhooks status shows whether that lasts; if it does, restart the sidecars and look at their log.";
         findings.problem("sidecars", message, mend);

@@ -27,7 +27,7 @@ async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Fail
             "D" => {
                 findings.problem("tables", format!("the trigger of {table} is disabled: its rows make no events"), mend)
             }
-            "R" => findings.problem("tables", format!("the trigger of {table} fires for replicated rows alone"), mend),
+            "R" => findings.problem("tables", format!("the trigger of {table} fires only for replicated rows"), mend),
             "A" => findings.warning(
                 "tables",
                 format!(

@@ -28,7 +28,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
     for row in session.client.query(sql, &[]).await? {
         let (pid, who, state, age): (i32, String, String, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         let message = format!(
-            "one of {who} is open for {} ({state}): its events are not out, and nothing is vacuumed behind it",
+            "a transaction of {who} has been open for {} ({state}): its events are not out, and vacuum cannot pass it",
             moment::rough(age)
         );
         findings.warning("transactions", message, format!("SELECT pg_terminate_backend({pid});"));
@@ -39,6 +39,6 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
         return Ok(());
     }
     let own = if sees_all { "" } else { " among this role's own; a member of pg_read_all_stats sees all" };
-    findings.ok("transactions", format!("none is open for long{own}"));
+    findings.ok("transactions", format!("none has been open for long{own}"));
     Ok(())
 }

@@ -61,8 +61,8 @@ impl Claim<'_> {
         let id = self.id.or(id_in_body.as_deref());
         if kind == Kind::Standard && (id.is_none() || self.timestamp.is_none()) {
             return Err(mistake(
-                "webhook-signature is over webhook-id, webhook-timestamp and the body",
-                "Give --id and --timestamp, as the headers of the same names have them.",
+                "webhook-signature covers webhook-id, webhook-timestamp and the body",
+                "Give --id and --timestamp, from the headers webhook-id and webhook-timestamp.",
             ));
         }
         let standard = Standard { id, timestamp: self.timestamp, signature: Some(header) };
@@ -159,23 +159,23 @@ impl Claim<'_> {
             && id != of_body
         {
             let what = format!("the body is that of {of_body}, not of {id}");
-            mistakes.push(mistake(what, "Take body and headers of one and the same request."));
+            mistakes.push(mistake(what, "Take the body and the headers of the same request."));
         }
         if id_in_body.is_none() {
             mistakes.push(mistake(
                 "the body is not a message: no JSON object with a webhook_id",
-                "Save what came in the request, whole, uncompressed and before anything parses it.",
+                "Save the request's body whole, uncompressed, and before anything parses it.",
             ));
         } else if variants::is_reordered(self.body) {
             mistakes.push(mistake(
-                "the body was parsed and serialised again, with its names in another order",
-                "Check the bytes as they came, before anything parses them.",
+                "the body was parsed and serialised again, with its keys in another order",
+                "Check the bytes as received, before anything parses them.",
             ));
         }
         if mistakes.is_empty() {
             let compare = id_in_body.unwrap_or("wh_…");
             let what = match kind {
-                Kind::Plain => "this secret did not sign this body: the secret is another one, or the body was changed",
+                Kind::Plain => "this secret did not sign this body: it is another secret, or the body was changed",
                 Kind::Standard => {
                     "this secret did not sign this id, timestamp and body: the secret is another one, or one of the three \
                      is not as it was sent"
@@ -201,7 +201,7 @@ impl Claim<'_> {
             let what = format!("webhook-timestamp is {} old", moment::rough(age));
             (
                 what,
-                "Receivers refuse it: somebody may send again what they have overheard. Set the clock, or give --tolerance.",
+                "Receivers refuse it: it may be a replay of an intercepted message. Set the clock, or give --tolerance.",
             )
         } else if -age > self.tolerance_s {
             let what = format!("webhook-timestamp is {} in the future", moment::rough(-age));

@@ -18,22 +18,22 @@ use judge::{Claim, Judgement};
 
 #[derive(Args, Debug)]
 pub struct Verify {
-    /// The body as it came; - is stdin
+    /// File with the body as received; - for stdin
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
-    /// The header X-Webhook-Signature or webhook-signature, with or without its name
+    /// Header X-Webhook-Signature or webhook-signature, with or without its name
     #[arg(long, value_name = "HEADER", required_unless_present = "signature_file")]
     signature: Option<String>,
-    /// The same from a file; - is stdin
+    /// The same, from a file; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with = "signature")]
     signature_file: Option<PathBuf>,
-    /// The header webhook-id; the body's webhook_id where this is not given
+    /// Header webhook-id; the body's webhook_id unless given
     #[arg(long)]
     id: Option<String>,
-    /// The header webhook-timestamp
+    /// Header webhook-timestamp
     #[arg(long)]
     timestamp: Option<String>,
-    /// The secret; a line break at the end of the file does not belong to it. - is stdin
+    /// File with the secret; a line break at its end is ignored; - for stdin
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// How far webhook-timestamp may be from now
@@ -63,7 +63,7 @@ impl Verify {
             }
         }
         if secret.is_empty() {
-            return Err(Failure::usage("the secret is empty", "The file is to hold the secret and nothing else."));
+            return Err(Failure::usage("the secret is empty", "The file must hold the secret and nothing else."));
         }
         let claim = Claim {
             body: &body,
@@ -88,7 +88,7 @@ fn show(judgement: &Judgement, format: Format) -> std::io::Result<()> {
         );
     }
     if judgement.is_valid() {
-        return page::line(&format!("{}: {name} is that of this body", paint(Tone::Good, "valid")));
+        return page::line(&format!("{}: {name} matches this body", paint(Tone::Good, "valid")));
     }
     page::line(&format!("{}: {name}", paint(Tone::Bad, "invalid")))?;
     for mistake in &judgement.mistakes {
@@ -109,13 +109,13 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
     };
-    done.map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display()), "- is stdin."))?;
+    done.map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display()), "Use - for stdin."))?;
     Ok(bytes)
 }
 
 fn text(bytes: Vec<u8>, what: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| {
-        Failure::usage(format!("the {what} is not UTF-8"), "The file is to hold it as plain text and nothing else.")
+        Failure::usage(format!("the {what} is not UTF-8"), "The file must hold it as plain text and nothing else.")
     })
 }
 

@@ -37,7 +37,7 @@ fn distinct<T: PartialEq>(all: Vec<Variant<T>>) -> Vec<Variant<T>> {
 /// What the sender may have signed.
 pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
     const RAW: &str =
-        "Check the bytes as they came, before anything parses them: a raw body, not the framework's object.";
+        "Check the bytes as received, before anything parses them: the raw body, not the framework's object.";
     let mut all = vec![(body.to_vec(), None)];
     let mut add = |meant: Vec<u8>, what: &str, mend: &str| all.push((meant, Some(mistake(what, mend))));
 
@@ -45,14 +45,14 @@ pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
     add(
         trimmed.to_vec(),
         "the body has a line break or blanks at its end that were not sent",
-        "Save it without: printf '%s' \"$body\" > FILE, not echo; curl --data-binary.",
+        "Save it without them: printf '%s' \"$body\" > FILE instead of echo, or curl --data-binary.",
     );
     add([body, b"\n"].concat(), "the body lacks the line break at its end that was sent", RAW);
     if let Some(rest) = body.strip_prefix(b"\xef\xbb\xbf") {
         add(rest.to_vec(), "the body begins with a byte order mark that was not sent", "Save it as UTF-8 without BOM.");
     }
     if let Ok(text) = std::str::from_utf8(body) {
-        add(text.replace("\r\n", "\n").into_bytes(), "the body's line breaks were made CR LF", RAW);
+        add(text.replace("\r\n", "\n").into_bytes(), "the body's line breaks were turned into CR LF", RAW);
         // Read as Latin-1, each byte became a character.
         if let Some(bytes) = text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>() {
             add(bytes, "the body was read as Latin-1", "Messages are UTF-8: read the bytes, or decode them as UTF-8.");
@@ -62,7 +62,7 @@ pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
         add(inner.into_bytes(), "the body is the message inside a JSON string", RAW);
     }
     if let Some(compact) = compact(body) {
-        add(compact, "the body was parsed and serialised again, with other blanks or escapes", RAW);
+        add(compact, "the body was parsed and serialised again, with different white space or escapes", RAW);
     }
     distinct(all)
 }
@@ -122,13 +122,13 @@ fn secrets(secret: &str) -> Vec<Variant<String>> {
     add(
         secret.trim().to_owned(),
         "the secret has blanks or a line break around it",
-        "Take them away; where it comes from the environment, look for a trailing line break.",
+        "Remove them; if the secret comes from the environment, look for a trailing line break.",
     );
     let unquoted = secret.trim().trim_matches(['"', '\'']);
     add(
         unquoted.to_owned(),
         "the secret has quotation marks around it",
-        "Take them away: they came from an .env file.",
+        "Remove them: they probably come from an .env file.",
     );
     match unquoted.strip_prefix("whsec_") {
         Some(rest) => add(
@@ -141,7 +141,7 @@ fn secrets(secret: &str) -> Vec<Variant<String>> {
     add(
         format!("{unquoted}\n"),
         "the secret was registered with a line break at its end",
-        "Register it again without: pg-webhooks webhooks update EP --secret-stdin.",
+        "Register it again without it: pg-webhooks webhooks update EP --secret-stdin.",
     );
     distinct(all)
 }
@@ -153,7 +153,7 @@ pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
         standard_key(secret.trim()),
         Some(mistake(
             "the signature was made with the bytes that the secret's base64 stands for",
-            "The key of X-Webhook-Signature is the secret as a text, whsec_ included; only webhook-signature decodes it.",
+            "The key of X-Webhook-Signature is the secret's text, whsec_ included; only webhook-signature decodes it.",
         )),
     ));
     distinct(all)
@@ -166,7 +166,7 @@ pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
         secret.trim().as_bytes().to_vec(),
         Some(mistake(
             "the signature was made with the secret as a text",
-            "The key of webhook-signature is what the base64 behind whsec_ stands for.",
+            "The key of webhook-signature is what the base64 after whsec_ decodes to.",
         )),
     ));
     distinct(all)
@@ -191,7 +191,7 @@ pub fn stamps(id: &str, timestamp: &str, id_in_body: Option<&str>) -> Vec<Varian
     }
     if let Some(of_body) = id_in_body {
         let what = format!("the body is that of {of_body}, not of {id}");
-        add(of_body, timestamp, what, "Take body and headers of one and the same request.");
+        add(of_body, timestamp, what, "Take the body and the headers of the same request.");
     }
     distinct(all)
 }

@@ -13,10 +13,10 @@ use crate::table::{Finding, Table, Target};
 
 const HEALTHY: u32 = 50;
 const PACE: Pace = Pace { per_second: 500, sessions: 8 };
-const HOW: &str = "500 transactions a second, each with one `webhooks.emit` of one of a hundred names in turn; fifty names have an endpoint that answers, the \
-    other fifty one that takes requests and never answers, until the request times out after 5 s. From COMMIT to first byte at those that \
-    answer. Without: the fifty that hang are not registered, all else is the same (so half of the events have no subscriber). Each on a \
-    new database, without first.";
+const HOW: &str = "500 transactions a second, each with one `webhooks.emit` of one of a hundred names in turn. Fifty names have an endpoint that \
+    answers; the other fifty have one that takes requests and never answers, so that each times out after 5 s. The time runs from COMMIT to \
+    the first byte at the endpoints that answer. Without: the fifty that hang are not registered, and all else is the same (so half of the \
+    events have no subscriber). Each runs on a new database, the one without first.";
 
 /// Measures without endpoints that hang, then with them.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {

@@ -10,10 +10,10 @@ use crate::quantiles::median;
 use crate::size::Size;
 use crate::table::{Finding, Table, Target};
 
-const HOW: &str = "One UPDATE of all rows of `products`, in turn with no trigger, ours with no, one and five subscribers, (b) and (c), \
-    and `INSERT … SELECT` of the event rows that ours made into a copy of the log with its index; a vacuum of `products` and a \
-    checkpoint before each; the median of the rounds. (b) is a row-level PL/pgSQL trigger that makes jsonb, signs with pgcrypto and \
-    notifies; (c) one in the manner of Hasura: uuid key, `row_to_json` of the old and the new row, three indexes, no signature.";
+const HOW: &str = "One UPDATE of all rows of `products`, in turn with no trigger; with ours and no, one and five subscribers; with (b) and (c); \
+    and `INSERT … SELECT` of the event rows that ours made into a copy of the log with its index. A vacuum of `products` and a checkpoint \
+    come before each; the figure is the median of the rounds. (b) is a row-level PL/pgSQL trigger that builds jsonb, signs with pgcrypto and \
+    notifies; (c) is one in the manner of Hasura: uuid key, `row_to_json` of the old and the new row, three indexes, no signature.";
 
 /// Seconds of each statement, a value for each round.
 #[derive(Default)]

@@ -14,11 +14,11 @@ use crate::size::Size;
 use crate::table::{Finding, Table, Target};
 
 const CLIENTS: [u32; 3] = [1, 16, 64];
-const HOW: &str = "pgbench, each client one single-row UPDATE of a random product per transaction, in turn with no trigger and no sidecar, \
-    ours with a sidecar that runs, has read all that was there, and whose only endpoint is paused, ours without a sidecar, and (b); a vacuum and a checkpoint before each; the \
-    median of the rounds. Commits are flushed to disk. \"Delivering\" is ours with the endpoint active: the sidecar and the \
-    receiver then compete with the writers for the cores. CPU a commit: processor time of Postgres' sessions, their beginning included, without a trigger and with \
-    ours and no sidecar. A session that listens counts the NOTIFYs.";
+const HOW: &str = "pgbench: each client updates one random product per transaction, in turn with no trigger and no sidecar; with ours and a \
+    sidecar that runs, has read all that was there, and whose only endpoint is paused; with ours and no sidecar; and with (b). A vacuum and \
+    a checkpoint come before each; the figure is the median of the rounds. Commits are flushed to disk. \"Delivering\" is ours with the \
+    endpoint active: the sidecar and the receiver then compete with the writers for the cores. CPU a commit is the processor time of \
+    Postgres' sessions, their start included, without a trigger, and with ours and no sidecar. A listening session counts the NOTIFYs.";
 
 /// Commits by one number of clients, a run for each round.
 struct Rates {

@@ -19,10 +19,11 @@ const LEASE_S: f64 = 10.0;
 const SHORT_LEASE: (&str, &str) = ("PG_WEBHOOKS_LEASE", "2s");
 const SHORT_LEASE_S: f64 = 2.0;
 const PATIENCE: Duration = Duration::from_secs(60);
-const HOW: &str = "200 transactions a second; the worst of the kills. Sidecar: `kill -9`, then a new one is started; from its start to the first arrival. \
-    Postgres: `kill -9` of all its processes, then it is started, the sidecar runs on; from the start of the postmaster to the first arrival of an event that was \
-    committed after it, so that recovery is included. Standby: a second sidecar waits; from the `kill -9` of the owner to the first arrival, lease \
-    10 s; and from SIGSTOP of the owner, whose session stays, lease 2 s. Lost: committed in any of these, and never arrived.";
+const HOW: &str = "200 transactions a second; the slowest of the kills counts. Sidecar: after `kill -9` a new one is started; the time runs from its \
+    start to the first arrival. Postgres: after `kill -9` of all its processes it is started while the sidecar runs on; the time runs from the \
+    start of the postmaster to the first arrival of an event committed after it, so recovery is included. Standby: a second sidecar waits; \
+    the time runs to the first arrival, from the `kill -9` of the owner (lease 10 s) and from SIGSTOP of the owner, whose session stays \
+    (lease 2 s). Lost: committed in any of these, and never arrived.";
 
 /// What came of the kills.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use crate::sink::Sink;
 use crate::size::Size;
 use crate::table::{Finding, Table, Target};
 
-const HOW: &str = "One UPDATE of all products that makes bodies of about 300 bytes, then the sidecar until all deliveries are logged; the difference of \
-    `pg_current_wal_insert_lsn()` over each, everything included: full page images, cursor, lease, housekeeping. The bare UPDATE's, taken \
-    before in the same way, is subtracted. Dead rows: `n_tup_upd + n_tup_del`, which no vacuum takes back, of event, attempt \
-    and pending.";
+const HOW: &str = "One UPDATE of all products that makes bodies of about 300 bytes, then the sidecar until all deliveries are logged. WAL is the \
+    difference of `pg_current_wal_insert_lsn()` over each, everything included: full page images, cursor, lease, housekeeping; the bare \
+    UPDATE's, taken before in the same way, is subtracted. Dead rows are `n_tup_upd + n_tup_del`, which no vacuum takes back, of event, \
+    attempt and pending.";
 
 /// Measures both over a drain.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {

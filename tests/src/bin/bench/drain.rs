@@ -17,9 +17,9 @@ const CONCURRENCY: usize = 32;
 const MANY: usize = 50;
 /// Plain posts at once to all fifty: more make them no faster.
 const CONCURRENCY_TO_MANY: usize = 256;
-const HOW: &str = "The backlog is committed, then the sidecar starts; from the first request's arrival to the last's. To fifty: each event has \
-    fifty subscribers, so the backlog is a fiftieth of the events, and each delivery is signed by itself. (e) is plain reqwest \
-    posts of bodies of the same form from a process of their own, before and after, the mean of both: 32 at once to the one receiver (as many as the \
+const HOW: &str = "The backlog is committed, then the sidecar starts; the rate is taken from the first request's arrival to the last's. To fifty: \
+    each event has fifty subscribers, so there are a fiftieth as many events, and each delivery is signed on its own. (e) is plain reqwest \
+    posts of similar bodies from a process of their own, before and after, the mean of both: 32 at once to the one receiver (as many as the \
     sidecar sends to one endpoint), 256 at once to fifty.";
 
 /// Measures the drain to one endpoint and to fifty.

@@ -14,9 +14,10 @@ use crate::table::{Finding, Table, Target};
 const DRAINS: usize = 2;
 /// As many rounds as elsewhere, so many times over: each cost is the difference of two medians.
 const MORE_ROUNDS: usize = 2;
-const HOW: &str = "Three databases, two with an empty log, one with that many events of the day before; 1 and 2 in each in turn, and the drain of half the \
-    backlog of 5 to one endpoint in the first and the last; medians of twice as many rounds as in 1 (drains: the faster of two). Costs above the bare UPDATE of \
-    the same database; with nobody subscribed the whole UPDATE. Nothing but chance distinguishes the second empty log (\"another\") from the first.";
+const HOW: &str = "Three databases, two with an empty log, one with that many events of the day before. 1 and 2 run in each in turn, the drain of half \
+    the backlog of 5 to one endpoint in the first and the last. The figures are medians of twice as many rounds as in 1 (drains: the faster of \
+    two). Costs are above the bare UPDATE of the same database; with nobody subscribed it is the whole UPDATE. Nothing but chance \
+    distinguishes the second empty log (\"another\") from the first.";
 
 /// Seconds of each UPDATE in one of the databases, a value for each round.
 #[derive(Default)]

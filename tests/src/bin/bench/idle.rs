@@ -11,10 +11,9 @@ use crate::size::Size;
 use crate::table::{Finding, Table, Target};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const HOW: &str = "One delivery, then the sidecar falls asleep, then nothing for 20 s (quick: 10 s): processor time of all threads of the sidecar and of all \
-    processes of this Postgres (`/proc/…/schedstat`), its own background work included; transactions of the database, which are the sidecar's \
-    statements, by `pg_stat_database`, read from another database, \
-    with autovacuum off.";
+const HOW: &str = "One delivery, then the sidecar falls asleep, then nothing for 20 s (quick: 10 s). CPU is the processor time of all threads of the \
+    sidecar and of all processes of this Postgres (`/proc/…/schedstat`), its own background work included. Statements are the transactions \
+    of the database in `pg_stat_database`, all of them the sidecar's, read from another database with autovacuum off.";
 
 /// Watches an idle sidecar.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {

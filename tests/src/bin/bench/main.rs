@@ -95,7 +95,7 @@ async fn main() -> ExitCode {
         match page::write(&table, size, began.elapsed()) {
             Ok(page) => println!("written to {}", page.display()),
             Err(error) => {
-                eprintln!("the page can not be written: {error}");
+                eprintln!("the page cannot be written: {error}");
                 return ExitCode::FAILURE;
             }
         }

@@ -13,8 +13,8 @@ use crate::table::{Finding, Table, Target};
 const SMALL_BACKLOG: u32 = 10_000;
 /// How long it drains.
 const WATCHED: Duration = Duration::from_secs(12);
-const HOW: &str = "A new sidecar drains the backlog to one endpoint for 12 s or to its end; the most that it had resident (VmHWM). \
-    \"No growth\" is taken as ≤ 1.10 ×. As a control one more drains backlogs of 10,000, one after the other, until it has made as many \
+const HOW: &str = "A new sidecar drains the backlog to one endpoint for 12 s or to its end; the figure is the most that it had resident (VmHWM). \
+    \"No growth\" means ≤ 1.10 ×. As a control, another one drains backlogs of 10,000, one after the other, until it has made as many \
     deliveries as the one with the deep backlog: what it has resident beyond the first of them comes with deliveries made, not with a backlog.";
 
 /// What draining came to.

@@ -16,8 +16,8 @@ pub fn write(table: &Table, size: Size, took: Duration) -> std::io::Result<PathB
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut page = format!(
         "# Benchmarks\n\n\
-         Written by `make bench` ({} form, {:.0} minutes): one run on one machine with {cores} cores, which Postgres, sidecar, \
-         receivers and load share. Read ratios and counts; times are those of the machine.\n\n\
+         Written by `make bench` ({} form, {:.0} minutes): one run on one machine with {cores} cores, which Postgres, \
+         sidecar, receivers and load share. Compare ratios and counts; absolute times are the machine's.\n\n\
          {}\n{} of {} targets met\n\n## How each was taken\n",
         size.name,
         took.as_secs_f64() / 60.0,

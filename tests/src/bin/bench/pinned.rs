@@ -16,11 +16,11 @@ use crate::size::Size;
 use crate::table::{Finding, Table, Target};
 
 const PACE: Pace = Pace { per_second: 800, sessions: 8 };
-const HOW: &str = "800 single-row transactions a second, each product changed once, while another transaction, which has written, holds its snapshot from \
-    before the first to after the last; deliveries a second and p99 from COMMIT to first byte in the last fifth of the time against the \
-    first fifth. \"Flat\" is taken as ≤ 1.25 ×. COMMIT itself: until it is answered, its flush included; what both curves have is the flush's. (d) after \
-    it, for a shorter time, under the same load: a worker that claims 100 rows with FOR UPDATE SKIP LOCKED by a partial index, marks them, \
-    and deletes them; it sends nothing, its latency ends at the claim.";
+const HOW: &str = "800 single-row transactions a second, each of another product, while another transaction, which has written, holds its snapshot \
+    from before the first to after the last. Deliveries a second, and the p99 from COMMIT to first byte, are those of the last fifth of the \
+    time against the first fifth. \"Flat\" means ≤ 1.25 ×. COMMIT itself is the time until it is answered, its flush included: what both \
+    curves have in common is the flush's. (d) runs afterwards, for a shorter time, under the same load: a worker that claims 100 rows with \
+    FOR UPDATE SKIP LOCKED through a partial index, marks them, and deletes them; it sends nothing, and its latency ends at the claim.";
 /// Makes the transaction a writer: the worse case, its number stays the oldest that runs, too.
 const PIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; UPDATE suppliers SET updated_at = now()";
 

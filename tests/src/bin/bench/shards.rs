@@ -22,10 +22,12 @@ const AROUND: u32 = 4;
 /// Half of it is the longest that a new sidecar waits for its share.
 const LEASE: (&str, &str) = ("PG_WEBHOOKS_LEASE", "1s");
 const PATIENCE: Duration = Duration::from_secs(30);
-const HOW: &str = "64 endpoints, each of which gets each event. Drain: the sidecars run and each has its share of the shards; then one UPDATE commits the whole \
-    backlog; from the first request's arrival to the last's. Sidecars, Postgres, receivers and the benchmark share the cores of this one machine, so the rate can not \
-    grow with the sidecars here; what sharing costs is in the processor time that 1,000 deliveries take of all sidecars and of Postgres. Killed: 50 transactions a second, four sidecars with two shards each, `kill -9` of one; until each of its shards has \
-    delivered again, the slower one, the worst of the kills; then a new one is started and gets its share. Lost: a delivery of what was committed that never arrived.";
+const HOW: &str = "64 endpoints, each of which gets each event. Drain: the sidecars run and each has its share of the shards; then one UPDATE commits \
+    the whole backlog, and the rate is taken from the first request's arrival to the last's. Sidecars, Postgres, receivers and the benchmark \
+    share the cores of this one machine, so the rate cannot grow with the sidecars here; what sharing costs is in the processor time that \
+    1,000 deliveries take, of all sidecars and of Postgres. Killed: 50 transactions a second, four sidecars with two shards each, `kill -9` \
+    of one. The time runs until each of its shards has delivered again: the slower one, and the slowest of the kills, counts; then a new \
+    sidecar is started and gets its share. Lost: a delivery of a committed event that never arrived.";
 
 /// Measures drains by one, two and four sidecars, then the kills.
 pub async fn measure(cluster: &Cluster, size: Size, table: &mut Table) {
