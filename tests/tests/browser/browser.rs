@@ -59,7 +59,9 @@ impl Browser {
     async fn open(page: &str, language: &str) -> Browser {
         let (process, port) = start_chromedriver();
         let mut capabilities = DesiredCapabilities::chrome();
-        for argument in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] {
+        for argument in
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+        {
             capabilities.add_arg(argument).expect("an argument");
         }
         let preferences = json!({"intl.accept_languages": language});
