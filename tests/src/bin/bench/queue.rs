@@ -18,9 +18,10 @@ const CREATE: &str = "
     -- As every such queue is told to.
     ALTER TABLE queue SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)";
 
+/// With IN, a plan made on old statistics may go through the whole table for each batch: the queue would stand still.
 const CLAIM: &str = "
     UPDATE queue SET state = 'running', claimed_at = now()
-     WHERE id IN (SELECT id FROM queue WHERE state = 'ready' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED)
+     WHERE id = ANY (ARRAY(SELECT id FROM queue WHERE state = 'ready' ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED))
  RETURNING id, key";
 
 /// A queue with one worker, which sends nothing: claimed is arrived.
