@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tests::{Cluster, Random, SECRET, Stage, eventually};
+use tests::{Cluster, Random, SECRET, Sidecar, Stage, eventually};
 use tokio::sync::Barrier;
 
 /// No slow poll stands under the wake-up: what a notification does not bring does not come.
@@ -61,6 +61,22 @@ async fn a_sleeping_sidecar_is_woken_by_the_first_commit() {
         let late = stage.receiver.wait_at("/all", commit + 1).await[commit].at.saturating_duration_since(committed);
         assert!(late < PROMPT, "{late:?} late");
     }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_freezes_asleep_leaves_its_lock_with_its_shard() {
+    let stage = Stage::start_with(&[("PG_WEBHOOKS_LEASE", "1s")]).await;
+    asleep(&stage).await;
+    let frozen: i32 = stage.db.one("SELECT session FROM webhooks.lease").await;
+    stage.sidecar.freeze();
+    let _other = Sidecar::start(&stage.db);
+    let left = format!("SELECT count(*) FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND pid = {frozen}");
+    eventually(Duration::from_secs(20), "the frozen one holds no lock any more", async || {
+        (stage.db.one::<i64>(&left).await == 0).then_some(())
+    })
+    .await;
+    stage.db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
+    stage.receiver.wait_at("/all", 1).await;
 }
 
 /// Counts the locks that make writers notify.
