@@ -94,7 +94,7 @@ impl Writer {
                 Self::Int8 => json::push_i64(out, value.value() as i64),
                 Self::Float4 => json::push_f32(out, f32::from_bits(value.value() as u32)),
                 Self::Float8 => json::push_f64(out, f64::from_bits(value.value() as u64)),
-                Self::Numeric => printed(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, text)),
+                Self::Numeric => output(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, text)),
                 Self::Text => text(value, |text| json::push_string(out, text)),
                 Self::Json(function) => printed(*function, value, |text| {
                     if json::push_json(out, text).is_err() {
@@ -123,12 +123,21 @@ fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
     function
 }
 
-/// Calls `use_text` with what an output function prints.
+/// Calls `use_text` with what an output function prints, whatever the session has set.
 ///
 /// # Safety
 /// The value is of the function's type.
 unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
     let _style = PlainStyle::set();
+    // SAFETY: the caller's promise.
+    unsafe { output(function, value, use_text) }
+}
+
+/// The same where no setting matters.
+///
+/// # Safety
+/// The value is of the function's type.
+unsafe fn output(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
     // SAFETY: the caller's promise; the text is a C string in the encoding of the database, which is UTF-8 (the
     // installation script sees to that), and is freed after its use.
     unsafe {

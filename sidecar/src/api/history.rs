@@ -43,7 +43,7 @@ struct Point {
     delivered: i64,
     /// Attempts that did not
     failed: i64,
-    /// Events not read yet; null for a time when nobody was looking
+    /// Events from the oldest on whose first attempts are not all over; null for a time when nobody was looking
     unread: Option<i32>,
     /// Pending deliveries; null for a time when nobody was looking
     pending: Option<i64>,

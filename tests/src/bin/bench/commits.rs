@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Cluster, Database, Sidecar};
+use tests::{Cluster, Database, Sidecar, eventually};
 
 use crate::chart::{Axis, Chart, Scale, Series};
 use crate::outboxes::*;
@@ -95,11 +95,10 @@ async fn round(
 }
 
 async fn until_read(db: &Database<'_>) {
-    let began = Instant::now();
-    while db.one::<i32>("SELECT unread FROM webhooks.status()").await > 0 {
-        assert!(began.elapsed() < Duration::from_secs(120), "the sidecar reads on");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually(Duration::from_secs(120), "the sidecar has read all", async || {
+        (db.one::<i32>("SELECT unread FROM webhooks.status()").await == 0).then_some(())
+    })
+    .await;
 }
 
 async fn count_events(db: &Database<'_>) -> i64 {
