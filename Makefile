@@ -17,16 +17,17 @@ PREFIX    ?= /usr/local
 CARGO     ?= cargo
 
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
-PGRX  := 0.18.1
 # What is done for one Postgres is not done for another.
 STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
-SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml pg_webhooks/pg_webhooks.control \
-                     $(shell find pg_webhooks/src -name '*.rs') $(wildcard sql/*.sql)
+SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
 SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
+
+# The install script is these files of sql/, in this order.
+SCRIPT  := tables rules partitions endpoints capture leases sidecar history redelivery status tokens grants attach_existing
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The build with the micro-benchmarks.
 PROFILE    := $(if $(QUICK),debug,release)
-LIBRARY    := target/$(PROFILE)/libpg_webhooks.so target/$(PROFILE)/deps/libpg_webhooks.so
 MICROBENCH := target/microbench/$(PROFILE)
 
 # What pg-webhooks says of itself.
@@ -39,6 +40,13 @@ PAGES := $(MAN) $(BASH) $(ZSH) $(FISH)
 # Expanded late: pg_config may only be there once the packages are.
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
+# Which headers pgrx reads; .cargo/config.toml has the default, and to change it builds all that hangs on it anew.
+ifneq ($(PG_CONFIG),pg_config)
+export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
+endif
+
+# $(call place,MODE,SOURCE,TARGET): whoever has the old file open or mapped keeps it, and nobody sees half of the new one.
+place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "$(3)"
 
 .PHONY: demo install uninstall test lint bench microbench pictures clean
 .DELETE_ON_ERROR:
@@ -51,7 +59,7 @@ install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(PAGES)
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
-lint: $(STAMP)/pgrx
+lint: $(STAMP)/packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 	$(CARGO) clippy -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench -- -D warnings
@@ -60,8 +68,7 @@ bench: $(STAMP)/bench-packages install
 	$(CARGO) run --release --quiet -p tests --bin bench -- $(if $(QUICK),--quick)
 
 microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
-	$(CARGO) run --release --quiet -p tests --bin microbench -- $(MICROBENCH)/package$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so \
-	    $(MICROBENCH)/package$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--*.sql $(MICROBENCH)/last $(ONLY)
+	$(CARGO) run --release --quiet -p tests --bin microbench -- $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
 
 pictures: $(STAMP)/venv install
 	$(CARGO) test -p tests --test browser pictures
@@ -112,28 +119,30 @@ $(STAMP)/bench-packages: $(STAMP)/packages
 	fi
 	@touch $@
 
-$(STAMP)/pgrx: $(STAMP)/packages
-	@if ! $(CARGO) pgrx --version 2>/dev/null | grep -qx 'cargo-pgrx $(PGRX)'; then \
-	    set -x; $(CARGO) install cargo-pgrx --version =$(PGRX) --locked; \
-	fi
-	@if ! $(CARGO) pgrx info pg-config pg$(PG_MAJOR) >/dev/null 2>&1; then \
-	    set -x; $(CARGO) pgrx init --pg$(PG_MAJOR) "$$(command -v $(PG_CONFIG))"; \
-	fi
-	@touch $@
-
 # What is installed -----------------------------------------------------------------------------------------------------
 
-$(STAMP)/extension: $(STAMP)/pgrx $(SOURCES_EXTENSION)
-	cd pg_webhooks && $(CARGO) pgrx install --release --no-default-features --features pg$(PG_MAJOR) \
-	    --pg-config "$$(command -v $(PG_CONFIG))" $(if $(SUDO),--sudo)
+target/sql/pg_webhooks--$(VERSION).sql: $(SCRIPT:%=sql/%.sql) Cargo.toml Makefile
+	@mkdir -p $(@D)
+	printf '%s\n' '\echo Use "CREATE EXTENSION pg_webhooks" to load this file. \quit' | cat - $(filter %.sql,$^) > $@
+
+target/sql/pg_webhooks.control: pg_webhooks/pg_webhooks.control Cargo.toml
+	@mkdir -p $(@D)
+	sed 's/@CARGO_VERSION@/$(VERSION)/' $< > $@
+
+$(STAMP)/extension: $(STAMP)/packages $(SOURCES_EXTENSION) target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
+	$(CARGO) build --release -p pg_webhooks $(FEATURES)
+	$(call place,755,target/release/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
+	$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
+	$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
 	@touch $@
 
 # The extension with its micro-benchmarks, which is never installed. Cargo has one file name for both builds of the
 # library and could take the one for the other.
-$(STAMP)/microbench-$(PROFILE): $(STAMP)/pgrx $(SOURCES_EXTENSION)
-	rm -rf $(MICROBENCH)/package $(LIBRARY)
-	cd pg_webhooks && $(CARGO) pgrx package $(if $(QUICK),--debug) --no-default-features --features pg$(PG_MAJOR),pg_bench \
-	    --pg-config "$$(command -v $(PG_CONFIG))" --out-dir ../$(MICROBENCH)/package
+LIBRARY := target/$(PROFILE)/libpg_webhooks.so target/$(PROFILE)/deps/libpg_webhooks.so
+$(STAMP)/microbench-$(PROFILE): $(STAMP)/packages $(SOURCES_EXTENSION)
+	rm -f $(LIBRARY)
+	$(CARGO) build $(if $(QUICK),,--release) -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench
+	install -D -m 755 target/$(PROFILE)/libpg_webhooks.so $(MICROBENCH)/pg_webhooks.so
 	rm -f $(LIBRARY)
 	@touch $@
 
@@ -142,7 +151,7 @@ target/release/pg-webhooks: $(SOURCES_SIDECAR)
 	@touch $@
 
 $(PREFIX)/bin/pg-webhooks: target/release/pg-webhooks
-	$(SUDO) install -D -m 755 $< $@
+	$(call place,755,$<,$@)
 
 $(MAN):  TOPIC := man
 $(BASH): TOPIC := completions bash
@@ -151,4 +160,4 @@ $(FISH): TOPIC := completions fish
 $(PAGES): target/release/pg-webhooks
 	@mkdir -p $(STAMP)/pages
 	$< $(TOPIC) > $(STAMP)/pages/$(@F)
-	$(SUDO) install -D -m 644 $(STAMP)/pages/$(@F) $@
+	$(call place,644,$(STAMP)/pages/$(@F),$@)

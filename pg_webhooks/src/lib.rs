@@ -4,7 +4,8 @@
 //! `rules`) it makes and writes their data (`value`, `json`), `subscribers` says who wants them and signs
 //! (`signature`), `log` appends one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O.
 //!
-//! The SQL side, in `../../sql`, is the contract with users and with the sidecar; `functions` is what it calls.
+//! The SQL side, in `../../sql`, is the contract with users and with the sidecar; `functions` is what it calls. It is written
+//! by hand: the Makefile joins its files to the install script.
 
 use pgrx::prelude::*;
 
@@ -43,20 +44,6 @@ mod errors;
 mod microbench;
 
 ::pgrx::pg_module_magic!(name, version);
-
-extension_sql_file!("../../sql/tables.sql", name = "tables", bootstrap);
-extension_sql_file!("../../sql/rules.sql", name = "rules", requires = ["tables"]);
-extension_sql_file!("../../sql/partitions.sql", name = "partitions", requires = ["rules"]);
-extension_sql_file!("../../sql/endpoints.sql", name = "endpoints", requires = ["partitions"]);
-extension_sql_file!("../../sql/capture.sql", name = "capture", requires = ["endpoints"]);
-extension_sql_file!("../../sql/leases.sql", name = "leases", requires = ["capture"]);
-extension_sql_file!("../../sql/sidecar.sql", name = "sidecar", requires = ["leases"]);
-extension_sql_file!("../../sql/history.sql", name = "history", requires = ["sidecar"]);
-extension_sql_file!("../../sql/redelivery.sql", name = "redelivery", requires = ["history"]);
-extension_sql_file!("../../sql/status.sql", name = "status", requires = ["history"]);
-extension_sql_file!("../../sql/tokens.sql", name = "tokens", requires = ["rules"]);
-extension_sql_file!("../../sql/grants.sql", name = "grants", requires = ["redelivery", "status", "tokens"]);
-extension_sql_file!("../../sql/attach_existing.sql", name = "attach_existing", finalize);
 
 /// Called by Postgres when a session first needs the library.
 #[pg_guard]

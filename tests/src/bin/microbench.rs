@@ -1,7 +1,7 @@
 //! `make microbench`: the micro-benchmarks of `pg_webhooks/src/microbench.rs`, run inside a private Postgres.
 //!
-//! Takes a library that was built with them, the SQL that belongs to it, and a directory for the figures of the last
-//! run, beside which each figure stands. The private Postgres finds that library before the installed one, so nothing
+//! Takes a library that was built with them, and a directory for the figures of the last run, beside which each figure
+//! stands. The private Postgres finds that library before the installed one, so nothing
 //! of a benchmark is ever installed. Names after the paths choose the benchmarks whose names contain them. No figure is
 //! judged, but a benchmark that fails is an error.
 
@@ -17,15 +17,15 @@ use tests::Cluster;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [library, sql, last, chosen @ ..] = &arguments[..] else {
-        eprintln!("usage: microbench LIBRARY SQL LAST [NAME]…");
+    let [library, last, chosen @ ..] = &arguments[..] else {
+        eprintln!("usage: microbench LIBRARY LAST [NAME]…");
         return ExitCode::from(64);
     };
-    let benchmarks: Vec<String> = names(&fs::read_to_string(sql).unwrap_or_else(|error| panic!("{sql}: {error}")))
+    let benchmarks: Vec<String> = names(&fs::read(library).unwrap_or_else(|error| panic!("{library}: {error}")))
         .into_iter()
         .filter(|name| chosen.is_empty() || chosen.iter().any(|part| name.contains(part)))
         .collect();
-    assert!(!benchmarks.is_empty(), "no such benchmark in {sql}");
+    assert!(!benchmarks.is_empty(), "no such benchmark in {library}");
 
     // Where the user that Postgres runs as can read it.
     let libraries = tempfile::tempdir().expect("a temporary directory");
@@ -52,11 +52,11 @@ async fn main() -> ExitCode {
 
 const WRAPPER: &str = "__pgrx_bench_run_";
 
-/// The benchmarks' names: pgrx writes a function for each into the extension's SQL.
-fn names(sql: &str) -> BTreeSet<String> {
-    let called = sql.split(WRAPPER).skip(1).filter_map(|rest| rest.split('"').next());
-    called
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+/// The benchmarks' names: pgrx exports a function for each from the library.
+fn names(library: &[u8]) -> BTreeSet<String> {
+    let symbols = library.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
+    symbols
+        .filter_map(|symbol| std::str::from_utf8(symbol).ok()?.strip_prefix(WRAPPER)?.strip_suffix("_wrapper"))
         .map(str::to_owned)
         .collect()
 }
