@@ -133,24 +133,43 @@ fn known_subscribers() -> Result<Rc<Subscribers>, String> {
     Ok(subscribers)
 }
 
-/// The log's partition for a UTC day, counted from 2000-01-01.
+/// The log's partition for a UTC day, counted from 2000-01-01, locked for appends.
 pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
     forget_if_stale();
     if let Some(partition) = MEMORY.with_borrow(|memory| memory.partition.clone())
         && partition.day == day
     {
-        return Ok(partition);
+        Partition::lock(partition.heap);
+        // Invalidations arrive with the lock: one that somebody sent before it was granted makes the memory stale here.
+        if !STALE.get() {
+            return Ok(partition);
+        }
     }
     let event = relation(c"event")?;
     watch(event);
-    let partition = match Partition::find(day) {
-        Some(partition) => partition,
-        None => guarded(owner_of(event), || Partition::create(day))?,
-    };
-    let partition = Rc::new(partition);
-    watch(partition.heap);
+    let heap = lock_partition(day, event)?;
+    let partition = Rc::new(Partition::examine(day, heap));
     MEMORY.with_borrow_mut(|memory| memory.partition = Some(partition.clone()));
     Ok(partition)
+}
+
+/// Finds the day's partition, creating it where it is missing, and locks it.
+fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, String> {
+    let find = || match Partition::find(day) {
+        Some(heap) => Ok(heap),
+        None => guarded(owner_of(event), || Partition::create(day)),
+    };
+    let mut heap = find()?;
+    loop {
+        watch(heap);
+        Partition::lock(heap);
+        // While the lock was waited for the table may have gone, or another may have taken its name.
+        let found = find()?;
+        if found == heap {
+            return Ok(heap);
+        }
+        heap = found;
+    }
 }
 
 /// The table whose lock says whether a sidecar sleeps. Missing while the extension is being dropped.

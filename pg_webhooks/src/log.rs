@@ -15,13 +15,13 @@ use crate::owner::guarded;
 use crate::subscribers::Recipients;
 use crate::{catalog, clock, wakeup};
 
-/// A day's partition of `webhooks.event`.
+/// A day's partition of `webhooks.event`, as it was when it was locked.
 pub struct Partition {
     /// The UTC day, counted from 2000-01-01.
     pub day: i32,
     /// The table.
     pub heap: pg_sys::Oid,
-    /// None where it has others than the one it is made with.
+    /// The index that it is made with; `None` where it has others, too.
     index: Option<Index>,
 }
 
@@ -95,59 +95,58 @@ impl Entry {
     }
 }
 
+const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+const WRITE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+/// Opens what is locked already, or closes it and keeps the lock.
+const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
+
 impl Partition {
     /// The partition of a day, where there is one.
-    pub fn find(day: i32) -> Option<Self> {
+    pub fn find(day: i32) -> Option<pg_sys::Oid> {
         let (year, month, day_of_month) = clock::date(day)?;
         let name = CString::new(format!("event_{year:04}{month:02}{day_of_month:02}")).ok()?;
-        catalog::relation(&name).ok().map(|heap| Self::open(day, heap))
+        catalog::relation(&name).ok()
     }
 
     /// Creates the partition of a day that housekeeping has not come to; to be called as the log's owner.
-    pub fn create(day: i32) -> Self {
-        let heap = Spi::connect_mut(|client| {
+    pub fn create(day: i32) -> pg_sys::Oid {
+        Spi::connect_mut(|client| {
             let sql = "SELECT webhooks.create_partition('webhooks.event', date '2000-01-01' + $1)::oid";
             client
                 .update(sql, Some(1), &[day.into()])
                 .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
                 .unwrap_or_else(|error| error!("{error}"))
                 .expect("create_partition returns the partition")
-        });
-        Self::open(day, heap)
+        })
     }
 
-    fn open(day: i32, heap: pg_sys::Oid) -> Self {
-        const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // SAFETY: the table was just found.
+    /// Locks a partition for appends until the transaction ends. What others have changed about it becomes known with the
+    /// lock.
+    pub fn lock(heap: pg_sys::Oid) {
+        // SAFETY: waits for a lock, which an error releases.
+        unsafe { pg_sys::LockRelationOid(heap, WRITE) }
+    }
+
+    /// Reads how a partition is laid out. To be called once it is locked: what was read before may be out of date by then.
+    pub fn examine(day: i32, heap: pg_sys::Oid) -> Self {
+        // SAFETY: the table is there and locked.
         unsafe {
-            let open = pg_sys::table_open(heap, LOCK);
-            let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(open));
-            let index = match indexes.len() {
-                1 => indexes.get_oid(0).map(|oid| {
-                    let open_index = pg_sys::index_open(oid, LOCK);
-                    let info =
-                        pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open_index));
-                    pg_sys::index_close(open_index, LOCK);
-                    Index { oid, info }
-                }),
-                _ => None,
-            };
-            pg_sys::table_close(open, LOCK);
+            let open = pg_sys::table_open(heap, NO_LOCK);
+            let index = Index::only_one_of(open);
+            pg_sys::table_close(open, NO_LOCK);
             Self { day, heap, index }
         }
     }
 
     /// # Safety
-    /// The values are those of the table's columns, in order; the index is the table's only one.
+    /// The partition is locked; the values are those of the table's columns, in order; the index is the table's only one.
     unsafe fn insert(&self, index: &Index, values: &mut [pg_sys::Datum; 9]) {
-        const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-        const KEEP: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
         let mut nulls = [false; 9];
-        // SAFETY: both relations are opened with the lock that a writer takes and kept to the transaction's end; the
-        // index has the columns (xid, seq), and its entry points to the tuple that was just put into the heap.
+        // SAFETY: both relations have a writer's lock until the transaction ends; the index has the columns (xid, seq), and
+        // its entry points to the tuple that was just put into the heap.
         unsafe {
-            let heap = pg_sys::table_open(self.heap, LOCK);
-            let open_index = pg_sys::index_open(index.oid, LOCK);
+            let heap = pg_sys::table_open(self.heap, NO_LOCK);
+            let open_index = pg_sys::index_open(index.oid, WRITE);
             let tuple = pg_sys::heap_form_tuple((*heap).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
             pg_sys::index_insert(
@@ -161,8 +160,8 @@ impl Partition {
                 index.info,
             );
             pg_sys::heap_freetuple(tuple);
-            pg_sys::index_close(open_index, KEEP);
-            pg_sys::table_close(heap, KEEP);
+            pg_sys::index_close(open_index, NO_LOCK);
+            pg_sys::table_close(heap, NO_LOCK);
         }
     }
 
@@ -184,9 +183,27 @@ impl Partition {
     }
 }
 
+impl Index {
+    /// The index of the partition, where it is the only one.
+    ///
+    /// # Safety
+    /// The partition is open and locked.
+    unsafe fn only_one_of(partition: pg_sys::Relation) -> Option<Self> {
+        // SAFETY: the caller's promise; an index in the list is there while its table is locked.
+        unsafe {
+            let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(partition));
+            let oid = indexes.get_oid(0).filter(|_| indexes.len() == 1)?;
+            let open = pg_sys::index_open(oid, READ);
+            let info = pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open));
+            pg_sys::index_close(open, READ);
+            Some(Self { oid, info })
+        }
+    }
+}
+
 impl Drop for Index {
     fn drop(&mut self) {
-        // SAFETY: allocated in TopMemoryContext by open, and pointed to by nothing else.
+        // SAFETY: allocated in TopMemoryContext by only_one_of, and pointed to by nothing else.
         unsafe { pg_sys::pfree(self.info.cast()) }
     }
 }

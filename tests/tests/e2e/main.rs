@@ -17,6 +17,7 @@ mod cli_verify;
 mod crash;
 mod delivery;
 mod errors;
+mod event_log;
 mod event_types;
 mod events;
 mod history;
