@@ -1,8 +1,8 @@
 //! Appending to the event log, past the executor: the one place of raw heap and index calls.
 //!
-//! A row goes straight into the day's partition and its one index, as the executor would put it there. Where somebody has
-//! given the partition other indexes, the executor does. Access rights do not come into it: whoever may change an
-//! attached table makes events.
+//! A row goes straight into the day's partition and its one index, as the executor would put it there. Where the partition
+//! is not laid out as this library knows it (other columns, indexes, triggers or checks), the executor inserts the row.
+//! Access rights do not come into it: whoever may change an attached table makes events.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -10,6 +10,7 @@ use std::ffi::CString;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
+use crate::columns::attribute;
 use crate::ids::{self, Position};
 use crate::owner::guarded;
 use crate::subscribers::Recipients;
@@ -21,9 +22,25 @@ pub struct Partition {
     pub day: i32,
     /// The table.
     pub heap: pg_sys::Oid,
-    /// The index that it is made with; `None` where it has others, too.
+    /// Its one index, where it is laid out as it was made; `None` leaves the row to the executor.
     index: Option<Index>,
 }
+
+/// The columns of `webhooks.event` (sql/tables.sql). A later version may add some, and sessions keep the library they began
+/// with.
+const COLUMNS: [(&str, pg_sys::Oid); 9] = [
+    ("occurred_at", pg_sys::TIMESTAMPTZOID),
+    ("xid", pg_sys::XID8OID),
+    ("seq", pg_sys::INT4OID),
+    ("webhook_id", pg_sys::TEXTOID),
+    ("name", pg_sys::TEXTOID),
+    ("body", pg_sys::TEXTOID),
+    ("endpoints", pg_sys::INT4ARRAYOID),
+    ("secret_versions", pg_sys::INT4ARRAYOID),
+    ("signatures", pg_sys::BYTEAARRAYOID),
+];
+/// Where the columns of the index, `xid` and `seq`, are among those.
+const INDEXED: std::ops::Range<usize> = 1..3;
 
 /// The index on the position.
 struct Index {
@@ -83,7 +100,7 @@ impl Entry {
             Some(signatures.datum()),
         ]
         .map(|value| value.expect("no column of an event is NULL"));
-        // SAFETY: nine values, of the types of the table's nine columns in their order (sql/tables.sql).
+        // SAFETY: the values are those of COLUMNS; the partition was locked when it was looked up.
         unsafe {
             match &partition.index {
                 Some(index) => partition.insert(index, &mut values),
@@ -132,18 +149,18 @@ impl Partition {
         // SAFETY: the table is there and locked.
         unsafe {
             let open = pg_sys::table_open(heap, NO_LOCK);
-            let index = Index::only_one_of(open);
+            let index = if is_plain(open) { Index::only_one_of(open) } else { None };
             pg_sys::table_close(open, NO_LOCK);
             Self { day, heap, index }
         }
     }
 
     /// # Safety
-    /// The partition is locked; the values are those of the table's columns, in order; the index is the table's only one.
-    unsafe fn insert(&self, index: &Index, values: &mut [pg_sys::Datum; 9]) {
-        let mut nulls = [false; 9];
-        // SAFETY: both relations have a writer's lock until the transaction ends; the index has the columns (xid, seq), and
-        // its entry points to the tuple that was just put into the heap.
+    /// The partition is locked and plain; the values are those of COLUMNS; the index is its only one.
+    unsafe fn insert(&self, index: &Index, values: &mut [pg_sys::Datum; COLUMNS.len()]) {
+        let mut nulls = [false; COLUMNS.len()];
+        // SAFETY: both relations have a writer's lock until the transaction ends, so the partition has just these columns
+        // and the index its two; the index entry points to the tuple that was just put into the heap.
         unsafe {
             let heap = pg_sys::table_open(self.heap, NO_LOCK);
             let open_index = pg_sys::index_open(index.oid, WRITE);
@@ -151,8 +168,8 @@ impl Partition {
             pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
             pg_sys::index_insert(
                 open_index,
-                values[1..3].as_mut_ptr(),
-                nulls[1..3].as_mut_ptr(),
+                values[INDEXED].as_mut_ptr(),
+                nulls[INDEXED].as_mut_ptr(),
                 &mut (*tuple).t_self,
                 heap,
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
@@ -165,26 +182,45 @@ impl Partition {
         }
     }
 
-    /// The same by the executor, which knows every index.
+    /// The same by the executor, which knows every column and index.
     ///
     /// # Safety
-    /// The values are those of the table's columns, in order.
-    unsafe fn execute_insert(&self, values: &[pg_sys::Datum; 9]) -> Result<(), String> {
-        use pg_sys::{BYTEAARRAYOID, INT4ARRAYOID, INT4OID, TEXTOID, TIMESTAMPTZOID, XID8OID};
-        const TYPES: [pg_sys::Oid; 9] =
-            [TIMESTAMPTZOID, XID8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4ARRAYOID, INT4ARRAYOID, BYTEAARRAYOID];
-        // SAFETY: the caller's promise, and the types of those columns.
+    /// The values are those of COLUMNS.
+    unsafe fn execute_insert(&self, values: &[pg_sys::Datum; COLUMNS.len()]) -> Result<(), String> {
+        // SAFETY: the caller's promise.
         let values: Vec<_> =
-            values.iter().zip(TYPES).map(|(value, of)| unsafe { DatumWithOid::new(*value, of) }).collect();
+            values.iter().zip(COLUMNS).map(|(value, (_, of))| unsafe { DatumWithOid::new(*value, of) }).collect();
+        let names = COLUMNS.map(|(name, _)| name).join(", ");
+        let sql = format!("INSERT INTO webhooks.event ({names}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
         guarded(catalog::owner_of(self.heap), || {
-            Spi::run_with_args("INSERT INTO webhooks.event VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", &values)
-                .unwrap_or_else(|error| error!("{error}"))
+            Spi::run_with_args(&sql, &values).unwrap_or_else(|error| error!("{error}"))
         })
     }
 }
 
+/// Whether a row of a partition is COLUMNS and nothing else, and nothing looks at it but the indexes.
+///
+/// # Safety
+/// The partition is open and locked.
+unsafe fn is_plain(partition: pg_sys::Relation) -> bool {
+    // SAFETY: the caller's promise; what a relation points to is there while it is open.
+    unsafe {
+        let partition = &*partition;
+        let descriptor = partition.rd_att;
+        let has_column = |(place, (_, type_oid)): (usize, (&str, pg_sys::Oid))| {
+            let column = attribute(descriptor, place);
+            column.atttypid == type_oid && !column.attisdropped && column.attgenerated == 0
+        };
+        (*descriptor).natts as usize == COLUMNS.len()
+            && COLUMNS.into_iter().enumerate().all(has_column)
+            && (*descriptor).constr.as_ref().is_none_or(|constraints| constraints.num_check == 0)
+            && partition.trigdesc.is_null()
+            && partition.rd_tableam == pg_sys::GetHeapamTableAmRoutine()
+    }
+}
+
 impl Index {
-    /// The index of the partition, where it is the only one.
+    /// The index of a partition, where it is the only one and just that on the position.
     ///
     /// # Safety
     /// The partition is open and locked.
@@ -196,8 +232,20 @@ impl Index {
             let open = pg_sys::index_open(oid, READ);
             let info = pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open));
             pg_sys::index_close(open, READ);
-            Some(Self { oid, info })
+            let index = Self { oid, info };
+            index.is_on_position().then_some(index)
         }
+    }
+
+    fn is_on_position(&self) -> bool {
+        // SAFETY: made by BuildIndexInfo, and freed on drop.
+        let info = unsafe { &*self.info };
+        let columns = INDEXED.map(|place| place as i16 + 1);
+        info.ii_Am == pg_sys::BTREE_AM_OID
+            && info.ii_IndexAttrNumbers[..info.ii_NumIndexAttrs as usize].iter().copied().eq(columns)
+            && info.ii_Predicate.is_null()
+            && !info.ii_Unique
+            && info.ii_ReadyForInserts
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Database, Session, Stage, eventually};
+use tests::{Cluster, Database, SECRET, Session, Stage, eventually};
 
 const PRODUCTS: &str = "INSERT INTO products (sku, name, price) SELECT n::text, 'n', 1 FROM generate_series(1, 3) n";
 const REPRICE: &str = "UPDATE products SET price = price + 1 WHERE id = 1";
@@ -32,6 +32,58 @@ async fn held_back(db: &Database<'_>, writer: &Session) -> Session {
 
 /// An update of three products that waits at the gate before its first row.
 const GATED: &str = "UPDATE products SET price = price + 1 WHERE pg_advisory_xact_lock_shared(1) IS NOT NULL";
+
+#[tokio::test]
+async fn columns_added_to_the_log_and_dropped_again_cost_no_event() {
+    let stage = Stage::start().await;
+    let open = stage.db.session().await;
+    open.run(PRODUCTS).await;
+    let changes = [
+        ("ADD note text", "note IS NULL"),
+        (
+            "ADD origin int DEFAULT 7, ADD tags text[] NOT NULL DEFAULT '{new}'",
+            "origin = 7 AND tags = '{new}' AND note IS NULL",
+        ),
+        ("DROP note", "origin = 7 AND tags = '{new}'"),
+        ("DROP origin, DROP tags", "true"),
+    ];
+    for (change, is_right) in changes {
+        stage.db.run(&format!("ALTER TABLE webhooks.event {change}")).await;
+        open.run(REPRICE).await;
+        let new = stage.db.session().await;
+        new.run(&format!("{REPRICE}; BEGIN; {REPRICE}; {REPRICE}; COMMIT")).await;
+        assert!(open.notices().is_empty() && new.notices().is_empty(), "{change}");
+        let wrong = format!("SELECT count(*) FROM webhooks.event WHERE ({is_right}) IS NOT TRUE");
+        assert_eq!(stage.db.one::<i64>(&wrong).await, 0, "{change}");
+    }
+    assert_eq!(stage.arrived().await.len(), 3 + changes.len() * 4);
+    stage.assert_each_once().await;
+    assert_indexes_complete(&stage.db).await;
+}
+
+#[tokio::test]
+async fn a_column_that_the_writing_transaction_adds_to_the_log_costs_no_event() {
+    let stage = Stage::start().await;
+    let writer = stage.db.session().await;
+    writer.run(&format!("BEGIN; {PRODUCTS}; ALTER TABLE webhooks.event ADD note text; {REPRICE}; COMMIT")).await;
+    assert!(writer.notices().is_empty());
+    assert_eq!(stage.arrived().await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_column_of_another_type_is_converted_to_and_one_that_is_missing_costs_events_and_no_statement() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let writer = db.session().await;
+    writer.run(PRODUCTS).await;
+    db.run("ALTER TABLE webhooks.event ALTER secret_versions TYPE bigint[]").await;
+    writer.run(REPRICE).await;
+    assert_eq!(db.events().await.last().map(String::as_str), Some("product.updated"));
+    db.run("ALTER TABLE webhooks.event DROP signatures").await;
+    writer.run(REPRICE).await;
+    assert!(writer.notices()[0].message.contains("\"signatures\""), "it says what is missing");
+    assert!(db.one::<bool>("SELECT price = 3 FROM products WHERE id = 1").await);
+}
 
 #[tokio::test]
 async fn an_index_rebuilt_concurrently_during_a_statement_has_that_statements_events() {
@@ -84,6 +136,25 @@ async fn an_index_added_during_a_statement_has_that_statements_events() {
     assert_indexes_complete(&stage.db).await;
     assert_eq!(stage.arrived().await.len(), 9);
     stage.assert_each_once().await;
+}
+
+#[tokio::test]
+async fn another_index_in_the_place_of_the_logs_own_has_the_events_that_come_after_it() {
+    let stage = Stage::start().await;
+    let writer = stage.db.session().await;
+    writer.run(PRODUCTS).await;
+    stage
+        .db
+        .run(
+            "DROP INDEX webhooks.event_position;
+             CREATE INDEX ON webhooks.event (seq, xid)",
+        )
+        .await;
+    writer.run(REPRICE).await;
+    assert!(writer.notices().is_empty());
+    assert_indexes_complete(&stage.db).await;
+    stage.db.run("CREATE INDEX ON webhooks.event (xid, seq)").await;
+    assert_eq!(stage.arrived().await.len(), 4);
 }
 
 /// The index by which events of today are found.
