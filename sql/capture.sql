@@ -20,24 +20,26 @@ CREATE FUNCTION webhooks.wanted_imports() RETURNS boolean
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_imports';
 COMMENT ON FUNCTION webhooks.wanted_imports() IS 'Whether anybody subscribes to what a change of imports makes: the WHEN clause of their triggers';
 
-CREATE FUNCTION webhooks.supplier_name_query(imports regclass, reference smallint) RETURNS text
-    LANGUAGE sql STABLE
+CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
+    RETURNS TABLE (suppliers oid, id smallint, name smallint, equals oid)
+    LANGUAGE sql STABLE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- Where the foreign key of the column leads; the name's column as that table was attached, else name. (A trigger's
-    -- arguments end with a zero byte each; encode() would escape what is not ASCII. Where the suppliers are partitioned there is
-    -- a constraint for each partition, too.)
-    SELECT format('SELECT %I::text FROM %s WHERE %I = $1', name.attname, fk.confrelid::regclass, id.attname)
+    -- The name's column is the one as which the suppliers' table was attached, else name. (A trigger's arguments end with a
+    -- zero byte each; encode() would escape what is not ASCII. Where the suppliers are partitioned there is a constraint for
+    -- each partition, too.)
+    SELECT fk.confrelid, fk.confkey[1], name.attnum, fk.conpfeqop[1]
       FROM pg_constraint fk
       JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
-      JOIN pg_attribute id ON id.attrelid = fk.confrelid AND id.attnum = fk.confkey[1]
       LEFT JOIN pg_trigger t ON t.tgrelid = fk.confrelid AND t.tgname = 'webhooks_capture'
+     CROSS JOIN substr(t.tgargs, position(decode('00', 'hex') IN t.tgargs) + 1) AS mapping
       JOIN pg_attribute name ON name.attrelid = fk.confrelid AND NOT name.attisdropped
-       AND name.attname = coalesce(convert_from(btrim(substr(t.tgargs, position(decode('00', 'hex') IN t.tgargs) + 1), decode('00', 'hex')), 'UTF8')::jsonb ->> 'name', 'name')
+       AND name.attname = coalesce(convert_from(btrim(mapping, decode('00', 'hex')), 'UTF8')::jsonb ->> 'name', 'name')
      WHERE fk.contype = 'f' AND fk.conrelid = imports AND fk.conkey = ARRAY[reference]
      ORDER BY suppliers.relispartition LIMIT 1
 $$;
-COMMENT ON FUNCTION webhooks.supplier_name_query(regclass, smallint) IS 'The query for the name of the supplier to whom a column of imports refers; NULL without a foreign key';
+COMMENT ON FUNCTION webhooks.supplier_key(regclass, smallint) IS
+    'Where the foreign key of a column of imports leads: the table, its id''s and its name''s column, how ids are compared';
 
 CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}') RETURNS void
     LANGUAGE plpgsql  -- with the caller's rights: whoever may attach a table could trigger on it anyway

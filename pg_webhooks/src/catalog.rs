@@ -15,13 +15,14 @@ pub fn relation(name: &std::ffi::CStr) -> Result<pg_sys::Oid, String> {
     Ok(relation)
 }
 
-/// The role that owns a relation.
+/// The role that owns a relation, and will until the transaction ends: to act as a former owner would give those rights to
+/// whoever owns it by then.
 pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: the relation was just found; the lock keeps it while its owner is read.
+    // SAFETY: the relation was just found; the lock, which is kept, keeps it and its owner.
     unsafe {
         let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let owner = (*(*open).rd_rel).relowner;
-        pg_sys::relation_close(open, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg_sys::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
         owner
     }
 }

@@ -2,7 +2,6 @@
 
 use pgrx::prelude::*;
 
-use crate::owner::{guarded, read_one};
 use crate::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
 use crate::value::Writer;
 use crate::{json, settings};
@@ -164,15 +163,13 @@ impl<'a> Change<'a> {
                     }
                     None => json::push_null(out),
                 },
-                Step::SupplierName(column, table) => {
+                Step::SupplierName(column, key) => {
+                    let type_oid = self.column(*column).type_oid;
                     let name = row.value(*column).and_then(|id| {
-                        let id = self.column(*column).argument(id);
-                        guarded(table.reader, || read_one::<String>(&table.query, &[id]).ok().flatten()).unwrap_or_else(
-                            |fault| {
-                                warning!("pg_webhooks could not read the supplier's name: {fault}");
-                                None
-                            },
-                        )
+                        key.name(id, type_oid).unwrap_or_else(|fault| {
+                            warning!("pg_webhooks could not read the supplier's name: {fault}");
+                            None
+                        })
                     });
                     match name {
                         Some(name) => json::push_string(out, &name),
@@ -223,12 +220,6 @@ impl Column {
             };
             bytes(old) == bytes(new)
         }
-    }
-
-    /// The value as a query's argument.
-    fn argument<'a>(&self, value: pg_sys::Datum) -> pgrx::datum::DatumWithOid<'a> {
-        // SAFETY: the value is of the column's type.
-        unsafe { pgrx::datum::DatumWithOid::new(value, self.type_oid) }
     }
 }
 

@@ -15,6 +15,7 @@ mod change;
 mod plan;
 mod rules;
 mod value;
+mod supplier;
 mod columns;
 mod json;
 mod clock;

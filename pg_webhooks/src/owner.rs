@@ -74,15 +74,6 @@ fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The one value of a query that only reads, with `guarded`'s snapshot. (`Spi::get_one_with_args` would take the transaction's own,
-/// and a transaction id for the subtransaction: an UPDATE of 65 imports would overflow what other sessions' snapshots hold.)
-pub fn read_one<T: FromDatum + IntoDatum>(
-    sql: &str,
-    arguments: &[pgrx::datum::DatumWithOid],
-) -> spi::SpiResult<Option<T>> {
-    Spi::connect(|client| client.select(sql, Some(1), arguments)?.first().get_one())
-}
-
 /// What an error says.
 fn message(error: &pg_sys::panic::CaughtError) -> String {
     use pg_sys::panic::CaughtError::*;

@@ -8,12 +8,11 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use crate::catalog::{owner_of, relation};
 use crate::columns;
 use crate::json;
-use crate::owner::{guarded, read_one};
 use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use crate::subscribers::Recipients;
+use crate::supplier::SupplierKey;
 use crate::value::Writer;
 
 /// What a row change of one table makes.
@@ -65,13 +64,7 @@ pub enum Step {
     Actor(Option<usize>),
     Reason,
     SecondsBetween(usize, usize),
-    SupplierName(usize, SupplierTable),
-}
-
-/// Where the names of suppliers are, and as whom to read them: the owner of the table whose rows refer to them.
-pub struct SupplierTable {
-    pub query: String,
-    pub reader: pg_sys::Oid,
+    SupplierName(usize, SupplierKey),
 }
 
 impl Plan {
@@ -218,11 +211,14 @@ impl Table {
                     steps.literal(b"null");
                 }
             }
-            Source::SupplierName(own, reference) => match (self.find(own), self.supplier_table(reference)?) {
-                (Some(column), _) => steps.step(Step::Column(column)),
-                (None, Some(table)) => steps.step(Step::SupplierName(self.required(reference)?, table)),
-                (None, None) => steps.literal(b"null"),
-            },
+            Source::SupplierName(own, reference) => {
+                let reference = self.required(reference)?;
+                match (self.find(own), self.supplier_key(reference)?) {
+                    (Some(column), _) => steps.step(Step::Column(column)),
+                    (None, Some(key)) => steps.step(Step::SupplierName(reference, key)),
+                    (None, None) => steps.literal(b"null"),
+                }
+            }
             Source::Text(text) => {
                 let mut quoted = Vec::new();
                 json::push_string(&mut quoted, text);
@@ -242,16 +238,10 @@ impl Table {
         )
     }
 
-    /// Asks the catalogue where the foreign key of a column leads.
-    fn supplier_table(&self, reference: &str) -> Result<Option<SupplierTable>, String> {
+    fn supplier_key(&self, reference: usize) -> Result<Option<SupplierKey>, String> {
         // SAFETY: the table is open.
-        let (table, owner) = unsafe { ((*self.relation).rd_id, (*(*self.relation).rd_rel).relowner) };
-        let attribute = self.required(reference)? as i16 + 1;
-        let query = guarded(owner_of(relation(c"endpoint")?), || {
-            let sql = "SELECT webhooks.supplier_name_query($1, $2)";
-            read_one::<String>(sql, &[table.into(), attribute.into()]).unwrap_or_else(|error| error!("{error}"))
-        })?;
-        Ok(query.map(|query| SupplierTable { query, reader: owner }))
+        let table = unsafe { (*self.relation).rd_id };
+        SupplierKey::of(table, reference as i16 + 1)
     }
 }
 

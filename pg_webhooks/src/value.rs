@@ -133,6 +133,22 @@ unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl Fn
     unsafe { output(function, value, use_text) }
 }
 
+/// The same as a text; that of a char(n) without the blanks that fill it up.
+///
+/// # Safety
+/// The value is of the type.
+pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
+    let mut text = String::new();
+    // SAFETY: the caller's promise.
+    unsafe {
+        printed(output_function(type_oid), value, |printed| text.push_str(printed));
+        if pg_sys::getBaseType(type_oid) == pg_sys::BPCHAROID {
+            text.truncate(text.trim_end_matches(' ').len());
+        }
+    }
+    text
+}
+
 /// The same where no setting matters.
 ///
 /// # Safety

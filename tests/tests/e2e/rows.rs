@@ -148,6 +148,91 @@ async fn a_supplier_is_named_in_a_session_that_knew_its_table_by_another_name() 
     }
 }
 
+/// Lets imports refer to a table in a schema of `shop_owner`, who has a function that makes them a superuser if anybody calls
+/// it who may.
+async fn with_a_shop(db: &Database<'_>) {
+    db.run(
+        "DO $$ BEGIN CREATE ROLE shop_owner; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+         CREATE SCHEMA shop AUTHORIZATION shop_owner;
+         CREATE TABLE shop.suppliers (id bigint PRIMARY KEY, name text);
+         INSERT INTO shop.suppliers VALUES (7, 'Fournisseur');
+         ALTER TABLE imports DROP CONSTRAINT imports_supplier_id_fkey, ADD FOREIGN KEY (supplier_id) REFERENCES shop.suppliers;
+         CREATE FUNCTION shop.gain() RETURNS text LANGUAGE plpgsql AS
+             $$ BEGIN EXECUTE 'ALTER ROLE shop_owner SUPERUSER'; RETURN 'gained'; END $$;
+         ALTER FUNCTION shop.gain() OWNER TO shop_owner",
+    )
+    .await;
+}
+
+const IMPORT: &str = "INSERT INTO imports (supplier_id, status) VALUES (7, 'running')";
+const HAS_GAINED: &str = "SELECT rolsuper FROM pg_roles WHERE rolname = 'shop_owner'";
+
+#[tokio::test]
+async fn a_cast_that_the_suppliers_owner_defines_is_not_called() {
+    let db = subscribed().await;
+    with_a_shop(&db).await;
+    db.run(
+        "ALTER TABLE shop.suppliers OWNER TO shop_owner;
+         SET ROLE shop_owner;
+         CREATE TYPE shop.brand AS (words text);
+         CREATE FUNCTION shop.to_text(shop.brand) RETURNS text LANGUAGE sql AS 'SELECT shop.gain()';
+         CREATE CAST (shop.brand AS text) WITH FUNCTION shop.to_text(shop.brand);
+         ALTER TABLE shop.suppliers ALTER name TYPE shop.brand USING row(name)::shop.brand;
+         RESET ROLE",
+    )
+    .await;
+    db.run(IMPORT).await;
+    assert!(!db.one::<bool>(HAS_GAINED).await);
+    assert_eq!(last(&db, "supplier_name").await, "(Fournisseur)");
+}
+
+#[tokio::test]
+async fn a_view_with_the_former_name_of_the_suppliers_is_not_read() {
+    let db = subscribed().await;
+    with_a_shop(&db).await;
+    let writer = db.session().await;
+    writer.run(IMPORT).await;
+    db.run(&format!(
+        "GRANT CREATE ON DATABASE {} TO shop_owner;
+         SET ROLE shop_owner;
+         ALTER SCHEMA shop RENAME TO store;
+         CREATE SCHEMA shop;
+         CREATE VIEW shop.suppliers AS SELECT 7::bigint AS id, store.gain() AS name;
+         RESET ROLE",
+        db.name()
+    ))
+    .await;
+    writer.run(IMPORT).await;
+    assert!(!db.one::<bool>(HAS_GAINED).await);
+    assert_eq!(last(&db, "supplier_name").await, "Fournisseur");
+}
+
+#[tokio::test]
+async fn a_supplier_is_named_with_the_rights_of_its_own_tables_owner() {
+    let db = subscribed().await;
+    with_a_shop(&db).await;
+    db.run(
+        "GRANT USAGE ON SCHEMA shop TO app;
+         GRANT REFERENCES ON shop.suppliers TO app;
+         ALTER TABLE imports OWNER TO app;
+         ALTER TABLE shop.suppliers OWNER TO shop_owner, ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE POLICY own ON shop.suppliers USING (current_user = 'shop_owner')",
+    )
+    .await;
+    db.session_as("app").await.run(IMPORT).await;
+    assert_eq!(last(&db, "supplier_name").await, "Fournisseur");
+}
+
+#[tokio::test]
+async fn a_suppliers_name_of_any_type_is_a_string_as_the_type_prints_it() {
+    let db = subscribed().await;
+    db.run("INSERT INTO suppliers (id, name) VALUES (7, '42'); SET IntervalStyle = iso_8601").await;
+    for (sort, expected) in [("int", "42"), ("char(6)", "42"), ("interval", "00:00:42")] {
+        db.run(&format!("ALTER TABLE suppliers ALTER name TYPE {sort} USING trim(name::text)::{sort}; {IMPORT}")).await;
+        assert_eq!(last(&db, "supplier_name").await, expected, "{sort}");
+    }
+}
+
 #[tokio::test]
 async fn a_supplier_that_the_same_statement_inserts_is_named() {
     let db = subscribed().await;
