@@ -109,8 +109,7 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     if body.len() > LONGEST {
         return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
     }
-    // SAFETY: the JSON writers write UTF-8, and so are the literals.
-    let body = unsafe { std::str::from_utf8_unchecked(&body) };
+    debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");
     let partition = cache::partition(clock::day(entry.occurred_at))?;
-    entry.append(&partition, name, body, recipients)
+    entry.append(&partition, name, &body, recipients)
 }

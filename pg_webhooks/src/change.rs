@@ -227,6 +227,6 @@ fn session_user() -> String {
     // SAFETY: the session's user exists, or the call says NULL where it was dropped meanwhile.
     unsafe {
         let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
-        if name.is_null() { String::new() } else { std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned() }
+        if name.is_null() { String::new() } else { json::utf8(std::ffi::CStr::from_ptr(name).to_bytes()).into_owned() }
     }
 }

@@ -1,15 +1,18 @@
 //! The columns of a row type, as Postgres describes them.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
+
+use crate::json;
 
 /// The columns of a row type that a row holds: index from 0, and name. Not dropped ones, nor, since 18, virtual generated
 /// ones, which are never computed for a trigger.
 ///
 /// # Safety
 /// The descriptor outlives the names.
-pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, &'a str)> {
+pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, Cow<'a, str>)> {
     // SAFETY: natts attributes, each with a C string for a name.
     unsafe {
         let is_held =
@@ -17,7 +20,7 @@ pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item =
         (0..(*descriptor).natts as usize).filter(move |index| is_held(attribute(descriptor, *index))).map(
             move |index| {
                 let name = CStr::from_ptr(attribute(descriptor, index).attname.data.as_ptr());
-                (index, std::str::from_utf8_unchecked(name.to_bytes()))
+                (index, json::utf8(name.to_bytes()))
             },
         )
     }

@@ -158,26 +158,27 @@ fn wait_for_commit(seen: &str, least_us: i32, most_us: i32) {
     wakeup::wait_for_commit(seen, least_us.max(0).unsigned_abs(), most_us.max(0).unsigned_abs());
 }
 
+// A text is held as a bytea is, and may be no UTF-8.
 #[pg_extern(sql = false)]
-fn append_custom(event: Option<&str>, data: Option<&str>) -> String {
-    let event = event.unwrap_or_else(|| Error::Null("event").raise());
-    let data = data.unwrap_or_else(|| Error::Null("data").raise());
-    if let Err(invalid) = events::check_custom(event) {
+fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
+    let event = json::utf8(event.unwrap_or_else(|| Error::Null("event").raise()));
+    let data = json::utf8_json(data.unwrap_or_else(|| Error::Null("data").raise()));
+    if let Err(invalid) = events::check_custom(&event) {
         Error::Event(invalid).raise();
     }
     if !data.starts_with('{') {
-        Error::NotAnObject(data.to_owned()).raise();
+        Error::NotAnObject(data.into_owned()).raise();
     }
-    let recipients = cache::recipients(event).unwrap_or_else(|fault| error!("{fault}"));
+    let recipients = cache::recipients(&event).unwrap_or_else(|fault| error!("{fault}"));
     if !settings::enabled() || recipients.is_empty() {
         return log::Entry::next().webhook_id;
     }
     let push_data = |out: &mut Vec<u8>| {
-        if json::push_json(out, data).is_err() {
+        if json::push_json(out, &data).is_err() {
             error!("Postgres printed a jsonb that is no JSON");
         }
     };
-    append(event, &recipients, push_data).unwrap_or_else(|fault| error!("{fault}"))
+    append(&event, &recipients, push_data).unwrap_or_else(|fault| error!("{fault}"))
 }
 
 #[pg_extern(sql = false)]

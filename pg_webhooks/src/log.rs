@@ -84,16 +84,17 @@ impl Entry {
         self,
         partition: &Partition,
         name: &str,
-        body: &str,
+        body: &[u8],
         recipients: &Recipients,
     ) -> Result<String, String> {
-        let signatures = recipients.signatures.sign(body.as_bytes());
+        let signatures = recipients.signatures.sign(body);
         let mut values = [
             self.occurred_at.into_datum(),
             Some(pg_sys::Datum::from(self.position.xid)),
             (self.position.seq as i32).into_datum(),
             self.webhook_id.as_str().into_datum(),
             name.into_datum(),
+            // A bytea is held as a text is.
             body.into_datum(),
             Some(recipients.endpoints.datum()),
             Some(recipients.secret_versions.datum()),

@@ -95,15 +95,14 @@ type Mapping = serde_json::Map<String, serde_json::Value>;
 /// The kind and the column map in a trigger's arguments, as `webhooks.attach` puts them there.
 fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), String> {
     // SAFETY: tgargs holds tgnargs C strings, valid while the trigger is.
-    let arguments: Vec<&str> = unsafe {
+    let arguments: Vec<_> = unsafe {
         let definition = &*trigger.tg_trigger;
-        (0..definition.tgnargs as usize)
-            .map(|index| CStr::from_ptr(*definition.tgargs.add(index)).to_str().unwrap_or_default())
-            .collect()
+        let argument = |index| json::utf8_json(CStr::from_ptr(*definition.tgargs.add(index)).to_bytes());
+        (0..definition.tgnargs as usize).map(argument).collect()
     };
     let name = arguments.first().ok_or("the trigger has no arguments: make it with webhooks.attach()")?;
     let kind = rules::kind(name).ok_or_else(|| format!("unknown kind of table \"{name}\""))?;
-    let mapping = serde_json::from_str(arguments.get(1).unwrap_or(&"{}"))
+    let mapping = serde_json::from_str(arguments.get(1).map_or("{}", |map| map))
         .map_err(|error| format!("the trigger's column map is no JSON object: {error}"))?;
     Ok((kind, mapping))
 }
@@ -113,13 +112,14 @@ fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), 
 unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<Option<Column>> {
     // SAFETY: the caller's promise.
     unsafe {
-        let names: Vec<&str> = columns::columns(descriptor).map(|(_, name)| name).collect();
+        let names: Vec<_> = columns::columns(descriptor).map(|(_, name)| name).collect();
         let mut columns: Vec<Option<Column>> = (0..(*descriptor).natts).map(|_| None).collect();
         for (index, name) in columns::columns(descriptor) {
             let attribute = columns::attribute(descriptor, index);
             // A mapped column goes by its field's name, unless the table has another column of that very name.
-            let field = mapping.iter().find(|(field, column)| **column == *name && !names.contains(&field.as_str()));
-            let key = field.map_or(name, |(field, _)| field.as_str()).to_owned();
+            let field =
+                mapping.iter().find(|(field, column)| **column == *name && !names.iter().any(|known| known == *field));
+            let key = field.map_or(name.into_owned(), |(field, _)| field.clone());
             let mut json_key = Vec::new();
             json::push_key(&mut json_key, &key);
             columns[index] = Some(Column {

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
+use crate::json;
 use crate::retry::{parse_duration, parse_schedule};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -33,8 +34,8 @@ pub fn reason() -> Option<String> {
 }
 
 fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
-    let value = setting.get()?.into_string().ok()?;
-    (!value.is_empty()).then_some(value)
+    let value = setting.get()?;
+    (!value.is_empty()).then(|| json::utf8(value.as_bytes()).into_owned())
 }
 
 /// Makes the settings known to Postgres; once a session, when the library is loaded.

@@ -94,11 +94,14 @@ impl Writer {
                 Self::Int8 => json::push_i64(out, value.value() as i64),
                 Self::Float4 => json::push_f32(out, f32::from_bits(value.value() as u32)),
                 Self::Float8 => json::push_f64(out, f64::from_bits(value.value() as u64)),
-                Self::Numeric => output(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, text)),
-                Self::Text => text(value, |text| json::push_string(out, text)),
+                Self::Numeric => {
+                    output(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, &json::utf8(text)))
+                }
+                Self::Text => bytes(value, |text| json::push_string(out, &json::utf8(text))),
                 Self::Json(function) => printed(*function, value, |text| {
-                    if json::push_json(out, text).is_err() {
-                        json::push_string(out, text);
+                    let text = json::utf8_json(text);
+                    if json::push_json(out, &text).is_err() {
+                        json::push_string(out, &text);
                     }
                 }),
                 Self::Bytea => push_bytea(out, value),
@@ -107,7 +110,7 @@ impl Writer {
                 Self::TimestampTz => push_timestamp(out, value, "Z"),
                 Self::Array(element) => element.push_array(out, value),
                 Self::Row => push_row(out, value),
-                Self::Printed(function) => printed(*function, value, |text| json::push_string(out, text)),
+                Self::Printed(function) => print(out, *function, value),
             }
         }
     }
@@ -127,10 +130,19 @@ fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
 ///
 /// # Safety
 /// The value is of the function's type.
-unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
+unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&[u8])) {
     let _style = PlainStyle::set();
     // SAFETY: the caller's promise.
     unsafe { output(function, value, use_text) }
+}
+
+/// Appends the same as a string.
+///
+/// # Safety
+/// The value is of the function's type.
+unsafe fn print(out: &mut Vec<u8>, function: pg_sys::Oid, value: pg_sys::Datum) {
+    // SAFETY: the caller's promise.
+    unsafe { printed(function, value, |text| json::push_string(out, &json::utf8(text))) }
 }
 
 /// The same as a text; that of a char(n) without the blanks that fill it up.
@@ -141,7 +153,7 @@ pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> Strin
     let mut text = String::new();
     // SAFETY: the caller's promise.
     unsafe {
-        printed(output_function(type_oid), value, |printed| text.push_str(printed));
+        printed(output_function(type_oid), value, |printed| text.push_str(&json::utf8(printed)));
         if pg_sys::getBaseType(type_oid) == pg_sys::BPCHAROID {
             text.truncate(text.trim_end_matches(' ').len());
         }
@@ -153,12 +165,11 @@ pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> Strin
 ///
 /// # Safety
 /// The value is of the function's type.
-unsafe fn output(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
-    // SAFETY: the caller's promise; the text is a C string in the encoding of the database, which is UTF-8 (the
-    // installation script sees to that), and is freed after its use.
+unsafe fn output(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&[u8])) {
+    // SAFETY: the caller's promise; the text is a C string, and is freed after its use.
     unsafe {
         let text = pg_sys::OidOutputFunctionCall(function, value);
-        use_text(std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes()));
+        use_text(CStr::from_ptr(text).to_bytes());
         pg_sys::pfree(text.cast());
     }
 }
@@ -231,13 +242,6 @@ unsafe fn bytes(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8])) {
     }
 }
 
-/// # Safety
-/// The value is a text, varchar or char(n).
-unsafe fn text(value: pg_sys::Datum, use_text: impl FnOnce(&str)) {
-    // SAFETY: Postgres stores only valid text of the database's encoding, UTF-8.
-    unsafe { bytes(value, |bytes| use_text(std::str::from_utf8_unchecked(bytes))) }
-}
-
 /// `"\\x00ff"`: Postgres' hex format.
 unsafe fn push_bytea(out: &mut Vec<u8>, value: pg_sys::Datum) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -259,7 +263,7 @@ unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
     } else {
         out.truncate(start);
         // SAFETY: the value is a date.
-        unsafe { printed(output_function(pg_sys::DATEOID), value, |text| json::push_string(out, text)) }
+        unsafe { print(out, output_function(pg_sys::DATEOID), value) }
     }
 }
 
@@ -273,7 +277,7 @@ unsafe fn push_timestamp(out: &mut Vec<u8>, value: pg_sys::Datum, zone: &str) {
     } else {
         out.truncate(start);
         // SAFETY: both timestamp types are the same number; without a zone it prints as UTC.
-        unsafe { printed(output_function(pg_sys::TIMESTAMPOID), value, |text| json::push_string(out, text)) }
+        unsafe { print(out, output_function(pg_sys::TIMESTAMPOID), value) }
     }
 }
 
@@ -341,11 +345,11 @@ unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum) {
         let (mut values, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
         pg_sys::heap_deform_tuple(&mut tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
 
-        let columns: Vec<(usize, &str)> = columns(descriptor).collect();
-        let names: Vec<&str> = columns.iter().map(|(_, name)| *name).collect();
+        let columns: Vec<_> = columns(descriptor).collect();
+        let names: Vec<&str> = columns.iter().map(|(_, name)| name.as_ref()).collect();
         let mut object = json::ObjectWriter::open(out);
         for place in json::property_order(&names) {
-            let (index, name) = columns[place];
+            let (index, ref name) = columns[place];
             let out = object.key(name);
             if nulls[index] {
                 json::push_null(out);

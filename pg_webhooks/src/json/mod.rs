@@ -5,7 +5,7 @@
 //! keys. A number JavaScript would alter is written as a string that holds its exact decimal form.
 //!
 //! Writers append to a `Vec<u8>` and leave what it holds alone. They never panic, never recurse, and know nothing of
-//! Postgres beyond the forms its output functions print.
+//! Postgres beyond the forms its output functions print. What they write is UTF-8: bytes become text by `utf8` alone.
 
 mod canonical;
 mod decimal;
@@ -22,7 +22,7 @@ pub use canonical::push_json;
 pub use decimal::push_decimal;
 pub use number::{push_f32, push_f64, push_i64};
 pub use order::property_order;
-pub use string::push_string;
+pub use string::{push_string, utf8, utf8_json};
 pub use writer::{ObjectWriter, push_bool, push_key, push_null};
 
 #[cfg(test)]

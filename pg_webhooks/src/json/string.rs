@@ -3,12 +3,50 @@
 //! A string value has exactly one written form here, so two written strings are equal when their bytes are. Only quotes,
 //! backslashes, control characters below U+0020 and lone surrogates are escaped; U+007F, U+2028 and `/` stay raw.
 
+use std::borrow::Cow;
+
 /// Appends `text` in quotes, escaped as `JSON.stringify` does.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     push_escaped(out, text);
     out.push(b'"');
+}
+
+/// A text of Postgres as UTF-8. It may hold other bytes, which came past Postgres' own check: from a function in C, or
+/// from a role's name that was given in a database of another encoding. Those become octal, `\303`, as Postgres prints
+/// a "char".
+#[inline]
+pub fn utf8(text: &[u8]) -> Cow<'_, str> {
+    utf8_with(text, "\\")
+}
+
+/// The same for a JSON text, in which a backslash is written as two.
+#[inline]
+pub fn utf8_json(text: &[u8]) -> Cow<'_, str> {
+    utf8_with(text, "\\\\")
+}
+
+#[inline]
+fn utf8_with<'t>(text: &'t [u8], escape: &str) -> Cow<'t, str> {
+    if text.is_ascii() {
+        // SAFETY: ASCII is UTF-8. Most texts are short and ASCII, and this tells so in half of the time.
+        return Cow::Borrowed(unsafe { str::from_utf8_unchecked(text) });
+    }
+    match str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(escaped(text, escape)),
+    }
+}
+
+#[cold]
+fn escaped(text: &[u8], escape: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for chunk in text.utf8_chunks() {
+        escaped.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| escaped.push_str(&format!("{escape}{byte:03o}")));
+    }
+    escaped
 }
 
 /// Appends one character of a string, escaped if need be.
@@ -115,6 +153,18 @@ mod tests {
             let (before, after) = ("x".repeat(at), "y".repeat(49 - at));
             assert_eq!(string(&format!("{before}\n{after}")), format!(r#""{before}\n{after}""#));
         }
+    }
+
+    #[test]
+    fn a_text_that_is_utf_8_stays_as_it_is() {
+        assert!(matches!(utf8("é".as_bytes()), Cow::Borrowed("é")));
+        assert!(matches!(utf8_json(br#"{"a":"\n"}"#), Cow::Borrowed(r#"{"a":"\n"}"#)));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_become_octal() {
+        assert_eq!(utf8(b"a\xc3z\xff\xf0\x9f\x98"), r"a\303z\377\360\237\230");
+        assert_eq!(utf8_json(b"\"\xc3\""), r#""\\303""#);
     }
 
     #[test]

@@ -283,3 +283,62 @@ async fn emitted_data_survives_parse_and_stringify() {
     }
     assert_eq!(assert_all_stable(&stage).await.len(), 100);
 }
+
+/// Makes a text that is half a character. Postgres checks what clients send; a name of a role that was made in a database of
+/// another encoding, a function in C or this cast go past the check.
+const CAST: &str = "CREATE CAST (bytea AS text) WITHOUT FUNCTION";
+const HALF: &str = r"'\xc3'::bytea::text";
+
+/// `data` of every event, in the order of the log, once all have arrived.
+async fn data(stage: &Stage) -> Vec<Value> {
+    stage.assert_each_once().await;
+    let bodies: Vec<String> = stage.db.all("SELECT body FROM webhooks.event ORDER BY xid, seq").await;
+    bodies.iter().map(|body| serde_json::from_str::<Value>(body).expect("JSON")["data"].clone()).collect()
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_utf_8_are_sent_as_escapes() {
+    let stage = Stage::start().await;
+    stage
+        .db
+        .run(&format!(
+            "{CAST};
+             CREATE TYPE pair AS (letter \"char\", words text);
+             ALTER TABLE products ADD letter \"char\", ADD letters \"char\"[], ADD pair pair, ADD document jsonb, ADD raw json;
+             INSERT INTO products (sku, name, price) VALUES ('A', 'a' || {HALF} || 'z', 1);
+             UPDATE products SET letter = 'é', letters = '{{é,a}}', pair = ('é', {HALF}), document = to_jsonb({HALF}),
+                                 raw = ('\"' || {HALF} || '\"')::json;
+             UPDATE products SET letter = '😀';
+             SELECT set_config('pg_webhooks.actor', {HALF}, false);
+             DELETE FROM products;
+             SELECT webhooks.emit('a.b', jsonb_build_object('x', {HALF}))"
+        ))
+        .await;
+    stage.db.fail(&format!("SELECT webhooks.emit('a.' || {HALF}, '{{}}')")).await;
+    assert!(stage.db.notices().is_empty());
+    let data = data(&stage).await;
+    assert_eq!(data[0]["name"], r"a\303z");
+    let half = r"\303";
+    let expected = json!({"letter": half, "letters": [half, "a"], "pair": {"letter": half, "words": half}, "document": half, "raw": half});
+    let changes = data[1]["changes"].as_object().expect("an object");
+    let new: Value = changes.iter().map(|(column, change)| (column.clone(), change["new"].clone())).collect();
+    assert_eq!(new, expected);
+    assert_eq!(data[2]["changes"], json!({"letter": {"old": half, "new": r"\360"}}), "other bytes, another value");
+    assert_eq!(data[3]["deleted_by"], half);
+    assert_eq!(data[4], json!({"x": half}));
+}
+
+#[tokio::test]
+async fn a_column_whose_name_is_no_utf_8_has_an_escape_for_its_key() {
+    let stage = Stage::start().await;
+    stage
+        .db
+        .run(&format!(
+            "{CAST};
+             DO $$ BEGIN EXECUTE format('ALTER TABLE products ADD %I int', {HALF}); END $$;
+             INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1);
+             DO $$ BEGIN EXECUTE format('UPDATE products SET %I = 7', {HALF}); END $$"
+        ))
+        .await;
+    assert_eq!(data(&stage).await[1]["changes"], json!({r"\303": {"old": null, "new": 7}}));
+}
