@@ -20,6 +20,7 @@ mod errors;
 mod event_log;
 mod event_types;
 mod events;
+mod fan_out;
 mod history;
 mod import_rules;
 mod lifecycle;
