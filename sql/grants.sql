@@ -65,7 +65,7 @@ TO webhooks_admin;
 GRANT EXECUTE ON FUNCTION
     webhooks.sign_on(text),
     webhooks.sign_off(text),
-    webhooks.acquire(text, integer),
+    webhooks.acquire(text, integer, bigint),
     webhooks.renew(integer, bigint, integer),
     webhooks.release(integer, bigint),
     webhooks.try_sleep(),

@@ -1,22 +1,20 @@
 -- Shards: who owns which. A sidecar owns a shard by a lease, renews it, gives it back; the database says how many are
--- its fair share. Everything that a sidecar does to a shard carries the lease's epoch, and an old one is refused.
+-- its fair share. Everything that a sidecar does to a shard carries the lease's id, and another one is refused.
 
-CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer)
-    RETURNS TABLE (shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer, shards integer)
+CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer, known_lease_id bigint = NULL)
+    RETURNS TABLE (shard integer, epoch bigint, lease_id bigint,
+                   window_from text, window_to text, xid bigint, seq integer, shards integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    lease  webhooks.lease;
-    gone   integer[];
+    lease       webhooks.lease;
+    my_lease_id bigint;
 BEGIN
-    -- The same owner comes back after it lost its session: nobody was there in between, so it keeps its epoch
-    -- and with it the right to report what is still in flight.
     SELECT * INTO lease FROM webhooks.lease l WHERE l.owner = acquire.owner LIMIT 1 FOR UPDATE;
     IF NOT FOUND THEN
-        gone := webhooks.ownerless_shards();
-        IF cardinality(gone) = 0 THEN
+        IF cardinality(webhooks.ownerless_shards(lease_ms)) = 0 THEN
             RETURN;
         END IF;
         -- One at a time: each counts what the others hold.
@@ -26,37 +24,52 @@ BEGIN
         IF webhooks.leases_of(owner) >= webhooks.fair_share(owner, lease_ms) THEN
             RETURN;
         END IF;
-        gone := webhooks.ownerless_shards();
-        SELECT * INTO lease FROM webhooks.lease l WHERE l.shard = ANY (gone) ORDER BY l.shard LIMIT 1 FOR UPDATE SKIP LOCKED;
+        SELECT * INTO lease FROM webhooks.lease l
+         WHERE l.shard = ANY (webhooks.ownerless_shards(lease_ms)) ORDER BY l.shard LIMIT 1 FOR UPDATE SKIP LOCKED;
         IF NOT FOUND THEN
             RETURN;
         END IF;
-        -- An owner that is stuck and asleep would have all writers notify for as long as its session lasts, which on a frozen
-        -- host is hours. (By the lock it is known that the process id still is its session's.)
+        -- An owner that is stuck and asleep would have all writers notify for as long as its session lasts, which on a
+        -- frozen host is hours. (By the lock it is known that the process id still is its session's.)
         PERFORM pg_terminate_backend(k.pid)
-           FROM pg_locks k
+           FROM webhooks.holder h
+           JOIN pg_locks k ON k.pid = h.session
            JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
-          WHERE k.pid = lease.session AND k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2
+          WHERE h.shard = lease.shard
+            AND k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2
             AND k.objid::bigint::bit(32)::integer = webhooks.sidecar_of(lease.owner);
-        lease.epoch := lease.epoch + 1;
-        lease.recover_before := pg_snapshot_xmax(pg_current_snapshot());
+    ELSE
+        -- The same owner comes back after it lost its session: nobody was there in between, so it keeps its lease and
+        -- with it the right to report what is still in flight. Unless it has forgotten that, or the server has crashed.
+        SELECT h.lease_id INTO my_lease_id FROM webhooks.holder h
+         WHERE h.shard = lease.shard AND h.lease_id = known_lease_id;
+    END IF;
+    IF my_lease_id IS NULL THEN
+        my_lease_id := hashtextextended(gen_random_uuid()::text, 0);
+        UPDATE webhooks.lease l
+           SET epoch = l.epoch + 1, owner = acquire.owner, recover_before = pg_snapshot_xmax(pg_current_snapshot())
+         WHERE l.shard = lease.shard
+        RETURNING l.* INTO lease;
     END IF;
 
-    UPDATE webhooks.lease l
-       SET epoch = lease.epoch, owner = acquire.owner, session = pg_backend_pid(), taken_at = clock_timestamp(),
-           expires_at = clock_timestamp() + lease_ms * interval '1 ms', recover_before = lease.recover_before
-     WHERE l.shard = lease.shard;
+    -- A report under way locks the row that goes, so this waits for it.
+    DELETE FROM webhooks.holder h WHERE h.shard = lease.shard;
+    INSERT INTO webhooks.holder (shard, lease_id, session, taken_at, expires_at)
+    VALUES (lease.shard, my_lease_id, pg_backend_pid(), clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms');
     -- After a long outage housekeeping is behind, and the first report needs its day.
     PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
     RETURN QUERY
-        SELECT c.shard, lease.epoch, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq,
+        SELECT c.shard, lease.epoch, my_lease_id, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq,
                (SELECT count(*)::integer FROM webhooks.lease)
           FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
 END
 $$;
-COMMENT ON FUNCTION webhooks.acquire(text, integer) IS 'Takes a shard whose owner is gone or late, unless the caller''s sidecar already holds its fair share; returns its epoch, its cursor and the number of shards, or no row if there is none to take. Call it in the session that stays open';
+COMMENT ON FUNCTION webhooks.acquire(text, integer, bigint) IS
+    'Takes a shard whose owner is gone or late, unless the caller''s sidecar already holds its fair share; returns its '
+    'lease, its cursor and the number of shards, or no row if there is none to take. An owner that comes back with the '
+    'lease that it knows goes on under it, if the server has not crashed. Call it in the session that stays open';
 
-CREATE FUNCTION webhooks.renew(shard integer, epoch bigint, lease_ms integer)
+CREATE FUNCTION webhooks.renew(shard integer, lease_id bigint, lease_ms integer)
     RETURNS TABLE (request_timeout_ms bigint, share integer, give_back boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -64,11 +77,12 @@ AS $$
 DECLARE
     my_owner text;
 BEGIN
-    UPDATE webhooks.lease l SET expires_at = clock_timestamp() + lease_ms * interval '1 ms'
-     WHERE l.shard = renew.shard AND l.epoch = renew.epoch
+    UPDATE webhooks.holder h SET expires_at = clock_timestamp() + lease_ms * interval '1 ms'
+      FROM webhooks.lease l
+     WHERE h.shard = renew.shard AND h.lease_id = renew.lease_id AND l.shard = h.shard
     RETURNING l.owner INTO my_owner;
     IF NOT FOUND THEN
-        PERFORM webhooks.refuse_stale(shard, epoch);
+        PERFORM webhooks.refuse_stale(shard);
     END IF;
     share := webhooks.fair_share(my_owner, lease_ms);
     -- Only the highest shards of a sidecar that has too many are surplus, so that not all are given back at once.
@@ -77,14 +91,22 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS 'Extends a lease and returns what the sidecar must follow: the request timeout, how many shards are its fair share, and whether to give this one back';
+COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS
+    'Extends a lease and returns what the sidecar must follow: the request timeout, how many shards are its fair share, '
+    'and whether to give this one back';
 
-CREATE FUNCTION webhooks.release(shard integer, epoch bigint) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+CREATE FUNCTION webhooks.release(shard integer, lease_id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    UPDATE webhooks.lease l SET expires_at = '-infinity', owner = NULL, session = NULL
-     WHERE l.shard = release.shard AND l.epoch = release.epoch;
+BEGIN
+    -- Whoever is just taking the shard comes first; what has become of the lease then shows.
+    PERFORM FROM webhooks.lease l WHERE l.shard = release.shard FOR UPDATE;
+    DELETE FROM webhooks.holder h WHERE h.shard = release.shard AND h.lease_id = release.lease_id;
+    IF FOUND THEN
+        UPDATE webhooks.lease l SET owner = NULL WHERE l.shard = release.shard;
+    END IF;
+END
 $$;
 COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back';
 
@@ -122,22 +144,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION webhooks.signed_on() IS 'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
 
-CREATE FUNCTION webhooks.ownerless_shards() RETURNS integer[]
+CREATE FUNCTION webhooks.ownerless_shards(lease_ms integer) RETURNS integer[]
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(array_agg(l.shard), '{}') FROM webhooks.lease l
-     WHERE l.owner IS NULL OR l.expires_at <= clock_timestamp()
-        OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.session)
+    WITH server AS (  -- since when it lets sessions in: the checkpointer begins before recovery, which may take minutes
+        SELECT coalesce(max(backend_start), '-infinity') AS started_at FROM pg_stat_activity WHERE backend_type = 'walwriter'
+    )
+    SELECT coalesce(array_agg(l.shard), '{}')
+      FROM webhooks.lease l
+      LEFT JOIN webhooks.holder h ON h.shard = l.shard
+     CROSS JOIN server
+     WHERE l.owner IS NULL OR h.expires_at <= clock_timestamp()
+        -- After a recovery of the server, which empties holder, an owner that does not come back has the time of a lease.
+        OR h.shard IS NULL AND server.started_at <= clock_timestamp() - lease_ms * interval '1 ms'
+        OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = h.session)
            -- While a sidecar has other sessions it lives, and is about to come back to this shard.
            AND NOT EXISTS (SELECT FROM webhooks.signed_on() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
-           -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'. (The
-           -- checkpointer begins before recovery, which may take minutes; the WAL writer once sessions are let in.)
-           AND NOT EXISTS (SELECT FROM pg_stat_activity a
-                            WHERE a.backend_type = 'walwriter' AND a.backend_start > l.taken_at
-                              AND a.backend_start > clock_timestamp() - interval '3 s')
+           -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'.
+           AND (h.taken_at > server.started_at OR server.started_at <= clock_timestamp() - interval '3 s')
 $$;
-COMMENT ON FUNCTION webhooks.ownerless_shards() IS 'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease has run out';
+COMMENT ON FUNCTION webhooks.ownerless_shards(integer) IS
+    'The shards that may be taken: nobody has them, or their owner is gone, or it is stuck and its lease has run out';
 
 CREATE FUNCTION webhooks.leases_of(owner text, up_to_shard integer = NULL) RETURNS bigint
     LANGUAGE sql
@@ -153,8 +181,9 @@ CREATE FUNCTION webhooks.fair_share(owner text, lease_ms integer) RETURNS intege
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH held AS (  -- the leases of each sidecar; one that is late with a renewal is stuck
-        SELECT webhooks.sidecar_of(l.owner) AS sidecar, count(*) AS leases, bool_or(l.expires_at <= clock_timestamp()) AS is_late
-          FROM webhooks.lease l WHERE l.owner IS NOT NULL GROUP BY 1
+        SELECT webhooks.sidecar_of(l.owner) AS sidecar, count(*) AS leases, bool_or(h.expires_at <= clock_timestamp()) AS is_late
+          FROM webhooks.lease l LEFT JOIN webhooks.holder h ON h.shard = l.shard
+         WHERE l.owner IS NOT NULL GROUP BY 1
     ), me AS (
         SELECT webhooks.sidecar_of(owner) AS sidecar, webhooks.leases_of(owner) AS leases
     ), other AS (
@@ -196,13 +225,12 @@ BEGIN
             USING ERRCODE = 'invalid_transaction_state', HINT = 'Call it in a transaction at READ COMMITTED.';
     END IF;
 
-    -- Reports under way end before this, and those that come later find their epoch gone.
-    LOCK TABLE webhooks.lease, webhooks.cursor IN EXCLUSIVE MODE;
+    -- Reports under way end before this, and those that come later find their lease gone.
+    LOCK TABLE webhooks.lease, webhooks.holder, webhooks.cursor IN EXCLUSIVE MODE;
     IF set_shards.shards = (SELECT count(*) FROM webhooks.lease) THEN
         RETURN;
     END IF;
 
-    -- An epoch of any shard is less, of one removed before, too: no owner of old comes to match again.
     SELECT max(epoch) + 1 INTO next_epoch FROM webhooks.lease;
     -- Snapshots of one cluster nest, so the oldest is the one that sees the fewest transactions as ended.
     SELECT window_from INTO oldest
@@ -210,11 +238,10 @@ BEGIN
      ORDER BY pg_snapshot_xmax(window_from)::text::bigint - (SELECT count(*) FROM pg_snapshot_xip(window_from))
      LIMIT 1;
 
-    DELETE FROM webhooks.lease WHERE shard >= set_shards.shards;
-    INSERT INTO webhooks.lease (shard) SELECT generate_series(0, set_shards.shards - 1) ON CONFLICT DO NOTHING;
-    UPDATE webhooks.lease
-       SET epoch = next_epoch, owner = NULL, session = NULL, expires_at = '-infinity',
-           recover_before = pg_snapshot_xmax(pg_current_snapshot());
+    DELETE FROM webhooks.holder;
+    DELETE FROM webhooks.lease;
+    INSERT INTO webhooks.lease (shard, epoch, recover_before)
+    SELECT shard, next_epoch, pg_snapshot_xmax(pg_current_snapshot()) FROM generate_series(0, set_shards.shards - 1) shard;
     -- What was delivered behind the oldest cursor fetch leaves out, as after any take-over.
     DELETE FROM webhooks.cursor;
     INSERT INTO webhooks.cursor (shard, window_from) SELECT shard, oldest FROM webhooks.lease;
@@ -224,13 +251,13 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards, into which the endpoints are divided and which the sidecars share. The sidecars start over from the shard that is furthest behind: what was in flight is sent twice, and an endpoint that was disabled and has been enabled since may get events of that time';
 
-CREATE FUNCTION webhooks.refuse_stale(shard integer, epoch bigint) RETURNS void
+CREATE FUNCTION webhooks.refuse_stale(shard integer) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'shard % has another owner: epoch % is over', shard, epoch
+    RAISE EXCEPTION 'the lease on shard % is over: another sidecar has taken it, or the server has recovered from a crash', shard
         USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop what was read under it and call webhooks.acquire().';
 END
 $$;
-COMMENT ON FUNCTION webhooks.refuse_stale(integer, bigint) IS 'Raises the error of a sidecar that lost its lease';
+COMMENT ON FUNCTION webhooks.refuse_stale(integer) IS 'Raises the error of a sidecar that lost its lease';

@@ -51,7 +51,7 @@ RETURN webhooks.sign_standard(webhook_id, signed_at, body, secret)
             ELSE '' END;
 COMMENT ON FUNCTION webhooks.standard_signatures(text, bigint, text, text, text, timestamptz) IS 'The webhook-signature header: made with the secret and, while a rotation leaves it valid, with the previous one';
 
-CREATE FUNCTION webhooks.fetch(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
+CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint, window_from text, window_to text, xid bigint, seq integer,
                                max_events integer, max_bytes bigint)
     RETURNS SETOF webhooks.delivery
     LANGUAGE plpgsql SECURITY DEFINER
@@ -68,7 +68,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     my_shard    CONSTANT integer := shard;
-    my_epoch    CONSTANT bigint := epoch;
+    my_lease_id CONSTANT bigint := lease_id;
     -- This call reads what seen_now sees and seen_before does not, behind the position (at_xid, at_seq).
     seen_before pg_snapshot := window_from;
     seen_now    pg_snapshot := coalesce(window_to::pg_snapshot, pg_current_snapshot());
@@ -84,9 +84,10 @@ DECLARE
     recovering  boolean;
 BEGIN
     SELECT pg_snapshot_xmax(seen_before) <= l.recover_before INTO recovering
-      FROM webhooks.lease l WHERE l.shard = my_shard AND l.epoch = my_epoch;
+      FROM webhooks.holder h JOIN webhooks.lease l ON l.shard = h.shard
+     WHERE h.shard = my_shard AND h.lease_id = my_lease_id;
     IF NOT FOUND THEN
-        PERFORM webhooks.refuse_stale(my_shard, my_epoch);
+        PERFORM webhooks.refuse_stale(my_shard);
     END IF;
 
     -- No transaction has begun or ended in between: the look of a sidecar that waits for the next one costs next to nothing.
@@ -142,7 +143,7 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint) IS 'The next events after a position, in commit windows and never twice, as deliveries to active endpoints';
 
-CREATE FUNCTION webhooks.fetch_due(shard integer, epoch bigint, lanes integer[], room integer[], room_elsewhere integer,
+CREATE FUNCTION webhooks.fetch_due(shard integer, lease_id bigint, lanes integer[], room integer[], room_elsewhere integer,
                                    flying_endpoints integer[], flying_xids bigint[], flying_seqs integer[])
     RETURNS SETOF webhooks.delivery
     LANGUAGE plpgsql SECURITY DEFINER
@@ -159,8 +160,8 @@ DECLARE
     now_s  bigint := floor(extract(epoch FROM now_at));
     shards bigint := (SELECT count(*) FROM webhooks.lease);
 BEGIN
-    IF NOT EXISTS (SELECT FROM webhooks.lease l WHERE l.shard = fetch_due.shard AND l.epoch = fetch_due.epoch) THEN
-        PERFORM webhooks.refuse_stale(fetch_due.shard, fetch_due.epoch);
+    IF NOT EXISTS (SELECT FROM webhooks.holder h WHERE h.shard = fetch_due.shard AND h.lease_id = fetch_due.lease_id) THEN
+        PERFORM webhooks.refuse_stale(fetch_due.shard);
     END IF;
 
     RETURN QUERY
@@ -226,7 +227,7 @@ CREATE TYPE webhooks.result AS (
 );
 COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, if deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
 
-CREATE FUNCTION webhooks.report(shard integer, epoch bigint, window_from text, window_to text, xid bigint, seq integer,
+CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, window_from text, window_to text, xid bigint, seq integer,
                                 results webhooks.result[])
     RETURNS integer[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -237,10 +238,10 @@ DECLARE
     now_at   timestamptz := clock_timestamp();
     disabled integer[] := '{}';
 BEGIN
-    -- A take-over updates this row: it waits for this transaction, or this one finds its epoch gone.
-    PERFORM FROM webhooks.lease l WHERE l.shard = report.shard AND l.epoch = report.epoch FOR SHARE;
+    -- A take-over deletes this row: it waits for this transaction, or this one finds its lease gone.
+    PERFORM FROM webhooks.holder h WHERE h.shard = report.shard AND h.lease_id = report.lease_id FOR SHARE;
     IF NOT FOUND THEN
-        PERFORM webhooks.refuse_stale(report.shard, report.epoch);
+        PERFORM webhooks.refuse_stale(report.shard);
     END IF;
 
     INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event, signed_at)

@@ -2,13 +2,25 @@
 
 CREATE FUNCTION webhooks.leases()
     RETURNS TABLE (shard integer, owner text, epoch bigint, taken_at timestamptz, expires_at timestamptz, is_held boolean)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT shard, owner, epoch, taken_at, nullif(expires_at, '-infinity'), owner IS NOT NULL AND expires_at > clock_timestamp()
-      FROM webhooks.lease ORDER BY shard
+BEGIN
+    -- An unlogged table cannot be read on a standby; and nobody delivers from one.
+    IF pg_is_in_recovery() THEN
+        RETURN QUERY
+            SELECT l.shard, l.owner, l.epoch, NULL::timestamptz, NULL::timestamptz, false
+              FROM webhooks.lease l ORDER BY l.shard;
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT l.shard, l.owner, l.epoch, h.taken_at, h.expires_at, coalesce(h.expires_at > clock_timestamp(), false)
+          FROM webhooks.lease l LEFT JOIN webhooks.holder h ON h.shard = l.shard ORDER BY l.shard;
+END
 $$;
-COMMENT ON FUNCTION webhooks.leases() IS 'The shards and the sidecars that hold them; while is_held is false, nobody delivers the shard''s messages';
+COMMENT ON FUNCTION webhooks.leases() IS
+    'The shards and the sidecars that hold them, or held them last; while is_held is false, nobody delivers the shard''s '
+    'messages';
 
 CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     LANGUAGE sql STABLE

@@ -103,15 +103,36 @@ CREATE TABLE webhooks.lease (
     shard          integer PRIMARY KEY,
     epoch          bigint NOT NULL DEFAULT 0,
     owner          text,
-    session        integer,
-    taken_at       timestamptz,
-    expires_at     timestamptz NOT NULL DEFAULT '-infinity',
     recover_before xid8 NOT NULL DEFAULT '0'
 );
-COMMENT ON TABLE webhooks.lease IS 'Which sidecar owns each shard, and until when; every report carries the epoch, and one with an old epoch is refused';
-COMMENT ON COLUMN webhooks.lease.owner IS 'The sidecar''s name, a slash, and the number of its berth (its worker) that holds the shard; NULL while nobody does';
-COMMENT ON COLUMN webhooks.lease.session IS 'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are gone, nobody has to wait for the lease to run out';
-COMMENT ON COLUMN webhooks.lease.recover_before IS 'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor row: fetch looks for them in attempt and pending';
+COMMENT ON TABLE webhooks.lease IS 'The shards, and which sidecar took each of them last; whether it still holds it says holder';
+COMMENT ON COLUMN webhooks.lease.epoch IS 'How often the shard has been taken: for people, since a crash of the server may give a number twice';
+COMMENT ON COLUMN webhooks.lease.owner IS
+    'The sidecar''s name, a slash, and the number of its berth (its worker); NULL once it has given the shard back';
+COMMENT ON COLUMN webhooks.lease.recover_before IS
+    'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
+    'row: fetch looks for them in attempt and pending';
+
+-- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost then,
+-- and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and whoever
+-- adds a row has locked its shard's in lease: where wal_level is minimal, a crash soon after CREATE DATABASE … TEMPLATE
+-- leaves the index of an unlogged table broken (seen with 15).
+CREATE UNLOGGED TABLE webhooks.holder (
+    shard      integer NOT NULL,
+    lease_id   bigint NOT NULL,
+    session    integer NOT NULL,
+    taken_at   timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE webhooks.holder IS
+    'Which shards are held, and until when; every fetch and report carries the lease_id, and another one is refused. '
+    'A recovery of the server empties it, a clean restart does not';
+COMMENT ON COLUMN webhooks.holder.lease_id IS
+    'A random number of each acquire. Not the epoch: an acquire that was not flushed is lost in a crash, and its epoch '
+    'given to another';
+COMMENT ON COLUMN webhooks.holder.session IS
+    'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are '
+    'gone, nobody has to wait for the lease to run out';
 
 CREATE TABLE webhooks.cursor (
     shard       integer NOT NULL,

@@ -1,5 +1,5 @@
 //! A berth of the crew: gets sessions and a shard, delivers, and begins again when either is lost. Every reconnect is
-//! a wake. What it knows under one epoch outlives its sessions: it comes back to its shard under the same name and
+//! a wake. What it knows under one lease outlives its sessions: it comes back to its shard under the same name and
 //! reports what was in flight.
 
 use std::sync::Arc;
@@ -74,20 +74,26 @@ impl Berth {
         let sessions = self.stopped_during(Sessions::open(&crew.database, &crew.name)).await;
         let Some(sessions) = sessions else { return Ok(End::Stopped) };
         let mut sessions = sessions?;
-        let Some(Grant { lease, position, shards }) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
+        let Some(grant) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
+        let Grant { lease, epoch, position, shards } = grant;
         if let Some(duty) = &mut self.duty {
             duty.hold(shards);
         }
+        if let Some(tenure) = self.tenure.take_if(|tenure| tenure.lease != lease) {
+            let (shard, deliveries) = (tenure.lease.shard, tenure.held());
+            tracing::warn!(
+                shard,
+                deliveries,
+                "the lease was over, as after a crash of Postgres: what was in hand is read again"
+            );
+        }
         let most_held = crew.settings.max_in_flight as usize;
-        let tenure = match &mut self.tenure {
-            Some(tenure) if tenure.lease == lease => tenure,
-            other => {
-                let limits = Limits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
-                other.insert(Tenure::new(lease, position, crew.courier.clone(), limits))
-            }
-        };
+        let tenure = self.tenure.get_or_insert_with(|| {
+            let limits = Limits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
+            Tenure::new(lease, position, crew.courier.clone(), limits)
+        });
         tenure.follow(sessions.reports.renew(lease, crew.settings.lease).await?, most_held);
-        tracing::info!(shard = lease.shard, epoch = lease.epoch, "delivering");
+        tracing::info!(shard = lease.shard, epoch, "delivering");
         crew.clear_trouble();
         tenure.resume(Instant::now());
         Engine::new(&crew, &mut sessions, tenure).run(&mut self.stop).await
@@ -97,7 +103,8 @@ impl Berth {
     async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<Grant>, SessionError> {
         let owner = format!("{}/{}", self.crew.name, self.number);
         loop {
-            if let Some(grant) = sessions.main.acquire(&owner, self.crew.settings.lease).await? {
+            let known = self.tenure.as_ref().map(|tenure| tenure.lease);
+            if let Some(grant) = sessions.main.acquire(&owner, self.crew.settings.lease, known).await? {
                 return Ok(Some(grant));
             }
             if let Some(tenure) = &self.tenure {
@@ -118,7 +125,7 @@ impl Berth {
         }
     }
 
-    /// Drops what was known under the epoch that is over; then this is the scout, unless another is.
+    /// Drops what was known under the lease that is over; then this is the scout, unless another is.
     fn leave_shard(&mut self) {
         self.tenure = None;
         self.duty = None;

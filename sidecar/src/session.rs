@@ -19,7 +19,7 @@ use crate::wake::Patience;
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// Another sidecar has the shard.
+    /// The lease is over: another sidecar has the shard, or the server has recovered from a crash.
     #[error("{0}")]
     Stale(String),
     /// Somebody has to do something about the database.
@@ -54,12 +54,15 @@ impl From<tokio_postgres::Error> for SessionError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub shard: i32,
-    pub epoch: i64,
+    /// A random number: another one of the same shard is another lease.
+    pub id: i64,
 }
 
 /// What `acquire` grants.
 pub struct Grant {
     pub lease: Lease,
+    /// How often the shard has been taken.
+    pub epoch: i64,
     /// Where to begin.
     pub position: Position,
     /// How many shards there are.
@@ -147,7 +150,7 @@ impl Main {
         client.batch_execute("LISTEN pg_webhooks").await?;
         let server: Timestamp = client.query_one("SELECT clock_timestamp()", &[]).await?.get(0);
         let (acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
-            client.prepare("SELECT * FROM webhooks.acquire($1, $2)"),
+            client.prepare("SELECT * FROM webhooks.acquire($1, $2, $3)"),
             client.prepare("SELECT webhooks.release($1, $2)"),
             client.prepare("SELECT webhooks.try_sleep()"),
             client.prepare("SELECT webhooks.awake()"),
@@ -159,24 +162,35 @@ impl Main {
         Ok(Self { client, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due, clock_ahead })
     }
 
-    /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process.
-    pub async fn acquire(&self, owner: &str, lease: Duration) -> Result<Option<Grant>, SessionError> {
-        let row = self.client.query_opt(&self.acquire, &[&owner, &milliseconds(lease)]).await?;
+    /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process. Of a
+    /// `known` lease the owner still holds all that it read; it goes on under it unless the server has crashed.
+    pub async fn acquire(
+        &self,
+        owner: &str,
+        duration: Duration,
+        known: Option<Lease>,
+    ) -> Result<Option<Grant>, SessionError> {
+        let known = known.map(|lease| lease.id);
+        let row = self.client.query_opt(&self.acquire, &[&owner, &milliseconds(duration), &known]).await?;
         Ok(row.map(|row| {
-            let window_to: Option<String> = row.get(3);
+            let window_to: Option<String> = row.get("window_to");
             let inside = window_to.map(|window_to| Inside {
                 window_to: window_to.into(),
-                xid: row.get::<_, Option<i64>>(4).unwrap_or(0),
-                seq: row.get::<_, Option<i32>>(5).unwrap_or(-1),
+                xid: row.get::<_, Option<i64>>("xid").unwrap_or(0),
+                seq: row.get::<_, Option<i32>>("seq").unwrap_or(-1),
             });
-            let position = Position { window_from: row.get::<_, String>(2).into(), inside };
-            Grant { lease: Lease { shard: row.get(0), epoch: row.get(1) }, position, shards: count(row.get(6)) }
+            Grant {
+                lease: Lease { shard: row.get("shard"), id: row.get("lease_id") },
+                epoch: row.get("epoch"),
+                position: Position { window_from: row.get::<_, String>("window_from").into(), inside },
+                shards: count(row.get("shards")),
+            }
         }))
     }
 
     /// Gives the shard back.
     pub async fn release(&self, lease: Lease) -> Result<(), SessionError> {
-        self.client.execute(&self.release, &[&lease.shard, &lease.epoch]).await?;
+        self.client.execute(&self.release, &[&lease.shard, &lease.id]).await?;
         Ok(())
     }
 
@@ -227,7 +241,7 @@ impl Main {
             .client
             .query(
                 &self.fetch,
-                &[&lease.shard, &lease.epoch, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes],
+                &[&lease.shard, &lease.id, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes],
             )
             .await?;
         let end = rows.last().filter(|row| row.get::<_, Option<&str>>(12).is_some());
@@ -253,7 +267,7 @@ impl Main {
             .client
             .query(
                 &self.fetch_due,
-                &[&lease.shard, &lease.epoch, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
+                &[&lease.shard, &lease.id, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
             )
             .await?;
         let next: Option<Timestamp> = rows.last().and_then(|row| row.get(2));
@@ -328,17 +342,14 @@ impl Reports {
         let (xid, seq) = (inside.map(|inside| inside.xid), inside.map(|inside| inside.seq));
         let row = self
             .client
-            .query_one(
-                &self.report,
-                &[&lease.shard, &lease.epoch, &window_from, &window_to, &xid, &seq, &report.rows()],
-            )
+            .query_one(&self.report, &[&lease.shard, &lease.id, &window_from, &window_to, &xid, &seq, &report.rows()])
             .await?;
         Ok(row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default())
     }
 
     /// Extends the lease.
     pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Terms, SessionError> {
-        let row = self.client.query_one(&self.renew, &[&lease.shard, &lease.epoch, &milliseconds(duration)]).await?;
+        let row = self.client.query_one(&self.renew, &[&lease.shard, &lease.id, &milliseconds(duration)]).await?;
         let request_timeout = Duration::from_millis(row.get::<_, i64>(0).max(0).unsigned_abs());
         Ok(Terms { request_timeout, share: count(row.get(1)), give_back: row.get(2) })
     }

@@ -1,4 +1,4 @@
-//! All that the sidecar knows under one epoch: how far it has read, what it holds, what is under way and what is to
+//! All that the sidecar knows under one lease: how far it has read, what it holds, what is under way and what is to
 //! be reported. It outlives the sessions: while the database is away, requests under way go on and their results wait
 //! here. It starts requests and does no database I/O.
 
@@ -333,7 +333,7 @@ impl Drop for Ticket {
             .attempt
             .take()
             .unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
-        // Nobody listens when the epoch is over.
+        // Nobody listens when the lease is over.
         let _ = self.landing.send((self.number, attempt));
     }
 }
@@ -349,7 +349,7 @@ mod tests {
         let limits = Limits { per_endpoint: 32, global: 1024 };
         let courier = Courier::new(Targets::new(&[]), 1).expect("a client");
         let start = Position { window_from: "1:1:".into(), inside: None };
-        let mut tenure = Tenure::new(Lease { shard: 0, epoch: 1 }, start, courier, limits);
+        let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, courier, limits);
         assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
         for _ in 0..6 {
             let events = tenure.most().map_or(0, |most| most.events as usize);

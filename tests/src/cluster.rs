@@ -136,6 +136,27 @@ impl Cluster {
         }
     }
 
+    /// Stops Postgres as an administrator does: with a checkpoint, and nothing is lost.
+    pub fn stop(&self) {
+        let pid = self.postmaster.swap(0, Ordering::SeqCst);
+        signal(pid, Signal::SIGINT);
+        let began = Instant::now();
+        while is_alive(pid) {
+            assert!(began.elapsed() < Duration::from_secs(30), "Postgres does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The next start is a standby's: Postgres replays what it has, takes questions, and waits to be promoted.
+    pub fn make_standby(&self) {
+        fs::write(self.data.join("standby.signal"), "").expect("the data directory is ours");
+    }
+
+    /// `kill -9` of one session's process: Postgres ends all sessions and recovers, in the same postmaster.
+    pub fn kill9_session(&self, backend: i32) {
+        signal(backend.unsigned_abs(), Signal::SIGKILL);
+    }
+
     /// `kill -9` of every process of Postgres.
     pub fn kill9(&self) {
         let postmaster = self.postmaster.swap(0, Ordering::SeqCst);

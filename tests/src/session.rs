@@ -103,6 +103,11 @@ impl Session {
         self.rows(sql).await.iter().map(|row| row.get(0)).collect()
     }
 
+    /// The first column of every row, or why there is none.
+    pub async fn try_all<T: FromSqlOwned>(&self, sql: &str) -> Result<Vec<T>, Error> {
+        self.client.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    }
+
     /// The one row.
     pub async fn row(&self, sql: &str) -> Row {
         let mut rows = self.rows(sql).await;

@@ -25,6 +25,7 @@ mod history;
 mod import_rules;
 mod lifecycle;
 mod receivers;
+mod recovery;
 mod redelivery;
 mod responses;
 mod rotation;

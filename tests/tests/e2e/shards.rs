@@ -166,16 +166,25 @@ async fn a_sidecar_that_stops_and_waits_for_an_answer_leaves_its_other_shards_at
 }
 
 #[tokio::test]
+async fn after_a_crash_of_postgres_each_sidecar_has_the_shards_that_it_had() {
+    each_sidecar_gets_the_shards_that_it_had_after(Cluster::crash).await;
+}
+
+#[tokio::test]
 async fn after_a_restart_of_postgres_each_sidecar_has_the_shards_that_it_had() {
+    each_sidecar_gets_the_shards_that_it_had_after(Cluster::stop).await;
+}
+
+async fn each_sidecar_gets_the_shards_that_it_had_after(stop: impl FnOnce(&Cluster)) {
     let cluster = Cluster::own().await;
     let (mut db, receiver) = prepare(&cluster, 8).await;
     let _first = Sidecar::start(&db);
     until_shares_are(&db, &[8]).await;
     let _second = Sidecar::start(&db);
     until_shares_are(&db, &[4, 4]).await;
-    let owners = "SELECT shard || ' ' || epoch || ' ' || owner FROM webhooks.lease ORDER BY shard";
+    let owners = "SELECT shard || ' ' || owner FROM webhooks.lease ORDER BY shard";
     let before: Vec<String> = db.all(owners).await;
-    cluster.crash();
+    stop(&cluster);
     cluster.start().await;
     db.reopen().await;
     write(&db, 20).await;
@@ -211,25 +220,26 @@ async fn set_shards_under_load_loses_nothing() {
 async fn an_owner_from_before_set_shards_is_refused_even_when_its_shard_comes_back() {
     let (db, _receiver) = prepare(Cluster::shared().await, 2).await;
     let old = db.session_as("sidecar").await;
-    let acquire = |berth: i32| format!("SELECT shard, epoch FROM webhooks.acquire('me/{berth}', 60000)");
+    let acquire = |berth: i32| format!("SELECT shard, epoch, lease_id FROM webhooks.acquire('me/{berth}', 60000)");
     for _ in 0..5 {
         let row = old.row(&acquire(1)).await;
-        let (shard, epoch): (i32, i64) = (row.get(0), row.get(1));
-        old.run(&format!("SELECT webhooks.release({shard}, {epoch})")).await;
+        let (shard, lease_id): (i32, i64) = (row.get("shard"), row.get("lease_id"));
+        old.run(&format!("SELECT webhooks.release({shard}, {lease_id})")).await;
     }
-    let (zero, one) = (old.row(&acquire(1)).await, old.row(&acquire(2)).await);
-    assert_eq!((zero.get::<_, i32>(0), one.get::<_, i32>(0)), (0, 1));
-    let epochs: [i64; 2] = [zero.get(1), one.get(1)];
+    let before = [old.row(&acquire(1)).await, old.row(&acquire(2)).await];
+    assert_eq!(before.each_ref().map(|row| row.get::<_, i32>("shard")), [0, 1]);
+    let epochs = before.each_ref().map(|row| row.get::<_, i64>("epoch"));
     db.run("SELECT webhooks.set_shards(1); SELECT webhooks.set_shards(2)").await;
     let snapshot: String = db.one("SELECT pg_current_snapshot()::text").await;
-    let new: Vec<i64> = [old.row(&acquire(1)).await, old.row(&acquire(2)).await].iter().map(|row| row.get(1)).collect();
-    for (shard, epoch) in epochs.into_iter().enumerate() {
+    let new = [old.row(&acquire(1)).await, old.row(&acquire(2)).await].map(|row| row.get::<_, i64>("epoch"));
+    for (shard, row) in before.iter().enumerate() {
         assert!(new[shard] > epochs[0].max(epochs[1]), "{new:?} after {epochs:?}");
+        let lease_id: i64 = row.get("lease_id");
         for call in [
-            format!("fetch({shard}, {epoch}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
-            format!("report({shard}, {epoch}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
-            format!("renew({shard}, {epoch}, 60000)"),
-            format!("fetch_due({shard}, {epoch}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}')"),
+            format!("fetch({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
+            format!("report({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
+            format!("renew({shard}, {lease_id}, 60000)"),
+            format!("fetch_due({shard}, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}')"),
         ] {
             assert_eq!(old.fail(&format!("SELECT * FROM webhooks.{call}")).await.code, STALE, "{call}");
         }

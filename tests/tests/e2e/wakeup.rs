@@ -67,7 +67,7 @@ async fn a_sleeping_sidecar_is_woken_by_the_first_commit() {
 async fn a_sidecar_that_freezes_asleep_leaves_its_lock_with_its_shard() {
     let stage = Stage::start_with(&[("PG_WEBHOOKS_LEASE", "1s")]).await;
     asleep(&stage).await;
-    let frozen: i32 = stage.db.one("SELECT session FROM webhooks.lease").await;
+    let frozen: i32 = stage.db.one("SELECT session FROM webhooks.holder").await;
     stage.sidecar.freeze();
     let _other = Sidecar::start(&stage.db);
     let left = format!("SELECT count(*) FROM pg_locks WHERE relation = 'webhooks.wakeup'::regclass AND pid = {frozen}");
