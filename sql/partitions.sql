@@ -1,6 +1,22 @@
 -- The two logs, event and attempt, are partitioned by UTC day, so that old days are dropped whole. Each
 -- partition is made a member of the extension: otherwise pg_dump would carry it, rows and all.
 
+CREATE FUNCTION webhooks.revoke_from_others(object text, owner oid, privileges aclitem[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other oid;
+BEGIN
+    FOR other IN SELECT DISTINCT grantee FROM aclexplode(privileges) WHERE grantee <> owner LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', object, CASE other WHEN 0 THEN 'PUBLIC' ELSE other::regrole::text END);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhooks.revoke_from_others(text, oid, aclitem[]) IS
+    'Leaves an object to its owner alone: default privileges (ALTER DEFAULT PRIVILEGES … GRANT) may have opened it as it '
+    'was made. object is its kind and name, as in TABLE webhooks.event';
+
 CREATE FUNCTION webhooks.create_partition(parent regclass, day date) RETURNS regclass
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -16,6 +32,7 @@ BEGIN
     IF to_regclass(partition) IS NULL THEN
         -- Capture writes heap tuples, whatever default_table_access_method says.
         EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL) USING heap', partition, parent);
+        PERFORM webhooks.revoke_from_others('TABLE ' || partition, relowner, relacl) FROM pg_class WHERE oid = to_regclass(partition);
         -- ATTACH leaves readers and writers of the other days alone; CREATE … PARTITION OF would lock them out.
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
                        parent, partition, to_char(day, 'YYYY-MM-DD 00:00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));

@@ -23,6 +23,7 @@ mod events;
 mod fan_out;
 mod history;
 mod import_rules;
+mod installing;
 mod lifecycle;
 mod receivers;
 mod recovery;
