@@ -1,16 +1,19 @@
 -- At CREATE EXTENSION: the tables of the specification that are there already.
 
+CREATE FUNCTION webhooks.setting_before(name text) RETURNS text
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'setting_before_wrapper';
+
 DO $$
 DECLARE
     kind     text;
     relation regclass;
 BEGIN
     -- CREATE EXTENSION runs its script with warnings alone and its own search_path: let the notices through as the
-    -- session would, and look for the tables where the session looks. What is called from there on is qualified, for users
-    -- may have put functions of these names into that path.
-    PERFORM pg_catalog.set_config('client_min_messages', reset_val, true) FROM pg_catalog.pg_settings WHERE name = 'client_min_messages';
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', '@extschema@', 'pg_temp', nullif(reset_val, '')), true)
-       FROM pg_catalog.pg_settings WHERE name = 'search_path';
+    -- session would, and look for the tables where the session looks, temporary ones last. What is called from there on is
+    -- qualified, for users may have put functions of these names into that path.
+    PERFORM pg_catalog.set_config('client_min_messages', webhooks.setting_before('client_min_messages'), true);
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(webhooks.setting_before('search_path'), ''),
+                                                                      'pg_temp'), true);
     FOREACH kind IN ARRAY ARRAY['products', 'suppliers', 'imports'] LOOP
         relation := pg_catalog.to_regclass(pg_catalog.quote_ident(kind));
         IF relation IS NULL THEN
@@ -28,3 +31,5 @@ BEGIN
     END LOOP;
 END
 $$;
+
+DROP FUNCTION webhooks.setting_before(text);

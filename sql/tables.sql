@@ -2,8 +2,8 @@
 -- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
 -- table), and what was tried (attempt, append-only).
 
--- The script runs as a superuser with the target schema, public most often, in its path: whoever may create a function there
--- could have one called in the place of Postgres' own, where its arguments fit better.
+-- The script runs as a superuser with schema webhooks in its path: whoever could create a function there beforehand could have
+-- one called in the place of Postgres' own, where its arguments fit better.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
@@ -15,7 +15,29 @@ BEGIN
 END
 $$;
 
-CREATE SCHEMA webhooks;
+-- CREATE EXTENSION has made the schema, or found one of its name. Its owner could drop what is in it, and whoever may create in
+-- it could plant a table where a day's partition is looked for. (A superuser's schema will do: pg_dump makes it before the
+-- extension. One that this transaction has made has the privileges that are given by default; grants.sql takes them back.)
+DO $$
+DECLARE
+    reason text := (
+        SELECT coalesce(
+            (SELECT 'it belongs to ' || oid::regrole FROM pg_roles WHERE oid = n.nspowner AND NOT rolsuper),
+            (SELECT string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ', ') || ' may create objects in it'
+               FROM aclexplode(n.nspacl) WHERE age(n.xmin) > 0 AND privilege_type = 'CREATE' AND grantee <> n.nspowner),
+            (SELECT 'it holds ' || min(pg_describe_object(classid, objid, 0))
+               FROM pg_depend
+              WHERE refclassid = 'pg_namespace'::regclass AND refobjid = n.oid AND deptype = 'n'
+                AND classid <> 'pg_extension'::regclass))
+          FROM pg_namespace n WHERE n.nspname = 'webhooks');
+BEGIN
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'schema webhooks is not free for pg_webhooks: %', reason
+            USING ERRCODE = 'duplicate_schema',
+                  HINT = 'pg_webhooks needs that name: ALTER SCHEMA webhooks RENAME TO …, then CREATE EXTENSION pg_webhooks.';
+    END IF;
+END
+$$;
 COMMENT ON SCHEMA webhooks IS 'Webhooks from row changes: the pg_webhooks extension';
 
 CREATE TABLE webhooks.endpoint (

@@ -7,7 +7,8 @@ use pgrx::prelude::*;
 use crate::capture::append;
 use crate::errors::Error;
 use crate::{
-    cache, endpoint_url, event_types, events, ids, json, log, retry, rules, settings, signature, tokens, wakeup,
+    cache, endpoint_url, event_types, events, ids, json, log, retry, rules, saved_settings, settings, signature,
+    tokens, wakeup,
 };
 
 #[pg_extern(sql = false)]
@@ -136,6 +137,11 @@ fn duration_ms(duration: &str) -> i64 {
 #[pg_extern(sql = false)]
 fn session_setting(name: &str) -> Option<String> {
     settings::show(name)
+}
+
+#[pg_extern(sql = false)]
+fn setting_before(name: &str) -> Option<String> {
+    saved_settings::before_script(name)
 }
 
 #[pg_extern(sql = false)]

@@ -39,6 +39,7 @@ mod endpoint_url;
 mod tokens;
 mod retry;
 mod settings;
+mod saved_settings;
 mod errors;
 
 #[cfg(feature = "pg_bench")]

@@ -105,7 +105,6 @@ async fn drop_extension_needs_no_cascade_and_leaves_the_tables_working() {
     let open = db.session().await;
     open.run(PRODUCT).await;
     db.run("DROP EXTENSION pg_webhooks").await;
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM pg_namespace WHERE nspname = 'webhooks'").await, 0);
     assert!(attached(&db).await.is_empty());
     for session in [&open, &db.session().await] {
         session.run("UPDATE products SET price = price + 1; INSERT INTO suppliers (name) VALUES ('s'); DELETE FROM suppliers").await;
