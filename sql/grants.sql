@@ -53,6 +53,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.redeliver(text, text),
     webhooks.replay(text, timestamptz, timestamptz, boolean, boolean),
     webhooks.status(),
+    webhooks.invalid_settings(),
     webhooks.leases(),
     webhooks.health(text, integer),
     webhooks.activity(timestamptz, timestamptz, interval)

@@ -63,34 +63,71 @@ COMMENT ON FUNCTION webhooks.judge(integer, text, integer, text) IS 'What an att
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';
-COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration such as 250ms, 30s, 1min, 6h, 7 days';
+COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration such as 250ms, 30s, 1.5h, 7 days';
 
 CREATE FUNCTION webhooks.wake() RETURNS void
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wake_wrapper';
 COMMENT ON FUNCTION webhooks.wake() IS 'Makes the sidecar look for work when the calling transaction commits';
 
-CREATE FUNCTION webhooks.session_setting(name text) RETURNS text
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'session_setting_wrapper';
-COMMENT ON FUNCTION webhooks.session_setting(text) IS 'The value of pg_webhooks.<name> in this session; unlike current_setting it knows the defaults in a session that has not used the library yet';
+-- Settings ----------------------------------------------------------------------------------------------------------
+-- A session keeps the settings of ALTER DATABASE and ALTER ROLE that it began with. The sidecar's sessions live for weeks,
+-- so the policies ask the catalogue and follow a change at once. There nobody has checked a value: ALTER takes any where
+-- the library is not loaded.
+
+CREATE FUNCTION webhooks.effective_setting(name text, stored text) RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'effective_setting_wrapper';
+COMMENT ON FUNCTION webhooks.effective_setting(text, text) IS
+    'stored, if it is a valid value of pg_webhooks.<name>; else, with a warning unless it is NULL, the value that this session has';
+
+CREATE FUNCTION webhooks.is_valid_setting(name text, value text) RETURNS boolean
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'is_valid_setting_wrapper';
+COMMENT ON FUNCTION webhooks.is_valid_setting(text, text) IS 'Whether pg_webhooks.<name> may have this value';
+
+CREATE FUNCTION webhooks.stored_settings() RETURNS TABLE (name text, value text, role oid, database oid)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT substr(split_part(assignment, '=', 1), length('pg_webhooks.') + 1), substr(assignment, strpos(assignment, '=') + 1),
+           setrole, setdatabase
+      FROM pg_db_role_setting
+     CROSS JOIN unnest(setconfig) AS assignment
+     WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+       AND starts_with(assignment, 'pg_webhooks.')
+$$;
+COMMENT ON FUNCTION webhooks.stored_settings() IS
+    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… for this database, valid or not; role and database are 0 where they '
+    'say it for all';
 
 CREATE FUNCTION webhooks.setting(name text) RETURNS text
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- A session keeps the ALTER DATABASE settings it began with. The sidecar's sessions live for weeks, so the
-    -- policies ask the catalogue first and follow a change at once.
-    SELECT coalesce(
-        (SELECT substr(assignment, strpos(assignment, '=') + 1)
-           FROM pg_db_role_setting
-           JOIN pg_database ON pg_database.oid = setdatabase AND datname = current_database()
-          CROSS JOIN unnest(setconfig) AS assignment
-          WHERE setrole = 0 AND starts_with(assignment, 'pg_webhooks.' || name || '=')),
-        webhooks.session_setting(name))
+    SELECT webhooks.effective_setting(name, (
+        -- In Postgres' own order: of the role in the database, of the role, of the database, of all.
+        SELECT s.value FROM webhooks.stored_settings() s
+         WHERE s.name = setting.name AND s.role IN (0, to_regrole(quote_ident(session_user)))
+         ORDER BY s.role = 0, s.database = 0 LIMIT 1))
 $$;
-COMMENT ON FUNCTION webhooks.setting(text) IS 'The value of pg_webhooks.<name>: as ALTER DATABASE sets it now, else this session''s';
+COMMENT ON FUNCTION webhooks.setting(text) IS
+    'The value of pg_webhooks.<name>: as ALTER ROLE or ALTER DATABASE sets it now, if that is valid, else this session''s';
 
 CREATE FUNCTION webhooks.setting_interval(name text) RETURNS interval
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT webhooks.duration_ms(webhooks.setting(name)) * interval '1 ms' $$;
 COMMENT ON FUNCTION webhooks.setting_interval(text) IS 'The duration in pg_webhooks.<name>';
+
+CREATE FUNCTION webhooks.invalid_settings() RETURNS TABLE (setting text, value text, fix text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'pg_webhooks.' || s.name, s.value,
+           format('ALTER %s RESET pg_webhooks.%s;', concat_ws(' IN ',
+               CASE WHEN s.role <> 0 THEN 'ROLE ' || s.role::regrole WHEN s.database = 0 THEN 'ROLE ALL' END,
+               CASE WHEN s.database <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END), s.name)
+      FROM webhooks.stored_settings() s
+     WHERE NOT webhooks.is_valid_setting(s.name, s.value)
+     ORDER BY s.name, s.role, s.database
+$$;
+COMMENT ON FUNCTION webhooks.invalid_settings() IS
+    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… and is not valid, so that another value counts; fix takes it back';

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use crate::endpoint_url::InvalidUrl;
 use crate::events::{BUILT_IN, InvalidEvent};
 use crate::retry::InvalidDuration;
+use crate::settings::DURATION_HINT;
 
 /// An error that the caller can mend.
 pub enum Error {
@@ -86,7 +87,7 @@ impl Error {
             Self::Duration(InvalidDuration(text)) => (
                 invalid,
                 format!("invalid duration \"{text}\""),
-                "A duration is a whole number and a unit: 250ms, 30s, 5min, 6h, 7 days.".into(),
+                DURATION_HINT.to_string_lossy().into_owned(),
             ),
             Self::Null(argument) => (
                 ERRCODE_NULL_VALUE_NOT_ALLOWED,

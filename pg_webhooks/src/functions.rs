@@ -135,8 +135,13 @@ fn duration_ms(duration: &str) -> i64 {
 }
 
 #[pg_extern(sql = false)]
-fn session_setting(name: &str) -> Option<String> {
-    settings::show(name)
+fn effective_setting(name: &str, stored: Option<&str>) -> Option<String> {
+    settings::effective(name, stored)
+}
+
+#[pg_extern(sql = false)]
+fn is_valid_setting(name: &str, value: &str) -> bool {
+    settings::normal_form(name, value).is_ok()
 }
 
 #[pg_extern(sql = false)]

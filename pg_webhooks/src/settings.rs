@@ -1,8 +1,12 @@
 //! The `pg_webhooks.…` settings. Durations are texts with a unit, checked when they are set.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::ops::RangeInclusive;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::json;
@@ -17,6 +21,20 @@ static REQUEST_TIMEOUT: GucSetting<Option<CString>> = GucSetting::<Option<CStrin
 static EVENT_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"7 days"));
 static LOG_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30 days"));
 static REPLAY_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
+
+const REPLAY_RATES: RangeInclusive<i32> = 1..=1_000_000;
+
+/// What a duration looks like.
+pub const DURATION_HINT: &CStr = c"A duration is a number and a unit: 250ms, 30s, 5min, 1.5h, 7 days.";
+const TIMEOUT_HINT: &CStr = c"A request needs more than no time: 30s, for example.";
+const SCHEDULE_HINT: &CStr =
+    c"A schedule is durations with commas between them: 1min, 5min, 1h. An empty one is no retry.";
+const RATE_HINT: &CStr = c"A whole number from 1 to 1000000: messages a second.";
+
+thread_local! {
+    /// The warnings of this session about values that are not valid.
+    static WARNED: RefCell<HashSet<String>> = RefCell::default();
+}
 
 /// Whether row changes make events in this session.
 pub fn enabled() -> bool {
@@ -55,16 +73,18 @@ pub fn register() {
         let (context, flags) = (GucContext::Userset, GucFlags::default());
         GucRegistry::define_string_guc(name, about, c"Meant for SET LOCAL.", setting, context, flags);
     }
-    define_duration(c"pg_webhooks.request_timeout", c"How long one attempt may take in all.", &REQUEST_TIMEOUT);
-    define_duration(c"pg_webhooks.event_retention", c"How long events are kept.", &EVENT_RETENTION);
-    define_duration(c"pg_webhooks.log_retention", c"How long the delivery log is kept.", &LOG_RETENTION);
+    let about = c"How long one attempt may take in all.";
+    define_duration(c"pg_webhooks.request_timeout", about, &REQUEST_TIMEOUT, check_timeout);
+    define_duration(c"pg_webhooks.event_retention", c"How long events are kept.", &EVENT_RETENTION, check_retention);
+    let about = c"How long the delivery log is kept.";
+    define_duration(c"pg_webhooks.log_retention", about, &LOG_RETENTION, check_retention);
     GucRegistry::define_int_guc(
         c"pg_webhooks.replay_rate",
         c"How many messages a second webhooks.replay sends one endpoint.",
         c"Replayed messages wait behind new ones in any case.",
         &REPLAY_RATE,
-        1,
-        1_000_000,
+        *REPLAY_RATES.start(),
+        *REPLAY_RATES.end(),
         GucContext::Suset,
         GucFlags::default(),
     );
@@ -84,31 +104,48 @@ pub fn register() {
     }
 }
 
-fn define_duration(name: &'static CStr, about: &'static CStr, setting: &'static GucSetting<Option<CString>>) {
+fn define_duration(
+    name: &'static CStr,
+    about: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    check: CheckHook,
+) {
     // SAFETY: as for the schedule.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             name,
             about,
-            c"A whole number and a unit: 250ms, 30s, 5min, 6h, 7 days.",
+            DURATION_HINT,
             setting,
             GucContext::Suset,
             GucFlags::default(),
-            Some(check_duration),
+            Some(check),
             None,
             None,
         );
     }
 }
 
+type CheckHook = unsafe extern "C-unwind" fn(*mut *mut c_char, *mut *mut c_void, pg_sys::GucSource::Type) -> bool;
+
 #[pg_guard]
-unsafe extern "C-unwind" fn check_duration(
+unsafe extern "C-unwind" fn check_retention(
     new: *mut *mut c_char,
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: Postgres hands a check hook of a string setting the address of its proposed value.
-    unsafe { proposed(new) }.is_none_or(|text| parse_duration(&text).is_ok())
+    unsafe { accepts("event_retention", new) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_timeout(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: as above.
+    unsafe { accepts("request_timeout", new) }
 }
 
 #[pg_guard]
@@ -118,7 +155,22 @@ unsafe extern "C-unwind" fn check_schedule(
     _source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: as above.
-    unsafe { proposed(new) }.is_none_or(|text| parse_schedule(&text).is_ok())
+    unsafe { accepts("retry_schedule", new) }
+}
+
+/// Whether the proposed value of a setting is valid; if not, Postgres gets the hint for its error.
+///
+/// # Safety
+/// As for `proposed`.
+unsafe fn accepts(name: &str, new: *mut *mut c_char) -> bool {
+    // SAFETY: the caller's promise; Postgres copies the hint.
+    unsafe {
+        let fault = proposed(new).and_then(|value| normal_form(name, &value).err());
+        if let Some(hint) = fault {
+            pg_sys::GUC_check_errhint_string = hint.as_ptr().cast_mut();
+        }
+        fault.is_none()
+    }
 }
 
 /// # Safety
@@ -129,11 +181,51 @@ unsafe fn proposed(new: *mut *mut c_char) -> Option<String> {
 }
 
 /// The value of `pg_webhooks.<name>` in this session; the library is loaded, so the setting is known.
-pub fn show(name: &str) -> Option<String> {
+fn show(name: &str) -> Option<String> {
     let name = CString::new(format!("pg_webhooks.{name}")).ok()?;
     // SAFETY: the name is a C string; the result, if any, is copied before anything can change it.
     unsafe {
         let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
         (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
     }
+}
+
+/// What counts for `pg_webhooks.<name>` where the catalogue has a value that no session has checked: that one if it is valid,
+/// else what this session has. The latter is said in a warning, once a session for each such value.
+pub fn effective(name: &str, stored: Option<&str>) -> Option<String> {
+    let Some(stored) = stored else { return show(name) };
+    let hint = match normal_form(name, stored) {
+        Ok(value) => return Some(value),
+        Err(hint) => hint.to_string_lossy(),
+    };
+    let counts = show(name)?;
+    let message = format!("pg_webhooks.{name} cannot be \"{stored}\": {counts} counts instead");
+    if WARNED.with_borrow_mut(|warned| warned.insert(message.clone())) {
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, pgrx::function_name!())
+            .set_hint(hint)
+            .report(PgLogLevel::WARNING);
+    }
+    Some(counts)
+}
+
+/// The value of `pg_webhooks.<name>` in a form that SQL can use, or a hint that says what would be one.
+pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
+    let is_valid = match name {
+        "request_timeout" if parse_duration(value).is_ok_and(|timeout| timeout.is_zero()) => return Err(TIMEOUT_HINT),
+        "request_timeout" | "event_retention" | "log_retention" => {
+            parse_duration(value).map(drop).or(Err(DURATION_HINT))
+        }
+        "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
+        "replay_rate" => return replay_rate(value).map(|rate| rate.to_string()).ok_or(RATE_HINT),
+        _ => Ok(()),
+    };
+    is_valid.map(|()| value.to_owned())
+}
+
+/// A whole number as Postgres reads it in a setting.
+fn replay_rate(value: &str) -> Option<i32> {
+    let (value, mut rate) = (CString::new(value).ok()?, 0);
+    // SAFETY: a C string and room for the number.
+    let is_number = unsafe { pg_sys::parse_int(value.as_ptr(), &mut rate, 0, std::ptr::null_mut()) };
+    (is_number && REPLAY_RATES.contains(&rate)).then_some(rate)
 }

@@ -80,5 +80,8 @@ fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
     if !status.in_trouble.is_empty() {
         facts.push(("in trouble", Tone::Bad, status.in_trouble.join(" ")));
     }
+    if !status.invalid_settings.is_empty() {
+        facts.push(("not valid", Tone::Bad, status.invalid_settings.join(" ")));
+    }
     facts
 }

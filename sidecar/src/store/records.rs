@@ -120,6 +120,8 @@ pub struct Status {
     pub disabled: i32,
     /// Disabled for their failures, or with retries to come.
     pub in_trouble: Vec<String>,
+    /// Settings with a value that is not valid, in whose place another one counts.
+    pub invalid_settings: Vec<String>,
 }
 
 /// Who holds a shard.

@@ -32,6 +32,7 @@ mod responses;
 mod rotation;
 mod rows;
 mod schedule;
+mod settings;
 mod shards;
 mod status;
 mod stock_alert;

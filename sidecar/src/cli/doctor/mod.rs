@@ -75,6 +75,8 @@ async fn examine(session: &Session, database: &Database, targets: &Targets, find
     let checked = partitions::check(session, findings).await;
     findings.unless_failed("partitions", checked);
     if rights.manages {
+        let checked = settings::check_stored(session, findings).await;
+        findings.unless_failed("settings", checked);
         let checked = sidecars::check(session, findings).await;
         findings.unless_failed("sidecars", checked);
         let checked = endpoints::check(session, targets, findings).await;

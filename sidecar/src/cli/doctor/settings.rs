@@ -99,6 +99,17 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
     Ok(())
 }
 
+/// Settings that ALTER DATABASE or ALTER ROLE took though they are not valid.
+pub async fn check_stored(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    let sql = "SELECT setting, value, fix FROM webhooks.invalid_settings()";
+    for row in session.client.query(sql, &[]).await? {
+        let (setting, value): (&str, &str) = (row.get("setting"), row.get("value"));
+        let message = format!("{setting} = {value} is not valid: another value counts instead");
+        findings.problem("settings", message, row.get::<_, &str>("fix"));
+    }
+    Ok(())
+}
+
 fn judge(values: &HashMap<String, String>, findings: &mut Findings) {
     let before = findings.all().len();
     for odd in ODD.iter().filter(|odd| values.get(odd.name).is_some_and(|value| (odd.is_odd)(value))) {
