@@ -16,6 +16,8 @@ PG_CONFIG ?= pg_config
 PREFIX    ?= /usr/local
 CARGO     ?= cargo
 
+# Where cargo puts what is installed.
+BUILT := target/release
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 # What is done for one Postgres is not done for another.
 STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
@@ -131,7 +133,7 @@ target/sql/pg_webhooks.control: pg_webhooks/pg_webhooks.control Cargo.toml
 
 $(STAMP)/extension: $(STAMP)/packages $(SOURCES_EXTENSION) target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
 	$(CARGO) build --release -p pg_webhooks $(FEATURES)
-	$(call place,755,target/release/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
+	$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
 	$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
 	$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
 	@touch $@
@@ -146,18 +148,18 @@ $(STAMP)/microbench-$(PROFILE): $(STAMP)/packages $(SOURCES_EXTENSION)
 	rm -f $(LIBRARY)
 	@touch $@
 
-target/release/pg-webhooks: $(SOURCES_SIDECAR)
+$(BUILT)/pg-webhooks: $(SOURCES_SIDECAR)
 	$(CARGO) build --release -p sidecar
 	@touch $@
 
-$(PREFIX)/bin/pg-webhooks: target/release/pg-webhooks
+$(PREFIX)/bin/pg-webhooks: $(BUILT)/pg-webhooks
 	$(call place,755,$<,$@)
 
 $(MAN):  TOPIC := man
 $(BASH): TOPIC := completions bash
 $(ZSH):  TOPIC := completions zsh
 $(FISH): TOPIC := completions fish
-$(PAGES): target/release/pg-webhooks
+$(PAGES): $(BUILT)/pg-webhooks
 	@mkdir -p $(STAMP)/pages
 	$< $(TOPIC) > $(STAMP)/pages/$(@F)
 	$(call place,644,$(STAMP)/pages/$(@F),$@)
