@@ -19,8 +19,12 @@ use crate::database::Database;
 use crate::deliver::Courier;
 use crate::targets::Targets;
 
+/// What a sidecar should be able to open: a connection for each delivery held, idle ones besides, the API's.
+const ENOUGH_OPEN_FILES: u64 = 4096;
+
 /// Delivers until told to stop.
 pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    raise_open_files_limit();
     // Before the courier: it takes up the counters of the API's metrics.
     let api = match settings.listen {
         Some(address) => Some(api::start(address, &settings, stop.clone()).await?),
@@ -157,6 +161,18 @@ impl Drop for Duty {
                 roll.held -= 1;
             }
         });
+    }
+}
+
+/// Allows as many open files as the system permits: each connection to a receiver is one, and many systems start a
+/// process with 1,024.
+fn raise_open_files_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < ENOUGH_OPEN_FILES => {
+            tracing::warn!(limit, "few files may be open at once, and each connection is one; raise ulimit -Hn");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
     }
 }
 

@@ -24,7 +24,7 @@ pub use database::Database;
 pub use deadline::eventually;
 pub use listener::Listener;
 pub use pooler::Pooler;
-pub use process::children;
+pub use process::{children, open_files_limits};
 pub use random::Random;
 pub use receiver::{Answer, Received, Receiver};
 pub use session::{Notice, Session, SqlError};

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -15,6 +16,26 @@ pub fn spawn_bound(command: &mut Command, last_word: Signal) -> io::Result<Child
         command.pre_exec(move || prctl::set_pdeathsig(last_word).map_err(io::Error::from));
     }
     command.spawn()
+}
+
+/// Lets the process of `command` open `soft` files at first, as many systems do, and more if it asks.
+pub fn limit_open_files(command: &mut Command, soft: u64) {
+    let limited = move || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard).map_err(io::Error::from)
+    };
+    // SAFETY: the closure runs between fork and exec and makes two system calls, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(limited);
+    }
+}
+
+/// The soft and the hard limit of the files that a process may have open.
+pub fn open_files_limits(pid: u32) -> (u64, u64) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("the process runs");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("the kernel lists it");
+    let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+    numbers.next().zip(numbers.next()).expect("both are finite")
 }
 
 /// Sends a signal to a child; one that has ended already is no error.

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::database::Database;
 use crate::deadline::eventually;
-use crate::process::{signal, spawn_bound};
+use crate::process::{limit_open_files, signal, spawn_bound};
 
 /// A running sidecar; killed when dropped.
 pub struct Sidecar {
@@ -27,12 +27,21 @@ impl Sidecar {
 
     /// Starts one with more environment variables.
     pub fn start_with(database: &Database<'_>, environment: &[(&str, &str)]) -> Sidecar {
+        Sidecar::launch(database, |command| _ = command.envs(environment.iter().copied()))
+    }
+
+    /// Starts one that may open `files` files at first, and more if it asks.
+    pub fn start_with_open_files(database: &Database<'_>, files: u64) -> Sidecar {
+        Sidecar::launch(database, |command| limit_open_files(command, files))
+    }
+
+    fn launch(database: &Database<'_>, prepare: impl FnOnce(&mut Command)) -> Sidecar {
         let log = NamedTempFile::with_prefix("pg-webhooks-log-").expect("a temporary file");
         let mut command = Command::new(binary());
         command.arg("serve");
         command.env("DATABASE_URL", database.url("sidecar"));
         command.env("PG_WEBHOOKS_ALLOW_NETS", "127.0.0.0/8");
-        command.envs(environment.iter().copied());
+        prepare(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(log.reopen().expect("the log is ours"));
         let process = spawn_bound(&mut command, Signal::SIGKILL);

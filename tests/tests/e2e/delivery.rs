@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::{Answer, Cluster, Receiver, SECRET, Sidecar, Stage, eventually};
+use tests::{Answer, Cluster, Receiver, SECRET, Sidecar, Stage, eventually, open_files_limits};
 
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
 
@@ -283,4 +283,14 @@ async fn the_sidecar_reads_at_read_committed_where_the_default_is_serializable()
     };
     assert_ne!(db.one::<i64>(&read_by("postgres")).await, 0, "the open one");
     assert_eq!(db.one::<i64>(&read_by("sidecar")).await, 0);
+}
+
+#[tokio::test]
+async fn the_sidecar_opens_as_many_files_as_the_system_permits() {
+    let db = Cluster::shared().await.database().await;
+    let sidecar = Sidecar::start_with_open_files(&db, 256);
+    sidecar.wait_for_log("delivering").await;
+    let (soft, hard) = open_files_limits(sidecar.pid());
+    assert!(hard > 256, "the system permits more");
+    assert_eq!(soft, hard);
 }
