@@ -3,9 +3,12 @@
 
 use bytes::Bytes;
 use postgres_types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+use reqwest::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+
+use crate::failure::Failure;
 
 /// A timestamptz as Postgres holds it, microseconds since 2000: it comes back exactly as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,24 +96,50 @@ impl Delivery {
     }
 }
 
-/// The error of a request that ran into its deadline.
-pub const TIMEOUT: &str = "Request timeout";
-
 /// One HTTP request: what it brought, and nothing about what that leads to.
 #[derive(Debug)]
 pub struct Attempt {
     pub started: Instant,
     pub took_ms: i32,
-    pub http_status: Option<u16>,
+    pub outcome: Result<Response, Failure>,
+}
+
+/// What the receiver said.
+#[derive(Debug)]
+pub struct Response {
+    pub status: StatusCode,
     pub retry_after: Option<String>,
-    pub error: Option<String>,
-    pub response: Option<String>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// The beginning of the body, where the status says that the request failed.
+    pub body: Option<String>,
 }
 
 impl Attempt {
     /// Whether the endpoint is alive: some response came, or at least a quick refusal.
     pub fn was_answered(&self) -> bool {
-        self.error.as_deref() != Some(TIMEOUT)
+        !matches!(self.outcome, Err(Failure::Timeout))
+    }
+
+    /// What failed, in the words of the log; none after a success.
+    pub fn error(&self) -> Option<String> {
+        match &self.outcome {
+            Ok(response) => response.error(),
+            Err(failure) => Some(failure.to_string()),
+        }
+    }
+}
+
+impl Response {
+    fn error(&self) -> Option<String> {
+        match &self.location {
+            _ if self.status.is_success() => None,
+            Some(location) if self.status.is_redirection() => Some(format!("Redirect to {location} not followed")),
+            _ => {
+                let reason = self.status.canonical_reason().unwrap_or_default();
+                Some(format!("HTTP {} {reason}", self.status.as_u16()).trim_end().to_owned())
+            }
+        }
     }
 }
 

@@ -53,7 +53,8 @@ impl Figures {
 
     /// An attempt is over.
     pub fn count(&self, attempt: &Attempt) {
-        let class = attempt.http_status.map_or(0, |status| usize::from(status / 100).saturating_sub(1));
+        let status = attempt.outcome.as_ref().map_or(0, |response| response.status.as_u16());
+        let class = usize::from(status / 100).saturating_sub(1);
         if let Some(attempts) = self.attempts.get(class) {
             attempts.increment(1);
         }

@@ -6,7 +6,7 @@ use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Ending, Settled, Source, Timestamp};
+use crate::delivery::{Attempt, Ending, Settled, Source, Timestamp};
 use crate::progress::{Position, Progress};
 
 const MOST: usize = 1000;
@@ -37,7 +37,7 @@ pub struct ResultRow<'a> {
     response_time_ms: Option<i32>,
     http_status: Option<i32>,
     retry_after: Option<&'a str>,
-    error: Option<&'a str>,
+    error: Option<String>,
     response: Option<&'a str>,
     signed_at: i64,
 }
@@ -52,7 +52,7 @@ impl Report {
     pub fn leaves_pending(&self) -> bool {
         self.settled.iter().any(|settled| match &settled.ending {
             Ending::Deferred => true,
-            Ending::Attempted(attempt) => attempt.error.is_some(),
+            Ending::Attempted(attempt) => attempt.error().is_some(),
         })
     }
 }
@@ -64,6 +64,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             Ending::Attempted(attempt) => Some(attempt),
             Ending::Deferred => None,
         };
+        let response = attempt.and_then(|attempt| attempt.outcome.as_ref().ok());
         Self {
             endpoint: delivery.endpoint,
             xid: delivery.event.xid,
@@ -77,10 +78,10 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             started_ms_ago: attempt
                 .map(|attempt| i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
             response_time_ms: attempt.map(|attempt| attempt.took_ms),
-            http_status: attempt.and_then(|attempt| attempt.http_status).map(i32::from),
-            retry_after: attempt.and_then(|attempt| attempt.retry_after.as_deref()),
-            error: attempt.and_then(|attempt| attempt.error.as_deref()),
-            response: attempt.and_then(|attempt| attempt.response.as_deref()),
+            http_status: response.map(|response| i32::from(response.status.as_u16())),
+            retry_after: response.and_then(|response| response.retry_after.as_deref()),
+            error: attempt.and_then(Attempt::error),
+            response: response.and_then(|response| response.body.as_deref()),
             signed_at: delivery.signed_at,
         }
     }

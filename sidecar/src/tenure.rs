@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::deliver::Courier;
 use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
+use crate::failure::Failure;
 use crate::lanes::{Admission, Kind, Lanes, Limits, Sign};
 use crate::progress::{Inside, Position, Progress};
 use crate::report::{Outbox, Report};
@@ -329,10 +330,8 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let attempt = self
-            .attempt
-            .take()
-            .unwrap_or_else(|| Attempt::without_response(Instant::now(), 0, "Internal error".to_owned()));
+        let panicked = || Attempt { started: Instant::now(), took_ms: 0, outcome: Err(Failure::Internal) };
+        let attempt = self.attempt.take().unwrap_or_else(panicked);
         // Nobody listens when the lease is over.
         let _ = self.landing.send((self.number, attempt));
     }

@@ -1,0 +1,114 @@
+//! Why an attempt brought no response. It stays a kind, for code to tell apart, until the database takes its text.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter::successors;
+use thiserror::Error;
+
+use crate::targets::TargetError;
+
+/// What went wrong. The texts are stable: the page translates them.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum Failure {
+    /// The deadline of the attempt has passed.
+    #[error("Request timeout")]
+    Timeout,
+    #[error("Invalid URL: {0}")]
+    InvalidUrl(String),
+    /// The name does not resolve, or the address may not be dialled.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("Connection refused")]
+    Refused,
+    #[error("Connection timed out")]
+    ConnectTimeout,
+    #[error("Host unreachable")]
+    Unreachable,
+    #[error("TLS error: {0}")]
+    Tls(rustls::Error),
+    #[error("Connection reset")]
+    Reset,
+    #[error("Connection closed without a response")]
+    Closed,
+    /// The request's task panicked.
+    #[error("Internal error")]
+    Internal,
+    /// Something else, in the words of the innermost cause.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// The kind of the first cause that has one.
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        let causes = || successors(Some(error), |&cause| cause.source());
+        // Postgres takes no NUL.
+        let in_its_words = || Self::Other(causes().last().unwrap_or(error).to_string().replace('\0', ""));
+        causes().find_map(Self::of_one).unwrap_or_else(in_its_words)
+    }
+
+    fn of_one(cause: &(dyn Error + 'static)) -> Option<Self> {
+        if let Some(refusal) = cause.downcast_ref::<TargetError>() {
+            return Some(Self::Target(refusal.clone()));
+        }
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+            return Some(Self::Tls(error.clone()));
+        }
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            return error.is_incomplete_message().then_some(Self::Closed);
+        }
+        Self::of_io(cause.downcast_ref::<io::Error>()?)
+    }
+
+    fn of_io(error: &io::Error) -> Option<Self> {
+        let by_kind = match error.kind() {
+            ErrorKind::ConnectionRefused => Some(Self::Refused),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Some(Self::Reset),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Self::Unreachable),
+            ErrorKind::TimedOut => Some(Self::ConnectTimeout),
+            ErrorKind::UnexpectedEof => Some(Self::Closed),
+            _ => None,
+        };
+        // An io::Error that wraps another error is not among its sources itself.
+        error.get_ref().and_then(|inner| Self::of_one(inner)).or(by_kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: impl Error + 'static) -> Failure {
+        Failure::of(&error)
+    }
+
+    #[test]
+    fn what_the_system_refuses_has_a_kind_and_the_text_that_the_page_translates() {
+        for (kind, failure, text) in [
+            (ErrorKind::ConnectionRefused, Failure::Refused, "Connection refused"),
+            (ErrorKind::ConnectionReset, Failure::Reset, "Connection reset"),
+            (ErrorKind::BrokenPipe, Failure::Reset, "Connection reset"),
+            (ErrorKind::HostUnreachable, Failure::Unreachable, "Host unreachable"),
+            (ErrorKind::TimedOut, Failure::ConnectTimeout, "Connection timed out"),
+            (ErrorKind::UnexpectedEof, Failure::Closed, "Connection closed without a response"),
+        ] {
+            assert_eq!(of(io::Error::from(kind)), failure);
+            assert_eq!(failure.to_string(), text);
+        }
+        assert_eq!(Failure::Timeout.to_string(), "Request timeout");
+    }
+
+    #[test]
+    fn a_cause_that_another_error_wraps_tells_the_kind() {
+        let lookup = TargetError::Lookup("nowhere.invalid".to_owned());
+        assert_eq!(of(io::Error::other(lookup.clone())), Failure::Target(lookup));
+        let tls = of(io::Error::other(io::Error::other(rustls::Error::DecryptError)));
+        assert_eq!(tls.to_string(), "TLS error: cannot decrypt peer's message");
+    }
+
+    #[test]
+    fn what_has_no_kind_is_told_in_the_words_of_its_innermost_cause() {
+        let wrapped = anyhow::Error::msg("innermost").context("middle").context("outermost");
+        assert_eq!(Failure::of(wrapped.as_ref()), Failure::Other("innermost".to_owned()));
+    }
+}
