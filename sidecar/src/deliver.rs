@@ -1,14 +1,14 @@
-//! One HTTP request: sends a delivery and reports what came back. No redirects, no proxies, no retries of its own,
-//! never more of a response than a cap; one deadline covers connecting, the headers and the body. What a status
-//! leads to is the database's business.
+//! One attempt: sends a delivery and reports what came back. No redirects, no proxies, never more of a response than a
+//! cap; one deadline covers connecting, the headers and the body. A request that met a dying kept-alive connection is
+//! sent once more, at once, on a fresh one. What a status leads to is the database's business.
 
-use anyhow::Context;
 use reqwest::header::{LOCATION, RETRY_AFTER};
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use url::Host;
 
+use crate::connection::HttpClient;
 use crate::delivery::{Attempt, Delivery, Response};
 use crate::failure::Failure;
 use crate::figures::Figures;
@@ -21,33 +21,18 @@ const READ_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 1024;
 /// What is kept of where a redirect leads.
 const KEPT_LOCATION_CHARS: usize = 256;
-/// Below the five seconds after which Node, and others like it, close an idle connection: the request that meets a
-/// closing one fails.
-const IDLE: Duration = Duration::from_secs(4);
-
 /// Sends; cheap to clone.
 #[derive(Clone)]
 pub struct Courier {
-    client: Client,
+    client: HttpClient,
     targets: Targets,
     figures: Figures,
 }
 
 impl Courier {
-    /// One shared client, with keep-alive for `connections` to each host.
+    /// Keeps at most `connections` open to each host.
     pub fn new(targets: Targets, connections: usize) -> anyhow::Result<Self> {
-        let client = Client::builder()
-            .dns_resolver(std::sync::Arc::new(targets.clone()))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(connections)
-            .pool_idle_timeout(IDLE)
-            .build()
-            .context("cannot set the HTTP client up")?;
-        Ok(Self { client, targets, figures: Figures::new() })
+        Ok(Self { client: HttpClient::new(&targets, connections)?, targets, figures: Figures::new() })
     }
 
     /// One attempt, over within `deadline`.
@@ -68,18 +53,26 @@ impl Courier {
         if let Some(ip) = literal_ip(&url) {
             self.targets.check(ip)?;
         }
-        let headers = RequestHeaders {
-            webhook_id: &delivery.event.webhook_id,
-            signed_at: Some(delivery.signed_at),
-            signature: delivery.signature.as_deref(),
-            signature_v1: delivery.signature_v1.as_deref(),
-        };
-        let request =
-            headers.each().fold(self.client.post(url), |request, (name, value)| request.header(name, &*value));
-        let response =
-            request.body(delivery.event.body.bytes.clone()).send().await.map_err(|error| Failure::of(&error))?;
-        read(response).await.map_err(|error| Failure::of(&error))
+        let sent = self.client.send(&url, |client| request(client, &url, delivery)).await;
+        if sent.was_resent {
+            tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
+            self.figures.resent();
+        }
+        read(sent.outcome?).await.map_err(|error| Failure::of(&error))
     }
+}
+
+fn request(client: &Client, url: &Url, delivery: &Delivery) -> RequestBuilder {
+    let headers = RequestHeaders {
+        webhook_id: &delivery.event.webhook_id,
+        signed_at: Some(delivery.signed_at),
+        signature: delivery.signature.as_deref(),
+        signature_v1: delivery.signature_v1.as_deref(),
+    };
+    headers
+        .each()
+        .fold(client.post(url.clone()), |request, (name, value)| request.header(name, &*value))
+        .body(delivery.event.body.bytes.clone())
 }
 
 fn literal_ip(url: &Url) -> Option<IpAddr> {

@@ -8,6 +8,7 @@ use crate::delivery::Attempt;
 /// The name of the histogram.
 pub const DURATION: &str = "pg_webhooks_attempt_duration_seconds";
 const ATTEMPTS: &str = "pg_webhooks_attempts_total";
+const RESENT: &str = "pg_webhooks_requests_resent_total";
 const IN_FLIGHT: &str = "pg_webhooks_requests_in_flight";
 
 /// See the module; cheap to clone.
@@ -15,6 +16,7 @@ const IN_FLIGHT: &str = "pg_webhooks_requests_in_flight";
 pub struct Figures {
     /// Those that brought no response, 2xx, 3xx, 4xx, 5xx.
     attempts: [Counter; 5],
+    resent: Counter,
     duration: Histogram,
     in_flight: Gauge,
 }
@@ -35,11 +37,16 @@ impl Figures {
             ATTEMPTS,
             "Delivery attempts of this process that are over, by class of HTTP status; none: no response came"
         );
+        describe_counter!(
+            RESENT,
+            "Requests of this process sent again at once, as a kept-alive connection was closed before a response"
+        );
         describe_histogram!(DURATION, Unit::Seconds, "How long delivery attempts took");
         describe_gauge!(IN_FLIGHT, "Delivery requests of this process under way");
         let attempts = ["none", "2xx", "3xx", "4xx", "5xx"];
         Self {
             attempts: attempts.map(|class| metrics::counter!(ATTEMPTS, "class" => class)),
+            resent: metrics::counter!(RESENT),
             duration: metrics::histogram!(DURATION),
             in_flight: metrics::gauge!(IN_FLIGHT),
         }
@@ -49,6 +56,11 @@ impl Figures {
     pub fn take_off(&self) -> Flying<'_> {
         self.in_flight.increment(1);
         Flying(&self.in_flight)
+    }
+
+    /// A request met a dying connection and is sent again.
+    pub fn resent(&self) {
+        self.resent.increment(1);
     }
 
     /// An attempt is over.

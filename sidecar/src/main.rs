@@ -17,6 +17,7 @@ mod progress;
 mod lanes;
 mod delivery;
 mod deliver;
+mod connection;
 mod failure;
 mod headers;
 mod figures;

@@ -84,6 +84,8 @@ enum Ending {
     Reset,
     Flood,
     Cut,
+    CloseNext,
+    ResetNext,
 }
 
 impl Answer {
@@ -115,6 +117,16 @@ impl Answer {
     /// This status, then the beginning of a body; the connection is closed in the middle of it.
     pub fn cut(status: u16) -> Answer {
         Answer { ending: Ending::Cut, ..Answer::status(status) }
+    }
+
+    /// Status 200, and the connection, which seemed to be kept alive, is closed when another request comes over it.
+    pub fn close_next() -> Answer {
+        Answer { ending: Ending::CloseNext, ..Answer::status(200) }
+    }
+
+    /// Status 200, and the connection, which seemed to be kept alive, is reset when another request comes over it.
+    pub fn reset_next() -> Answer {
+        Answer { ending: Ending::ResetNext, ..Answer::status(200) }
     }
 
     /// With this header too.
@@ -267,7 +279,7 @@ async fn serve(connection: TcpStream, state: &State) -> std::io::Result<()> {
             tokio::time::sleep(answer.delay).await;
         }
         send(connection.get_mut(), &answer).await?;
-        if matches!(answer.ending, Ending::Reset | Ending::Cut) {
+        if matches!(answer.ending, Ending::Reset | Ending::Cut | Ending::CloseNext | Ending::ResetNext) {
             return Ok(());
         }
     }
@@ -297,10 +309,20 @@ async fn read_request(connection: &mut BufReader<TcpStream>) -> std::io::Result<
 async fn send(connection: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
     let head = format!("HTTP/1.1 {} Scripted\r\n{}", answer.status, answer.headers);
     let endless = "Content-Length: 1000000000\r\n\r\n";
+    let whole = || format!("{head}Content-Length: {}\r\n\r\n{}", answer.body.len(), answer.body);
     match answer.ending {
-        Ending::Whole => {
-            let whole = format!("{head}Content-Length: {}\r\n\r\n{}", answer.body.len(), answer.body);
-            connection.write_all(whole.as_bytes()).await
+        Ending::Whole => connection.write_all(whole().as_bytes()).await,
+        Ending::CloseNext => {
+            connection.write_all(whole().as_bytes()).await?;
+            connection.readable().await?;
+            connection.shutdown().await?;
+            // With something unread it would be reset.
+            tokio::io::copy(connection, &mut tokio::io::sink()).await.map(drop)
+        }
+        Ending::ResetNext => {
+            connection.write_all(whole().as_bytes()).await?;
+            connection.readable().await?;
+            connection.set_zero_linger()
         }
         Ending::Hang => std::future::pending().await,
         Ending::Reset => connection.set_zero_linger(),

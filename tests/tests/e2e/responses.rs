@@ -245,6 +245,41 @@ async fn a_connection_that_fails_is_tried_again() {
     }
 }
 
+/// Sends 300 events to a receiver that ends its connections without saying so; each is delivered at the first attempt.
+async fn assert_no_attempt_fails(answer: Answer) {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/all", answer);
+    stage.db.run("SELECT webhooks.emit('order.paid', '{}') FROM generate_series(1, 300)").await;
+    stage.arrived().await;
+    let failed = "SELECT DISTINCT error FROM webhooks.attempt WHERE error IS NOT NULL";
+    assert_eq!(stage.db.all::<String>(failed).await, Vec::<String>::new(), "each event's first attempt is delivered");
+    stage.assert_each_once().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_closes_what_seemed_to_be_kept_alive_costs_no_attempt() {
+    assert_no_attempt_fails(Answer::close_next()).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_resets_what_seemed_to_be_kept_alive_costs_no_attempt() {
+    assert_no_attempt_fails(Answer::reset_next()).await;
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_at_once_only_where_it_met_a_kept_connection_and_never_twice() {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/fresh", Answer::reset());
+    assert_leads_to(&stage, &stage.receiver.url("/fresh"), &retries(None)).await;
+    assert_eq!(stage.receiver.at("/fresh").len(), 1, "its connection was a fresh one");
+
+    stage.receiver.answer_in_turn("/kept", [Answer::status(200), Answer::reset()]);
+    let url = stage.receiver.url("/kept");
+    assert_leads_to(&stage, &url, &ends(200, DELIVERED)).await;
+    assert_leads_to(&stage, &url, &retries(None)).await;
+    assert_eq!(stage.receiver.at("/kept").len(), 3, "one that was answered, one on its connection, one on a fresh one");
+}
+
 #[tokio::test]
 async fn a_private_address_that_is_not_allowed_is_never_dialled() {
     let mut stage = Stage::start().await;

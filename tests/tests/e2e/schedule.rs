@@ -105,9 +105,9 @@ async fn after_it_was_disabled_and_enabled_again_what_waited_arrives() {
 async fn a_failure_that_recovers_is_delivered_on_the_retry() {
     let stage = Stage::start().await;
     stage.db.retry_schedule("30ms, 30ms, 30ms, 30ms, 30ms").await;
-    stage
-        .receiver
-        .answer_in_turn("/all", [Answer::status(500), Answer::reset(), Answer::status(429), Answer::status(200)]);
+    // The reset meets a fresh connection: nothing is sent again at once.
+    let failed = Answer::status(500).header("Connection", "close");
+    stage.receiver.answer_in_turn("/all", [failed, Answer::reset(), Answer::status(429), Answer::status(200)]);
     stage.db.run(PRODUCT).await;
     assert_eq!(attempt(&stage, 3).await["outcome"], "delivered");
     let received = stage.receiver.at("/all");
