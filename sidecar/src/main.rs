@@ -29,13 +29,10 @@ mod store;
 
 // serve --listen: the REST API, and the page that stands on it.
 mod api;
-mod page;
+mod web;
 
-// The commands for people.
+// The commands for people, and what a receiver does.
 mod cli;
-
-// listen: what a receiver does.
-mod listen;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,7 +53,7 @@ fn main() -> ExitCode {
         let stop = stop_on_signal()?;
         match cli.command {
             config::Command::Serve(serve) => serve::run(*serve, stop).await.map(|()| ExitCode::SUCCESS),
-            config::Command::Listen(listen) => listen::run(listen, stop).await.map(|()| ExitCode::SUCCESS),
+            config::Command::Listen(listen) => cli::listen::run(listen, stop).await.map(|()| ExitCode::SUCCESS),
             config::Command::People(command) => Ok(cli::run(command, cli.database_url.as_deref(), stop).await),
         }
     });

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Api;
-use super::problem::Problem;
+use super::error::Problem;
 use super::tokens::{Caller, Role};
 
 /// The cookie that holds a token.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-use super::problem::Problem;
+use super::error::Problem;
 
 /// Requests under way at once, but for those at `/session`.
 const MOST: usize = 64;

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::problem::Problem;
+use super::error::Problem;
 
 /// Failed authentications: so many at once, then one a second.
 const FAILURES: u32 = 10;

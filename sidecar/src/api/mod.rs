@@ -8,23 +8,15 @@ mod sessions;
 mod auth;
 mod tokens;
 mod limits;
+mod metrics;
 mod request;
-mod success;
-mod problem;
-mod page;
+mod response;
+mod error;
+mod pagination;
+mod responses;
 
 // The operations, by noun.
-mod login;
-mod webhooks;
-mod sending;
-mod log;
-mod events;
-mod status;
-mod history;
-mod probes;
-mod metrics;
-mod refusals;
-mod openapi;
+mod routes;
 
 use anyhow::Context;
 use std::net::SocketAddr;
@@ -45,8 +37,8 @@ pub struct Shared {
     sessions: sessions::Sessions,
     tokens: tokens::Tokens,
     limits: limits::Limits,
-    pulse: status::Pulse,
-    history: history::History,
+    pulse: routes::status::Pulse,
+    history: routes::history::History,
     metrics: metrics::Metrics,
 }
 
@@ -70,14 +62,14 @@ pub async fn start(
         sessions: sessions::Sessions::new(settings.database()?)?,
         tokens: tokens::Tokens::default(),
         limits: limits::Limits::new(settings.api_rate),
-        pulse: status::Pulse::default(),
-        history: history::History::new(),
+        pulse: routes::status::Pulse::default(),
+        history: routes::history::History::new(),
         metrics: metrics::Metrics::install()?,
     }));
     tracing::info!("the API listens on http://{address}");
     let housekeeping = tokio::spawn(server::keep_house(api.clone()));
     Ok(tokio::spawn(async move {
-        server::run(listener, openapi::router(api), stop).await;
+        server::run(listener, routes::openapi::router(api), stop).await;
         housekeeping.abort();
     }))
 }

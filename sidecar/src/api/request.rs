@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
+use super::error::Problem;
 
 /// Larger bodies are refused.
 pub const MOST_BYTES: usize = 64 * 1024;

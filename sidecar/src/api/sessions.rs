@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error};
 
-use super::problem::Problem;
+use super::error::Problem;
 use crate::database::Database;
 use crate::store::{Store, StoreError};
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
+use super::error::Problem;
 use super::limits::Limits;
-use super::problem::Problem;
 use super::sessions::Sessions;
 use crate::store::TokenState;
 

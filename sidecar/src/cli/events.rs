@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::Value;
 use std::process::ExitCode;
 
-use super::moment::{self, Moment};
-use super::page::{self, Table, Tone, cell, paint};
-use super::session::Session;
+use super::connection::Session;
+use super::output::{self, Table, Tone, cell, paint};
+use super::time::{self, Moment};
 use super::{Format, Outcome, logs};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
@@ -63,11 +63,11 @@ impl Events {
         let mut events = session.store().events(&filter, self.limit).await?;
         events.reverse();
         if self.format.json {
-            page::json(&events)?;
+            output::json(&events)?;
             return Ok(ExitCode::SUCCESS);
         }
         if events.is_empty() {
-            page::note("no messages");
+            output::note("no messages");
             return Ok(ExitCode::SUCCESS);
         }
         let mut table =
@@ -88,14 +88,14 @@ impl Events {
 
 /// How long ago for a person, the time itself for anything else.
 pub fn when(time: Time, now: Time) -> String {
-    if page::is_terminal() { moment::relative(time, now) } else { moment::exact(time) }
+    if output::is_terminal() { time::relative(time, now) } else { time::exact(time) }
 }
 
 impl Event {
     pub async fn run(self, session: &Session) -> Outcome {
         let message = session.store().message(&self.webhook_id).await?;
         if self.body {
-            page::bytes(message.body.as_bytes())?;
+            output::bytes(message.body.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         let deliveries = session.store().deliveries(&self.webhook_id).await?;
@@ -104,7 +104,7 @@ impl Event {
         attempts.reverse();
         if self.format.json {
             let Message { event, occurred_at, body } = message;
-            page::json(&serde_json::json!({
+            output::json(&serde_json::json!({
                 "webhook_id": self.webhook_id, "event": event, "occurred_at": occurred_at, "body": body,
                 "deliveries": deliveries, "attempts": attempts,
             }))?;
@@ -121,16 +121,16 @@ impl Event {
         attempts: Vec<AttemptLine>,
         now: Time,
     ) -> std::io::Result<()> {
-        page::line(&format!("{}  {}", paint(Tone::Strong, &message.event), self.webhook_id))?;
-        page::line(&format!(
+        output::line(&format!("{}  {}", paint(Tone::Strong, &message.event), self.webhook_id))?;
+        output::line(&format!(
             "{} ({})\n",
-            moment::exact(message.occurred_at),
-            moment::relative(message.occurred_at, now)
+            time::exact(message.occurred_at),
+            time::relative(message.occurred_at, now)
         ))?;
         let pretty = serde_json::from_str::<Value>(&message.body).and_then(|body| serde_json::to_string_pretty(&body));
-        page::line(&page::tame(&pretty.unwrap_or_else(|_| message.body.clone())))?;
+        output::line(&output::tame(&pretty.unwrap_or_else(|_| message.body.clone())))?;
 
-        page::line(&format!("\n{}", paint(Tone::Strong, "Deliveries")))?;
+        output::line(&format!("\n{}", paint(Tone::Strong, "Deliveries")))?;
         let mut table = Table::new(&["ENDPOINT_ID", "STATE", "ATTEMPTS", "URL"]).whole(&[0, 1, 2]).numbers(&[2]);
         for delivery in deliveries {
             let mut state = delivery.state.clone();
@@ -146,10 +146,12 @@ impl Event {
         }
         table.print()?;
 
-        page::line(&format!("\n{}", paint(Tone::Strong, "Attempts")))?;
+        output::line(&format!("\n{}", paint(Tone::Strong, "Attempts")))?;
         if attempts.is_empty() {
-            return page::line("none yet");
+            return output::line("none yet");
         }
-        attempts.iter().try_for_each(|attempt| page::line(&logs::told(attempt, &attempt.endpoint_id, page::width())))
+        attempts
+            .iter()
+            .try_for_each(|attempt| output::line(&logs::told(attempt, &attempt.endpoint_id, output::width())))
     }
 }

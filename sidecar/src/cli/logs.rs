@@ -3,10 +3,10 @@
 use clap::Args;
 use std::process::ExitCode;
 
-use super::moment::{self, Moment};
-use super::page::{self, Tone, paint};
-use super::session::Session;
+use super::connection::Session;
+use super::output::{self, Tone, paint};
 use super::tail::{self, Tail};
+use super::time::{self, Moment};
 use super::{Format, Outcome};
 use crate::store::{AttemptFilter, AttemptLine};
 
@@ -68,9 +68,9 @@ impl Logs {
             }
         }
         if self.format.json {
-            page::json(&lines)?;
+            output::json(&lines)?;
         } else if lines.is_empty() {
-            page::note("no attempts");
+            output::note("no attempts");
         } else {
             self.show_each(&lines)?;
         }
@@ -80,13 +80,13 @@ impl Logs {
     fn show_each(&self, lines: &[AttemptLine]) -> std::io::Result<()> {
         for line in lines {
             if self.format.json {
-                page::json_line(line)?;
+                output::json_line(line)?;
             } else {
                 let mut ids = line.webhook_id.clone();
                 if self.endpoint_id.is_none() {
                     ids.push_str(&format!("  {}", line.endpoint_id));
                 }
-                page::line(&told(line, &ids, page::width()))?;
+                output::line(&told(line, &ids, output::width()))?;
             }
         }
         Ok(())
@@ -99,23 +99,23 @@ pub fn told(line: &AttemptLine, ids: &str, width: Option<usize>) -> String {
     let status = line.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let head = format!(
         "{}  {} {status:>3} {:>8}  {:<18}",
-        moment::exact(line.timestamp),
+        time::exact(line.timestamp),
         paint(tone, &format!("{:<9}", line.outcome)),
         format!("{}ms", line.response_time_ms),
-        page::tame_line(&line.event),
+        output::tame_line(&line.event),
     );
     let mut why = String::new();
     if line.retry_count > 0 {
         why.push_str(&format!("retry {}", line.retry_count));
     }
-    for part in [&line.error, &line.response].into_iter().flatten().map(|text| page::tame_line(text)) {
+    for part in [&line.error, &line.response].into_iter().flatten().map(|text| output::tame_line(text)) {
         if !part.is_empty() {
             why.push_str(if why.is_empty() { "" } else { " – " });
             why.push_str(&part);
         }
     }
     if let Some(next) = line.next_attempt_at {
-        why.push_str(&format!("{}next at {}", if why.is_empty() { "" } else { "; " }, moment::exact(next)));
+        why.push_str(&format!("{}next at {}", if why.is_empty() { "" } else { "; " }, time::exact(next)));
     }
     // 65 is the head's length without its colours.
     let mut text = match width {

@@ -2,12 +2,12 @@
 //! what it answered; no rule is decided here. What was asked for goes to stdout, everything else to stderr, and a
 //! secret is shown once, where it is made.
 
-mod failure;
-mod moment;
-pub mod page;
-mod session;
+mod error;
+mod time;
+mod output;
+mod connection;
 
-mod ask;
+mod prompt;
 mod secret;
 mod tail;
 mod wait;
@@ -22,13 +22,14 @@ mod status;
 mod doctor;
 mod verify;
 mod shell;
+pub mod listen;
 
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use tokio::sync::watch;
 
-use failure::Failure;
-use session::Session;
+use connection::Session;
+use error::Failure;
 
 /// What a command leads to.
 type Outcome = Result<ExitCode, Failure>;
@@ -86,8 +87,8 @@ async fn obey(command: Command, database_url: Option<&str>) -> Outcome {
         Command::Verify(verify) => return verify.run().await,
         Command::Completions(completions) => return completions.run(),
         Command::Man => return shell::man(),
-        Command::Doctor(doctor) => return doctor.run(&session::database(database_url)?).await,
-        _ => Session::open(&session::database(database_url)?).await?,
+        Command::Doctor(doctor) => return doctor.run(&connection::database(database_url)?).await,
+        _ => Session::open(&connection::database(database_url)?).await?,
     };
     match command {
         Command::Webhooks(webhooks) => webhooks.run(&session).await,

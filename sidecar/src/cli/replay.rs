@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::failure::Failure;
-use super::moment::{self, Moment};
-use super::page;
-use super::session::Session;
+use super::connection::Session;
+use super::error::Failure;
+use super::output;
 use super::tail::{self, Tail};
-use super::{Format, Outcome, ask};
+use super::time::{self, Moment};
+use super::{Format, Outcome, prompt};
 use crate::store::{self, AttemptFilter, EventFilter, Time};
 
 #[derive(Args, Debug)]
@@ -61,18 +61,18 @@ impl Replay {
         let count = session.store().replay(&self.endpoint_id, &what).await?;
         if self.dry_run || count == 0 {
             if self.format.json {
-                page::json(
+                output::json(
                     &json!({ "endpoint_id": self.endpoint_id, "since": since, "until": until, "messages": count }),
                 )?;
             } else {
-                page::line(&self.told(count, since, until))?;
+                output::line(&self.told(count, since, until))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
         if !self.format.json {
-            page::note(&self.told(count, since, until));
+            output::note(&self.told(count, since, until));
         }
-        if !self.yes && ask::is_possible() && !ask::confirm("Send them?").await? {
+        if !self.yes && prompt::is_possible() && !prompt::confirm("Send them?").await? {
             return Err(Failure::new("nothing was sent", "Answer y to send them."));
         }
         self.send(session, store::Replay { dry_run: false, ..what }, until).await
@@ -81,7 +81,7 @@ impl Replay {
     fn told(&self, count: i64, since: Time, until: Time) -> String {
         let messages = if count == 1 { "message" } else { "messages" };
         let which = if self.all { "" } else { " not delivered" };
-        format!("{count} {messages}{which} from {} to {}", moment::exact(since), moment::exact(until))
+        format!("{count} {messages}{which} from {} to {}", time::exact(since), time::exact(until))
     }
 
     async fn send(&self, session: &Session, what: store::Replay, until: Time) -> Outcome {
@@ -89,9 +89,9 @@ impl Replay {
         if self.no_wait {
             let queued = session.store().replay(&self.endpoint_id, &what).await?;
             if self.format.json {
-                page::json(&json!({ "endpoint_id": self.endpoint_id, "queued": queued }))?;
+                output::json(&json!({ "endpoint_id": self.endpoint_id, "queued": queued }))?;
             } else {
-                page::line(&format!("queued {queued}"))?;
+                output::line(&format!("queued {queued}"))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -106,13 +106,13 @@ impl Replay {
         let tally = self.watch(session, left, begin).await?;
         let waiting = queued - i64::try_from(tally.delivered + tally.failed).unwrap_or(0);
         if self.format.json {
-            page::json(&json!({
+            output::json(&json!({
                 "endpoint_id": self.endpoint_id, "queued": queued, "delivered": tally.delivered,
                 "failed": tally.failed, "waiting": waiting,
             }))?;
         } else {
             let waiting = if waiting > 0 { format!(", {waiting} still waiting") } else { String::new() };
-            page::line(&format!("{} delivered, {} failed{waiting}", tally.delivered, tally.failed))?;
+            output::line(&format!("{} delivered, {} failed{waiting}", tally.delivered, tally.failed))?;
         }
         Ok(if tally.failed == 0 && waiting <= 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -134,7 +134,7 @@ impl Replay {
     async fn watch(&self, session: &Session, mut left: HashSet<String>, begin: Time) -> Result<Tally, Failure> {
         if session.store().status().await?.shards_held == 0 {
             let hint = Some("pg-webhooks serve starts one.");
-            page::tell(page::Tone::Warning, "warning", "no sidecar is running, so nothing is sent", hint);
+            output::tell(output::Tone::Warning, "warning", "no sidecar is running, so nothing is sent", hint);
         }
         let bar = progress_bar(left.len());
         let filter = AttemptFilter { endpoint_id: Some(&self.endpoint_id), ..AttemptFilter::default() };
@@ -158,8 +158,8 @@ impl Replay {
         }
         bar.finish_and_clear();
         if !left.is_empty() {
-            page::tell(
-                page::Tone::Warning,
+            output::tell(
+                output::Tone::Warning,
                 "warning",
                 "the webhook is disabled, so the rest waits",
                 Some(&format!("pg-webhooks webhooks enable {} sends it.", self.endpoint_id)),

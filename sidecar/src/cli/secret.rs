@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::ask;
-use super::failure::Failure;
+use super::error::Failure;
+use super::prompt;
 use crate::store::Store;
 
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ impl NewSecret {
 
 /// The first line of stdin.
 pub async fn from_stdin() -> Result<String, Failure> {
-    let line = ask::line_of_stdin().await?;
+    let line = prompt::line_of_stdin().await?;
     if line.is_empty() {
         return Err(Failure::usage(
             "stdin holds no secret",

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
-use super::page;
-use super::session::Session;
+use super::connection::Session;
+use super::output;
 use super::webhooks::Sending;
 use super::{Format, Outcome};
 
@@ -37,10 +37,10 @@ impl Redeliver {
     pub async fn run(self, session: &Session) -> Outcome {
         let queued = session.store().redeliver(&self.webhook_id, self.to.as_deref()).await?;
         if self.format.json {
-            page::json(&json!({ "webhook_id": self.webhook_id, "queued": queued }))?;
+            output::json(&json!({ "webhook_id": self.webhook_id, "queued": queued }))?;
         } else {
             let deliveries = if queued == 1 { "delivery" } else { "deliveries" };
-            page::line(&format!("queued {queued} {deliveries} of {}", self.webhook_id))?;
+            output::line(&format!("queued {queued} {deliveries} of {}", self.webhook_id))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -6,7 +6,7 @@ use clap_mangen::Man;
 use std::io;
 use std::process::ExitCode;
 
-use super::{Outcome, page};
+use super::{Outcome, output};
 use crate::config::Cli;
 
 #[derive(Args, Debug)]
@@ -20,7 +20,7 @@ impl Completions {
     pub fn run(self) -> Outcome {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "pg-webhooks", &mut script);
-        page::bytes(&script)?;
+        output::bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -39,7 +39,7 @@ pub fn man() -> Outcome {
     page.extend_from_slice(b".SH COMMANDS\n");
     describe(&root, &mut page)?;
     page.extend_from_slice(EPILOGUE.as_bytes());
-    page::bytes(&page)?;
+    output::bytes(&page)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
+use super::connection::Session;
 use super::events::when;
-use super::page::{self, Table, Tone, cell, paint};
-use super::session::Session;
-use super::{Format, Outcome, moment};
+use super::output::{self, Table, Tone, cell, paint};
+use super::{Format, Outcome, time};
 use crate::store;
 
 #[derive(Args, Debug)]
@@ -25,16 +25,16 @@ impl Status {
             let mut answer = serde_json::to_value(&status).map_err(std::io::Error::from)?;
             answer["leases"] = json!(leases);
             answer["health"] = json!(health);
-            page::json(&answer)?;
+            output::json(&answer)?;
             return Ok(ExitCode::SUCCESS);
         }
         for (name, tone, text) in facts(&status) {
-            page::line(&format!("{} {}", paint(Tone::Strong, &format!("{name:<10}")), paint(tone, &text)))?;
+            output::line(&format!("{} {}", paint(Tone::Strong, &format!("{name:<10}")), paint(tone, &text)))?;
         }
         if health.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        page::line("")?;
+        output::line("")?;
         let now = session.now().await?;
         let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "LAST ERROR"])
             .whole(&[0, 1, 2, 3, 4])
@@ -71,7 +71,7 @@ fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
         (
             "behind",
             tone(status.behind_seconds < 60.0),
-            if status.behind_seconds < 1.0 { "no".to_owned() } else { moment::rough(status.behind_seconds as i64) },
+            if status.behind_seconds < 1.0 { "no".to_owned() } else { time::rough(status.behind_seconds as i64) },
         ),
         ("unread", Tone::Plain, format!("{}{at_most}", status.unread)),
         ("waiting", Tone::Plain, format!("{}, {} of them due", status.pending, status.overdue)),

@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
-use super::session::Session;
+use super::connection::Session;
+use super::error::Failure;
 use crate::store::{AttemptFilter, AttemptLine, Time};
 
 /// How long to wait between two looks.

@@ -5,11 +5,11 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::connection::Session;
+use super::error::Failure;
 use super::events::when;
-use super::failure::Failure;
-use super::page::{self, Table, Tone, cell};
-use super::session::Session;
-use super::{Format, Outcome, moment};
+use super::output::{self, Table, Tone, cell};
+use super::{Format, Outcome, time};
 
 #[derive(Subcommand, Debug)]
 pub enum Tokens {
@@ -30,7 +30,7 @@ pub struct Create {
     #[arg(long)]
     manage: bool,
     /// How long it is valid, such as 90d; forever unless given
-    #[arg(long, value_name = "DURATION", value_parser = moment::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time::duration)]
     expires: Option<Duration>,
     #[command(flatten)]
     format: Format,
@@ -59,10 +59,10 @@ impl Tokens {
 async fn list(session: &Session, format: Format) -> Result<(), Failure> {
     let tokens = session.store().tokens().await?;
     if format.json {
-        return Ok(page::json(&tokens)?);
+        return Ok(output::json(&tokens)?);
     }
     if tokens.is_empty() {
-        page::note("no tokens; pg-webhooks tokens create NAME makes one");
+        output::note("no tokens; pg-webhooks tokens create NAME makes one");
         return Ok(());
     }
     let now = session.now().await?;
@@ -87,17 +87,17 @@ impl Create {
         let role = if self.manage { "manage" } else { "read" };
         let expires = match self.expires {
             Some(duration) => Some(
-                moment::after(session.now().await?, duration)
+                time::after(session.now().await?, duration)
                     .map_err(|why| Failure::usage(format!("--expires is {why}"), "For example 90d."))?,
             ),
             None => None,
         };
         let token = session.store().create_token(&self.name, role, expires).await?;
         if self.format.json {
-            page::json(&json!({ "name": self.name, "role": role, "expires_at": expires, "token": token }))?;
+            output::json(&json!({ "name": self.name, "role": role, "expires_at": expires, "token": token }))?;
         } else {
-            page::note(&format!("created a token that may {role}; it is shown only this once:"));
-            page::bytes(format!("{token}\n").as_bytes())?;
+            output::note(&format!("created a token that may {role}; it is shown only this once:"));
+            output::bytes(format!("{token}\n").as_bytes())?;
         }
         Ok(())
     }
@@ -108,9 +108,9 @@ impl Revoke {
         session.store().revoke_token(&self.token_id).await?;
         // Not what was given: that may be the token itself.
         if self.format.json {
-            page::json(&json!({ "revoked": true }))?;
+            output::json(&json!({ "revoked": true }))?;
         } else {
-            page::line("revoked")?;
+            output::line("revoked")?;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
-use super::failure::Failure;
-use super::page;
-use super::session::Session;
+use super::connection::Session;
+use super::error::Failure;
+use super::output;
 use crate::store::DeliveryLine;
 
 /// How long to wait between two looks.
@@ -17,23 +17,23 @@ pub async fn first_attempt(session: &Session, webhook_id: &str, patience: Durati
     let delivery = tried(session, webhook_id, patience).await?;
     let was_delivered = delivery.state == "delivered";
     if json {
-        page::json(&serde_json::json!({ "webhook_id": webhook_id, "delivery": delivery }))?;
+        output::json(&serde_json::json!({ "webhook_id": webhook_id, "delivery": delivery }))?;
     } else {
-        page::line(&told(&delivery))?;
+        output::line(&told(&delivery))?;
     }
     Ok(if was_delivered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn told(delivery: &DeliveryLine) -> String {
-    let mut text = page::paint(page::Tone::of(&delivery.state), &delivery.state);
+    let mut text = output::paint(output::Tone::of(&delivery.state), &delivery.state);
     // An error that is an answer's names the status itself.
     match (&delivery.error, delivery.http_status) {
-        (Some(error), _) => text.push_str(&format!(": {}", page::tame_line(error))),
+        (Some(error), _) => text.push_str(&format!(": {}", output::tame_line(error))),
         (None, Some(status)) => text.push_str(&format!(", HTTP {status}")),
         (None, None) => {}
     }
     if let Some(next) = delivery.next_attempt_at {
-        text.push_str(&format!("; next attempt at {}", super::moment::exact(next)));
+        text.push_str(&format!("; next attempt at {}", super::time::exact(next)));
     }
     text
 }
@@ -42,8 +42,8 @@ async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Resul
     let began = Instant::now();
     let status = session.store().status().await?;
     if status.shards_held == 0 {
-        page::tell(
-            page::Tone::Warning,
+        output::tell(
+            output::Tone::Warning,
             "warning",
             "no sidecar is running, so nothing is sent",
             Some("pg-webhooks serve starts one."),

@@ -5,11 +5,11 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::failure::Failure;
-use super::page::{self, Table, Tone, cell};
+use super::connection::Session;
+use super::error::Failure;
+use super::output::{self, Table, Tone, cell};
 use super::secret::{self, NewSecret};
-use super::session::Session;
-use super::{Format, Outcome, ask, moment, wait};
+use super::{Format, Outcome, prompt, time, wait};
 use crate::store::Registration;
 
 #[derive(Subcommand, Debug)]
@@ -103,7 +103,7 @@ pub struct Sending {
     #[arg(long)]
     wait: bool,
     /// How long to wait for it
-    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = moment::duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = time::duration, requires = "wait")]
     timeout: Duration,
     #[command(flatten)]
     format: Format,
@@ -124,7 +124,7 @@ pub struct Rotate {
     #[arg(value_name = "EP")]
     endpoint_id: String,
     /// How long both secrets sign the webhook-signature header
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = moment::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = time::duration)]
     overlap: Duration,
     /// Read the new secret from the first line of stdin instead of generating one
     #[arg(long)]
@@ -154,11 +154,11 @@ impl Webhooks {
 async fn list(session: &Session, format: Format) -> Outcome {
     let webhooks = session.store().list().await?;
     if format.json {
-        page::json(&webhooks)?;
+        output::json(&webhooks)?;
         return Ok(ExitCode::SUCCESS);
     }
     if webhooks.is_empty() {
-        page::note("no webhooks; pg-webhooks webhooks add URL EVENT registers one");
+        output::note("no webhooks; pg-webhooks webhooks add URL EVENT registers one");
         return Ok(ExitCode::SUCCESS);
     }
     let health = session.store().health(None, 100).await?;
@@ -194,13 +194,13 @@ impl Add {
         let id = session.store().register(&new).await?;
         let made = secret.filter(|secret| secret.is_new);
         match made {
-            Some(secret) if self.format.json => page::json(&json!({ "id": id, "secret": secret.text }))?,
-            None if self.format.json => page::json(&json!({ "id": id }))?,
+            Some(secret) if self.format.json => output::json(&json!({ "id": id, "secret": secret.text }))?,
+            None if self.format.json => output::json(&json!({ "id": id }))?,
             Some(secret) => {
-                page::note(&format!("registered {id}; its secret, shown only this once:"));
-                page::bytes(format!("{}\n", secret.text).as_bytes())?;
+                output::note(&format!("registered {id}; its secret, shown only this once:"));
+                output::bytes(format!("{}\n", secret.text).as_bytes())?;
             }
-            None => page::line(&id)?,
+            None => output::line(&id)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -249,12 +249,12 @@ async fn show_changed(
         if let Some(secret) = secret {
             webhook["secret"] = secret.into();
         }
-        page::json(&webhook)?;
+        output::json(&webhook)?;
     } else if let Some(secret) = secret {
-        page::note(&format!("{what} {endpoint_id}; its secret, shown only this once:"));
-        page::bytes(format!("{secret}\n").as_bytes())?;
+        output::note(&format!("{what} {endpoint_id}; its secret, shown only this once:"));
+        output::bytes(format!("{secret}\n").as_bytes())?;
     } else {
-        page::line(&format!("{what} {endpoint_id}"))?;
+        output::line(&format!("{what} {endpoint_id}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -263,22 +263,22 @@ impl Remove {
     async fn run(self, session: &Session) -> Outcome {
         let webhook = session.store().get(&self.endpoint_id).await?;
         if !self.yes {
-            if !ask::is_possible() {
+            if !prompt::is_possible() {
                 return Err(Failure::usage("there is no terminal to confirm it on", "--yes deletes without asking."));
             }
             let waiting =
                 session.store().health(Some(&self.endpoint_id), 1).await?.first().map_or(0, |one| one.pending);
             let waiting =
                 if waiting > 0 { format!(" and the {waiting} messages that wait for it") } else { String::new() };
-            if !ask::confirm(&format!("Delete the webhook {}{waiting}?", page::tame_line(&webhook.url))).await? {
+            if !prompt::confirm(&format!("Delete the webhook {}{waiting}?", output::tame_line(&webhook.url))).await? {
                 return Err(Failure::new("nothing was deleted", "Answer y to delete it."));
             }
         }
         session.store().delete(&self.endpoint_id).await?;
         if self.format.json {
-            page::json(&json!({ "id": webhook.id, "url": webhook.url, "deleted": true }))?;
+            output::json(&json!({ "id": webhook.id, "url": webhook.url, "deleted": true }))?;
         } else {
-            page::line(&format!("deleted {} ({})", webhook.id, page::tame_line(&webhook.url)))?;
+            output::line(&format!("deleted {} ({})", webhook.id, output::tame_line(&webhook.url)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -314,14 +314,14 @@ impl Sending {
     pub async fn finish(self, session: &Session, webhook_id: &str) -> Outcome {
         if self.wait {
             if !self.format.json {
-                page::line(webhook_id)?;
+                output::line(webhook_id)?;
             }
             return wait::first_attempt(session, webhook_id, self.timeout, self.format.json).await;
         }
         if self.format.json {
-            page::json(&json!({ "webhook_id": webhook_id }))?;
+            output::json(&json!({ "webhook_id": webhook_id }))?;
         } else {
-            page::line(webhook_id)?;
+            output::line(webhook_id)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use url::{Host, Url};
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::page;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
+use crate::cli::output;
 use crate::store::EndpointRecord;
 use crate::targets::{TargetError, Targets};
 
@@ -60,7 +60,7 @@ fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
         findings.warning(
             "webhooks",
             message,
-            format!("pg-webhooks webhooks update {id} --url {}", page::shell_quoted(&format!("https://{rest}"))),
+            format!("pg-webhooks webhooks update {id} --url {}", output::shell_quoted(&format!("https://{rest}"))),
         );
     }
 }

@@ -1,8 +1,8 @@
 //! The extension in this database, whether it fits this program, and what the connected role may do with it.
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
 
 const HERE: &str = env!("CARGO_PKG_VERSION");
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -9,7 +9,7 @@ mod extension;
 mod tables;
 mod partitions;
 mod sidecars;
-mod session;
+mod pooler;
 mod endpoints;
 mod transactions;
 
@@ -18,9 +18,9 @@ use ipnet::IpNet;
 use serde_json::json;
 use std::process::ExitCode;
 
-use super::failure::Failure;
-use super::page::{self, Tone, paint};
-use super::session::Session;
+use super::connection::Session;
+use super::error::Failure;
+use super::output::{self, Tone, paint};
 use super::{Format, Outcome};
 use crate::config;
 use crate::database::Database;
@@ -45,7 +45,7 @@ impl Doctor {
         }
         findings.sort();
         if self.format.json {
-            page::json(&json!({
+            output::json(&json!({
                 "problems": findings.count(Level::Problem), "warnings": findings.count(Level::Warning), "findings": findings.all(),
             }))?;
         } else {
@@ -61,7 +61,7 @@ async fn examine(session: &Session, database: &Database, targets: &Targets, find
     findings.unless_failed("server", checked);
     let checked = settings::check(session, findings).await;
     findings.unless_failed("settings", checked);
-    let checked = session::check(database, findings).await;
+    let checked = pooler::check(database, findings).await;
     findings.unless_failed("session", checked);
     let checked = transactions::check(session, findings).await;
     findings.unless_failed("transactions", checked);
@@ -99,13 +99,13 @@ fn show(findings: &Findings) -> std::io::Result<()> {
             Level::Problem => Tone::Bad,
         };
         let level = paint(tone, &format!("{:<8}", finding.level.name()));
-        page::line(&format!("{level} {:<12} {}", finding.check, page::wrapped(&finding.message, 22)))?;
+        output::line(&format!("{level} {:<12} {}", finding.check, output::wrapped(&finding.message, 22)))?;
         if let Some(mend) = &finding.mend {
-            page::line(&format!("{:21} {} {}", "", paint(Tone::Dim, "mend:"), page::tame(mend)))?;
+            output::line(&format!("{:21} {} {}", "", paint(Tone::Dim, "mend:"), output::tame(mend)))?;
         }
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (problems, warnings) = (findings.count(Level::Problem), findings.count(Level::Warning));
     let sum = format!("{}, {}", count(problems, "problem"), count(warnings, "warning"));
-    page::line(&format!("\n{}", paint(if problems > 0 { Tone::Bad } else { Tone::Good }, &sum)))
+    output::line(&format!("\n{}", paint(if problems > 0 { Tone::Bad } else { Tone::Good }, &sum)))
 }

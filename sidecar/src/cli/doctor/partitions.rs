@@ -4,8 +4,8 @@ use chrono::{Days, NaiveDate};
 use std::time::Duration;
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
 
 /// Housekeeping makes days up to the one after tomorrow.
 const AHEAD: u64 = 2;

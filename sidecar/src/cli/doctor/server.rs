@@ -4,8 +4,8 @@ use chrono::{TimeDelta, Utc};
 use std::time::{Duration, Instant};
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
 use crate::store::Time;
 
 /// What the extension is built for.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::finding::{Findings, Level};
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
 
 /// A setting, when it is odd, and what is to be said then.
 struct Odd {

@@ -1,9 +1,9 @@
 //! Whether somebody delivers, and keeps up.
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::moment;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
+use crate::cli::time;
 use crate::store::Status;
 
 pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ fn judge(status: &Status, findings: &mut Findings) {
         return;
     }
     let behind = status.behind_seconds as i64;
-    let told = format!("{} behind: {} unread, {} due", moment::rough(behind), status.unread, status.overdue);
+    let told = format!("{} behind: {} unread, {} due", time::rough(behind), status.unread, status.overdue);
     let mend = "pg-webhooks status shows which webhooks fail; SELECT webhooks.set_shards(2) and a second sidecar share the work.";
     match behind {
         300.. => findings.problem("delivery", told, mend),

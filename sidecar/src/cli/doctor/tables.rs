@@ -2,8 +2,8 @@
 
 use super::extension::quoted;
 use super::finding::{Findings, Level};
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
 
 pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
     attached(session, findings).await?;

@@ -2,9 +2,9 @@
 //! not be vacuumed behind them, and a prepared one keeps its locks across restarts.
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::moment;
-use crate::cli::session::Session;
+use crate::cli::connection::Session;
+use crate::cli::error::Failure;
+use crate::cli::time;
 
 pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
     let before = findings.all().len();
@@ -12,10 +12,8 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
                 WHERE database = current_database() AND prepared < clock_timestamp() - interval '5 min' ORDER BY prepared";
     for row in session.client.query(sql, &[]).await? {
         let (gid, age): (String, i64) = (row.get(0), row.get(1));
-        let message = format!(
-            "{gid} has been prepared for {}: its events are not out, and it keeps its locks",
-            moment::rough(age)
-        );
+        let message =
+            format!("{gid} has been prepared for {}: its events are not out, and it keeps its locks", time::rough(age));
         let gid = gid.replace('\'', "''");
         findings.warning("transactions", message, format!("COMMIT PREPARED '{gid}';  -- or ROLLBACK PREPARED"));
     }
@@ -29,7 +27,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
         let (pid, who, state, age): (i32, String, String, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         let message = format!(
             "a transaction of {who} has been open for {} ({state}): its events are not out, and vacuum cannot pass it",
-            moment::rough(age)
+            time::rough(age)
         );
         findings.warning("transactions", message, format!("SELECT pg_terminate_backend({pid});"));
     }

@@ -4,7 +4,7 @@
 use subtle::ConstantTimeEq;
 
 use super::variants::{self, Encoding, Mistake, Variant, mistake};
-use crate::cli::moment;
+use crate::cli::time;
 use crate::verify::{Standard, Verdict, mac, signature};
 
 /// What somebody says was signed.
@@ -198,18 +198,18 @@ impl Claim<'_> {
         // In milliseconds it is another mistake, and told as such.
         let age = self.now.checked_sub(timestamp).filter(|age| age.abs() < 100 * 365 * 86_400)?;
         let (what, mend) = if age > self.tolerance_s {
-            let what = format!("webhook-timestamp is {} old", moment::rough(age));
+            let what = format!("webhook-timestamp is {} old", time::rough(age));
             (
                 what,
                 "Receivers refuse it: it may be a replay of an intercepted message. Set the clock, or give --tolerance.",
             )
         } else if -age > self.tolerance_s {
-            let what = format!("webhook-timestamp is {} in the future", moment::rough(-age));
+            let what = format!("webhook-timestamp is {} in the future", time::rough(-age));
             (what, "The clocks of sender and receiver differ: pg-webhooks doctor compares the sender's.")
         } else {
             return None;
         };
-        Some(mistake(format!("{what}; the limit is {}", moment::rough(self.tolerance_s)), mend))
+        Some(mistake(format!("{what}; the limit is {}", time::rough(self.tolerance_s)), mend))
     }
 }
 

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::failure::Failure;
-use super::page::{self, Tone, paint};
-use super::{Format, Outcome, moment};
+use super::error::Failure;
+use super::output::{self, Tone, paint};
+use super::{Format, Outcome, time};
 use judge::{Claim, Judgement};
 
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub struct Verify {
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// How far webhook-timestamp may be from now
-    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = moment::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = time::duration)]
     tolerance: Duration,
     #[command(flatten)]
     format: Format,
@@ -83,17 +83,17 @@ impl Verify {
 fn show(judgement: &Judgement, format: Format) -> std::io::Result<()> {
     let name = judgement.kind.header();
     if format.json {
-        return page::json(
+        return output::json(
             &json!({ "valid": judgement.is_valid(), "signature": name, "mistakes": judgement.mistakes }),
         );
     }
     if judgement.is_valid() {
-        return page::line(&format!("{}: {name} matches this body", paint(Tone::Good, "valid")));
+        return output::line(&format!("{}: {name} matches this body", paint(Tone::Good, "valid")));
     }
-    page::line(&format!("{}: {name}", paint(Tone::Bad, "invalid")))?;
+    output::line(&format!("{}: {name}", paint(Tone::Bad, "invalid")))?;
     for mistake in &judgement.mistakes {
-        page::line(&format!("  {}", page::tame(&mistake.what)))?;
-        page::line(&format!("    {} {}", paint(Tone::Dim, "mend:"), page::tame(&mistake.mend)))?;
+        output::line(&format!("  {}", output::tame(&mistake.what)))?;
+        output::line(&format!("    {} {}", paint(Tone::Dim, "mend:"), output::tame(&mistake.mend)))?;
     }
     Ok(())
 }

@@ -13,11 +13,12 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::auth::{COOKIE_NAME, require_token};
-use super::guard::{Guard, guard, no_such_method, no_such_path};
-use super::problem::Failure;
-use super::request::MOST_BYTES;
-use super::{Api, events, history, log, login, probes, sending, status, webhooks};
+use super::{attempts, events, history, login, probes, sending, status, webhooks};
+use crate::api::Api;
+use crate::api::auth::{COOKIE_NAME, require_token};
+use crate::api::error::Failure;
+use crate::api::guard::{Guard, guard, no_such_method, no_such_path};
+use crate::api::request::MOST_BYTES;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -60,7 +61,7 @@ pub fn router(api: Api) -> Router {
     let operations = OpenApiRouter::new()
         .merge(webhooks::routes())
         .merge(sending::routes())
-        .merge(log::routes())
+        .merge(attempts::routes())
         .merge(events::routes())
         .merge(status::routes())
         .merge(history::routes());
@@ -74,7 +75,7 @@ pub fn router(api: Api) -> Router {
     router
         .route("/api/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
         .merge(reference())
-        .merge(crate::page::router())
+        .merge(crate::web::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))

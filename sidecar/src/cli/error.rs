@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use super::page;
+use super::output;
 use crate::store::{Kind, StoreError};
 
 /// As `EX_USAGE` of sysexits.h.
@@ -44,7 +44,7 @@ impl Failure {
     /// Says so, and gives the exit status.
     pub fn report(self) -> ExitCode {
         let Self::Told { status, message, hint } = self else { return ExitCode::SUCCESS };
-        page::tell(page::Tone::Bad, "error", &message, hint.as_deref());
+        output::tell(output::Tone::Bad, "error", &message, hint.as_deref());
         ExitCode::from(status)
     }
 }

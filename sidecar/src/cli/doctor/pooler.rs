@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::finding::Findings;
-use crate::cli::failure::Failure;
+use crate::cli::error::Failure;
 use crate::database::Database;
 
 /// How long a notification may take.

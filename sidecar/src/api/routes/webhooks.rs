@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::problem::Problem;
-use super::refusals::{Changing, Looking, Making, Reading};
-use super::request::{Body, Id, NoParams, OptionalBody};
-use super::success::{Answer, Success};
-use super::tokens::Caller;
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::request::{Body, Id, NoParams, OptionalBody};
+use crate::api::response::{Answer, Success};
+use crate::api::responses::{Changing, Looking, Making, Reading};
+use crate::api::tokens::Caller;
 use crate::store::{EndpointRecord, Registration};
 
 /// The registered webhooks, oldest first.

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::error::Problem;
 
 /// What a handler returns.
 pub type Answer<T> = Result<Success<T>, Problem>;

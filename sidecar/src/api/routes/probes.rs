@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::refusals::Probing;
-use super::success::{Answer, Success};
+use crate::api::Api;
+use crate::api::response::{Answer, Success};
+use crate::api::responses::Probing;
 
 /// The process is there.
 #[derive(Serialize, ToSchema)]

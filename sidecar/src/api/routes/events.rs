@@ -8,13 +8,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::log::EndpointLogLine;
-use super::page::Limit;
-use super::problem::Problem;
-use super::refusals::{Looking, Reading};
-use super::request::{Id, NoParams, Params};
-use super::success::{Answer, Success};
+use super::attempts::EndpointLogLine;
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::pagination::Limit;
+use crate::api::request::{Id, NoParams, Params};
+use crate::api::response::{Answer, Success};
+use crate::api::responses::{Looking, Reading};
 use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
 

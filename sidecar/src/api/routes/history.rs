@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::problem::Problem;
-use super::refusals::Looking;
-use super::request::NoParams;
-use super::success::{Answer, Success};
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::request::NoParams;
+use crate::api::response::{Answer, Success};
+use crate::api::responses::Looking;
 
 const BUCKET_S: i32 = 10;
 const BUCKET: i64 = BUCKET_S as i64;

@@ -9,12 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::problem::Problem;
-use super::refusals::{Looking, Reading};
-use super::request::{NoParams, Params};
-use super::sessions::Sessions;
-use super::success::{Answer, Success};
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::request::{NoParams, Params};
+use crate::api::response::{Answer, Success};
+use crate::api::responses::{Looking, Reading};
+use crate::api::sessions::Sessions;
 use crate::store::{Health, LeaseRecord, Status};
 
 /// An endpoint's figures are of so many of its latest attempts.

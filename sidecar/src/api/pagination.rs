@@ -1,6 +1,6 @@
 //! Pages of rows: so many at most, and an opaque word that says where the next page begins.
 
-use super::problem::Problem;
+use super::error::Problem;
 
 const MOST: i32 = 1000;
 const USUAL: i32 = 100;

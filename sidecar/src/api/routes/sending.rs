@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::problem::Problem;
-use super::refusals::{Changing, Sending};
-use super::request::{Body, Id, NoParams, OptionalBody};
-use super::success::Success;
+use crate::api::Api;
+use crate::api::error::Problem;
+use crate::api::request::{Body, Id, NoParams, OptionalBody};
+use crate::api::response::Success;
+use crate::api::responses::{Changing, Sending};
 use crate::store::Replay;
 
 /// What was queued.

@@ -31,7 +31,7 @@ struct Asset {
 
 macro_rules! assets {
     ($($kind:ident $name:literal,)*) => {
-        vec![$(Asset::new($name, $kind, include_str!(concat!("page/", $name)))),*]
+        vec![$(Asset::new($name, $kind, include_str!(concat!("assets/", $name)))),*]
     };
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use super::failure::Failure;
-use super::page;
+use super::error::Failure;
+use super::output;
 
 /// Whether there is somebody to ask.
 pub fn is_possible() -> bool {
@@ -12,7 +12,7 @@ pub fn is_possible() -> bool {
 
 /// Yes or no; no is what Enter says.
 pub async fn confirm(question: &str) -> Result<bool, Failure> {
-    let prompt = format!("{} [y/N] ", page::paint(page::Tone::Strong, question));
+    let prompt = format!("{} [y/N] ", output::paint(output::Tone::Strong, question));
     let _ = write!(anstream::stderr().lock(), "{prompt}");
     let answer = line_of_stdin().await?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

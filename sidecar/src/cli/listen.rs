@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cli::page::{note, tame, tame_line};
+use super::output::{note, tame, tame_line};
 use crate::config::Listen;
 use crate::verify::{Standard, Verdict, signature};
 

@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use super::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin};
-use super::problem::Problem;
-use super::refusals::{Leaving, Looking, Making};
-use super::request::{Body, NoParams};
-use super::success::{Answer, Success};
-use super::tokens::Caller;
+use crate::api::Api;
+use crate::api::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin};
+use crate::api::error::Problem;
+use crate::api::request::{Body, NoParams};
+use crate::api::response::{Answer, Success};
+use crate::api::responses::{Leaving, Looking, Making};
+use crate::api::tokens::Caller;
 
 /// Who is logged in.
 #[derive(Serialize, ToSchema)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::failure::Failure;
-use super::page::{self, Tone};
+use super::error::Failure;
+use super::output::{self, Tone};
 use crate::database::Database;
 use crate::store::{Store, StoreError, Time};
 
@@ -62,6 +62,6 @@ fn hear(message: AsyncMessage) {
     if let AsyncMessage::Notice(notice) = message {
         let severity = notice.severity().to_lowercase();
         let tone = if severity == "warning" { Tone::Warning } else { Tone::Dim };
-        page::tell(tone, &severity, notice.message(), notice.hint());
+        output::tell(tone, &severity, notice.message(), notice.hint());
     }
 }
