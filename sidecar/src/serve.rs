@@ -14,16 +14,16 @@ use tokio::task::JoinSet;
 
 use crate::api;
 use crate::berth::{Berth, Ended};
-use crate::config::Serve;
 use crate::database::Database;
 use crate::deliver::Courier;
+use crate::settings::Settings;
 use crate::targets::Targets;
 
 /// What a sidecar should be able to open: a connection for each delivery held, idle ones besides, the API's.
 const ENOUGH_OPEN_FILES: u64 = 4096;
 
 /// Delivers until told to stop.
-pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     raise_open_files_limit();
     // Before the courier: it takes up the counters of the API's metrics.
     let api = match settings.listen {
@@ -71,7 +71,7 @@ pub async fn run(settings: Serve, stop: watch::Receiver<bool>) -> anyhow::Result
 pub struct Crew {
     /// `hostname-pid-random`, the same for the life of the process.
     pub name: String,
-    pub settings: Serve,
+    pub settings: Settings,
     pub database: Database,
     pub courier: Courier,
     roll: watch::Sender<Roll>,

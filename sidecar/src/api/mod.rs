@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::Serve;
+use crate::settings::Settings;
 
 /// What all requests share; cheap to clone.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Deref for Api {
 /// Binds `address` and serves until told to stop. The task ends when the last request has its answer.
 pub async fn start(
     address: SocketAddr,
-    settings: &Serve,
+    settings: &Settings,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;

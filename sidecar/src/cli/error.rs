@@ -10,6 +10,9 @@ use crate::store::{Kind, StoreError};
 /// As `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 
+/// What a command leads to.
+pub type Outcome = Result<ExitCode, Failure>;
+
 /// A command that failed.
 #[derive(Debug)]
 pub enum Failure {

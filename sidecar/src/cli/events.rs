@@ -5,9 +5,10 @@ use serde_json::Value;
 use std::process::ExitCode;
 
 use super::connection::Session;
-use super::output::{self, Table, Tone, cell, paint};
+use super::error::Outcome;
+use super::logs;
+use super::output::{self, Format, Table, Tone, cell, paint};
 use super::time::{self, Moment};
-use super::{Format, Outcome, logs};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
 /// More than a message ever has.

@@ -6,32 +6,59 @@ use anyhow::Context;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
+use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::output::{note, tame, tame_line};
-use crate::config::Listen;
 use crate::verify::{Standard, Verdict, signature};
 
-/// Receives until told to stop.
-pub async fn run(settings: Listen, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let address = SocketAddr::new(settings.bind, settings.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    // Not on stdout: there, each line is a request.
-    note(&format!("listening on http://{}", listener.local_addr()?));
-    let receiver = Arc::new(Receiver { settings, seen: Mutex::default() });
-    let app = axum::Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(receiver);
-    tokio::select! {
-        served = axum::serve(listener, app) => served?,
-        _ = stop.wait_for(|stop| *stop) => {}
+#[derive(Args, Clone, Debug)]
+pub struct Listen {
+    /// Port to listen on; 0 picks a free one
+    #[arg(long, default_value = "9000")]
+    pub port: u16,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Secret the webhook was registered with; without it, signatures are not checked
+    #[arg(long, env = "PG_WEBHOOKS_SECRET", hide_env_values = true)]
+    pub secret: Option<String>,
+    /// Status to answer with, 200 unless given; with --fail-first the status to fail with, 500 unless given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: Option<u16>,
+    /// How long to wait before answering
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    pub delay: Duration,
+    /// Fail the first K requests for each webhook_id
+    #[arg(long, value_name = "K")]
+    pub fail_first: Option<u32>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Listen {
+    /// Receives until told to stop.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let address = SocketAddr::new(self.bind, self.port);
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        // Not on stdout: there, each line is a request.
+        note(&format!("listening on http://{}", listener.local_addr()?));
+        let receiver = Arc::new(Receiver { settings: self, seen: Mutex::default() });
+        let app = axum::Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(receiver);
+        tokio::select! {
+            served = axum::serve(listener, app) => served?,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 struct Receiver {

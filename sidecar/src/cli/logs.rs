@@ -4,10 +4,10 @@ use clap::Args;
 use std::process::ExitCode;
 
 use super::connection::Session;
-use super::output::{self, Tone, paint};
+use super::error::Outcome;
+use super::output::{self, Format, Tone, paint};
 use super::tail::{self, Tail};
 use super::time::{self, Moment};
-use super::{Format, Outcome};
 use crate::store::{AttemptFilter, AttemptLine};
 
 #[derive(Args, Debug)]

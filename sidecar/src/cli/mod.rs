@@ -1,6 +1,8 @@
-//! The commands for people: webhooks, the delivery log, tokens, a doctor. Each is a call of the store and a way to show
-//! what it answered; no rule is decided here. What was asked for goes to stdout, everything else to stderr, and a
-//! secret is shown once, where it is made.
+//! The command line: flags, environment and commands. All of it is read and checked before anything starts; a bad value ends
+//! the process with status 64 and a message that names it. A password in `DATABASE_URL` is never printed.
+//!
+//! The commands for people are calls of the store, each with a way to show what it answered; no rule is decided here. The
+//! answer goes to stdout, everything else to stderr, and a secret is shown once, where it is made.
 
 mod error;
 mod time;
@@ -22,20 +24,46 @@ mod status;
 mod doctor;
 mod verify;
 mod shell;
-pub mod listen;
+mod listen;
 
-use clap::{Args, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use std::env;
 use std::process::ExitCode;
 use tokio::sync::watch;
 
+use crate::settings::Settings;
 use connection::Session;
-use error::Failure;
+use error::{Failure, Outcome};
+pub use listen::Listen;
 
-/// What a command leads to.
-type Outcome = Result<ExitCode, Failure>;
+/// Delivers and manages the webhooks of the pg_webhooks Postgres extension.
+#[derive(Parser, Debug)]
+#[command(name = "pg-webhooks", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Format of log lines
+    #[arg(long, global = true, env = "PG_WEBHOOKS_LOG_FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+    /// Database with the extension; most commands need a member of webhooks_admin
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Deliver events until told to stop
+    Serve(Box<Settings>),
+    /// Receive webhooks on this machine and show them
+    Listen(Listen),
+    #[command(flatten)]
+    OneShot(OneShot),
+}
+
+/// The commands that do one thing and end.
+#[derive(Subcommand, Debug)]
+pub enum OneShot {
     /// Manage webhooks: list, add, change, test
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -66,42 +94,137 @@ pub enum Command {
     Man,
 }
 
-/// How an answer looks.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Format {
-    /// Print JSON, with the column names of the SQL functions
-    #[arg(long)]
-    json: bool,
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+impl Cli {
+    /// What the process was called with, or the reason why it may not start.
+    pub fn read() -> Result<Self, Refusal> {
+        let command = without_empty_variables(Self::command());
+        let cli = command.try_get_matches().and_then(|given| Self::from_arg_matches(&given)).map_err(Refusal)?;
+        if let Command::Serve(serve) = &cli.command {
+            serve
+                .database()
+                .map_err(|error| Refusal(clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))))?;
+        }
+        Ok(cli)
+    }
+}
+
+/// A variable that is set to nothing, as files of them have it, is as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|flag| {
+        let is_empty = flag.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+        if is_empty { flag.env(Resettable::Reset) } else { flag }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// Why the process does not start.
+pub struct Refusal(clap::Error);
+
+impl Refusal {
+    /// Says so, and gives the exit status: 64, or 0 where help or the version was asked for.
+    pub fn print(&self) -> ExitCode {
+        let _ = self.0.print();
+        ExitCode::from(if self.0.use_stderr() { 64 } else { 0 })
+    }
 }
 
 /// Does what was asked and says what failed. A signal ends it with status 130.
-pub async fn run(command: Command, database_url: Option<&str>, mut stop: watch::Receiver<bool>) -> ExitCode {
+pub async fn run(command: OneShot, database_url: Option<&str>, mut stop: watch::Receiver<bool>) -> ExitCode {
     tokio::select! {
         outcome = obey(command, database_url) => outcome.unwrap_or_else(Failure::report),
         _ = stop.wait_for(|stop| *stop) => ExitCode::from(130),
     }
 }
 
-async fn obey(command: Command, database_url: Option<&str>) -> Outcome {
+async fn obey(command: OneShot, database_url: Option<&str>) -> Outcome {
     let session = match command {
-        Command::Verify(verify) => return verify.run().await,
-        Command::Completions(completions) => return completions.run(),
-        Command::Man => return shell::man(),
-        Command::Doctor(doctor) => return doctor.run(&connection::database(database_url)?).await,
+        OneShot::Verify(verify) => return verify.run().await,
+        OneShot::Completions(completions) => return completions.run(Cli::command()),
+        OneShot::Man => return shell::man(Cli::command()),
+        OneShot::Doctor(doctor) => return doctor.run(&connection::database(database_url)?).await,
         _ => Session::open(&connection::database(database_url)?).await?,
     };
     match command {
-        Command::Webhooks(webhooks) => webhooks.run(&session).await,
-        Command::Logs(logs) => logs.run(&session).await,
-        Command::Events(events) => events.run(&session).await,
-        Command::Event(event) => event.run(&session).await,
-        Command::Redeliver(redeliver) => redeliver.run(&session).await,
-        Command::Replay(replay) => replay.run(&session).await,
-        Command::Trigger(trigger) => trigger.run(&session).await,
-        Command::Tokens(tokens) => tokens.run(&session).await,
-        Command::Status(status) => status.run(&session).await,
-        Command::Doctor(_) | Command::Verify(_) | Command::Completions(_) | Command::Man => {
+        OneShot::Webhooks(webhooks) => webhooks.run(&session).await,
+        OneShot::Logs(logs) => logs.run(&session).await,
+        OneShot::Events(events) => events.run(&session).await,
+        OneShot::Event(event) => event.run(&session).await,
+        OneShot::Redeliver(redeliver) => redeliver.run(&session).await,
+        OneShot::Replay(replay) => replay.run(&session).await,
+        OneShot::Trigger(trigger) => trigger.run(&session).await,
+        OneShot::Tokens(tokens) => tokens.run(&session).await,
+        OneShot::Status(status) => status.run(&session).await,
+        OneShot::Doctor(_) | OneShot::Verify(_) | OneShot::Completions(_) | OneShot::Man => {
             unreachable!("they need no session, and have returned")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn serve(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        let start = ["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db/shop"];
+        // The environment of whoever runs the tests must not matter.
+        let without_environment = |serve: clap::Command| serve.mut_args(|flag| flag.env(Resettable::Reset));
+        let command = Cli::command().mut_subcommand("serve", without_environment);
+        Cli::from_arg_matches(&command.try_get_matches_from(start.iter().chain(arguments))?)
+    }
+
+    fn settings(cli: Cli) -> Settings {
+        let Command::Serve(serve) = cli.command else { panic!("serve was asked for") };
+        *serve
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let serve = settings(serve(&[]).unwrap());
+        assert_eq!((serve.max_in_flight, serve.endpoint_in_flight), (1024, 32));
+        assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(2)));
+        assert!(serve.allow_nets.is_empty());
+    }
+
+    #[test]
+    fn networks_are_given_with_commas_and_a_bare_address_is_a_network() {
+        let serve = settings(serve(&["--allow-nets", "127.0.0.0/8, ::1,10.1.2.3"]).unwrap());
+        assert_eq!(serve.allow_nets.len(), 3);
+        assert_eq!(serve.allow_nets[2].to_string(), "10.1.2.3/32");
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for (flag, value) in [
+            ("--allow-nets", "10.0.0.0/33"),
+            ("--lease", "soon"),
+            ("--lease", "5ms"),
+            ("--max-in-flight", "0"),
+            ("--grace", "-1s"),
+        ] {
+            let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
+            assert!(message.contains(value) && message.contains(flag), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_without_a_host_is_refused() {
+        let cli = Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", ""]).unwrap();
+        assert!(settings(cli).database().is_err());
+    }
+
+    #[test]
+    fn a_bad_database_url_is_refused_without_showing_its_password() {
+        let cli =
+            Cli::try_parse_from(["pg-webhooks", "serve", "--database-url", "postgres://app:hunter2@db:port/shop"])
+                .unwrap();
+        let message = settings(cli).database().err().unwrap().to_string();
+        assert!(message.contains("DATABASE_URL") && !message.contains("hunter2"), "{message}");
     }
 }

@@ -2,9 +2,18 @@
 //! the terminal are heeded. Text that others wrote, such as a receiver's error, can not steer the terminal.
 
 use anstyle::{AnsiColor, Style};
+use clap::Args;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+
+/// How an answer looks.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Format {
+    /// Print JSON, with the column names of the SQL functions
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What a text is to be taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::connection::Session;
-use super::error::Failure;
-use super::output;
+use super::error::{Failure, Outcome};
+use super::output::{self, Format};
+use super::prompt;
 use super::tail::{self, Tail};
 use super::time::{self, Moment};
-use super::{Format, Outcome, prompt};
 use crate::store::{self, AttemptFilter, EventFilter, Time};
 
 #[derive(Args, Debug)]

@@ -5,9 +5,9 @@ use serde_json::json;
 use std::process::ExitCode;
 
 use super::connection::Session;
-use super::output;
+use super::error::Outcome;
+use super::output::{self, Format};
 use super::webhooks::Sending;
-use super::{Format, Outcome};
 
 #[derive(Args, Debug)]
 pub struct Redeliver {

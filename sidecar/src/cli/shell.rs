@@ -1,13 +1,13 @@
 //! What a shell and `man` want to know, made from the commands themselves.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use std::io;
 use std::process::ExitCode;
 
-use super::{Outcome, output};
-use crate::config::Cli;
+use super::error::Outcome;
+use super::output;
 
 #[derive(Args, Debug)]
 pub struct Completions {
@@ -17,17 +17,16 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(self) -> Outcome {
+    pub fn run(self, mut root: clap::Command) -> Outcome {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "pg-webhooks", &mut script);
+        clap_complete::generate(self.shell, &mut root, "pg-webhooks", &mut script);
         output::bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// One page with all commands.
-pub fn man() -> Outcome {
-    let mut root = Cli::command();
+pub fn man(mut root: clap::Command) -> Outcome {
     root.build();
     let mut page = Vec::new();
     let man = Man::new(root.clone());

@@ -5,9 +5,10 @@ use serde_json::json;
 use std::process::ExitCode;
 
 use super::connection::Session;
+use super::error::Outcome;
 use super::events::when;
-use super::output::{self, Table, Tone, cell, paint};
-use super::{Format, Outcome, time};
+use super::output::{self, Format, Table, Tone, cell, paint};
+use super::time;
 use crate::store;
 
 #[derive(Args, Debug)]

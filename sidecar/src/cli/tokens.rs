@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::connection::Session;
-use super::error::Failure;
+use super::error::{Failure, Outcome};
 use super::events::when;
-use super::output::{self, Table, Tone, cell};
-use super::{Format, Outcome, time};
+use super::output::{self, Format, Table, Tone, cell};
+use super::time;
 
 #[derive(Subcommand, Debug)]
 pub enum Tokens {

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::Outcome;
 use super::connection::Session;
-use super::error::Failure;
+use super::error::{Failure, Outcome};
 use super::output;
 use crate::store::DeliveryLine;
 

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::connection::Session;
-use super::error::Failure;
-use super::output::{self, Table, Tone, cell};
+use super::error::{Failure, Outcome};
+use super::output::{self, Format, Table, Tone, cell};
 use super::secret::{self, NewSecret};
-use super::{Format, Outcome, prompt, time, wait};
+use super::{prompt, time, wait};
 use crate::store::Registration;
 
 #[derive(Subcommand, Debug)]

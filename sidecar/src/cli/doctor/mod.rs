@@ -19,18 +19,17 @@ use serde_json::json;
 use std::process::ExitCode;
 
 use super::connection::Session;
-use super::error::Failure;
-use super::output::{self, Tone, paint};
-use super::{Format, Outcome};
-use crate::config;
+use super::error::{Failure, Outcome};
+use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
+use crate::settings::net;
 use crate::targets::Targets;
 use finding::{Findings, Level};
 
 #[derive(Args, Debug)]
 pub struct Doctor {
     /// Private networks that deliveries may go to, comma-separated: the same as the sidecar's
-    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = config::net)]
+    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
     allow_nets: Vec<IpNet>,
     #[command(flatten)]
     format: Format,

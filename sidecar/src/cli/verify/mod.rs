@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::error::Failure;
-use super::output::{self, Tone, paint};
-use super::{Format, Outcome, time};
+use super::error::{Failure, Outcome};
+use super::output::{self, Format, Tone, paint};
+use super::time;
 use judge::{Claim, Judgement};
 
 #[derive(Args, Debug)]

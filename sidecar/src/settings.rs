@@ -1,0 +1,73 @@
+//! What `serve` is told: where the database is, where requests may go, how much is held at once, and how long things may
+//! take. Values are checked as they are read.
+
+use clap::Args;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::database::{Database, DatabaseError};
+
+/// The flags of `serve`, or their environment variables.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Database with the extension; the role must be a member of webhooks_sidecar
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Private networks that deliveries may go to, comma-separated
+    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
+    pub allow_nets: Vec<IpNet>,
+    /// Most deliveries held in memory: fetched but not yet reported
+    #[arg(long, env = "PG_WEBHOOKS_MAX_IN_FLIGHT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub max_in_flight: u32,
+    /// Most requests at once to one endpoint
+    #[arg(long, env = "PG_WEBHOOKS_ENDPOINT_IN_FLIGHT", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub endpoint_in_flight: u32,
+    /// How long a sidecar that has fallen silent keeps its shards
+    #[arg(long, env = "PG_WEBHOOKS_LEASE", default_value = "10s", value_parser = lease)]
+    pub lease: Duration,
+    /// How long requests under way may take to finish when stopping
+    #[arg(long, env = "PG_WEBHOOKS_GRACE", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// Serve the REST API and the page on this address, port 0 for a free one; the role must be in webhooks_api, too
+    #[arg(long, env = "PG_WEBHOOKS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Requests a second that the API accepts with one token; a burst may have twice as many
+    #[arg(long, env = "PG_WEBHOOKS_API_RATE", default_value = "50")]
+    pub api_rate: NonZeroU32,
+    /// How often to look for work while asleep, even if nobody notifies
+    #[arg(long, env = "PG_WEBHOOKS_BACKSTOP", default_value = "2s", value_parser = backstop)]
+    pub backstop: Duration,
+}
+
+impl Settings {
+    /// Where the database is.
+    pub fn database(&self) -> Result<Database, DatabaseError> {
+        self.database_url.parse()
+    }
+}
+
+/// A network, or an address as the network of it alone.
+pub fn net(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "not a network such as 10.0.0.0/8".to_owned())
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_secs(1), text)
+}
+
+fn backstop(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(100), text)
+}
+
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (least..=Duration::from_secs(3600)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("must be between {} and 1h", humantime::format_duration(least)))
+    }
+}
