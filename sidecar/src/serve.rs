@@ -27,7 +27,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
     raise_open_files_limit();
     // Before the courier: it takes up the counters of the API's metrics.
     let api = match settings.listen {
-        Some(address) => Some(api::start(address, &settings, stop.clone()).await?),
+        Some(address) => Some(api::start(address, settings.database()?, settings.api_rate, stop.clone()).await?),
         None => None,
     };
     let crew = Arc::new(Crew {

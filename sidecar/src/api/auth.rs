@@ -9,8 +9,8 @@ use axum::response::Response;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::Api;
 use super::error::Problem;
+use super::state::Api;
 use super::tokens::{Caller, Role};
 
 /// The cookie that holds a token.
@@ -28,7 +28,7 @@ pub struct Credential<'a> {
 pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, Problem> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
-        let caller = api.recognise(&credential, origin(&request)).await?;
+        let caller = recognise(&api, &credential, origin(&request)).await?;
         api.limits.count(&caller.id)?;
         if !is_safe(request.method()) {
             if credential.is_cookie {
@@ -44,11 +44,9 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
     Ok(next.run(request).await)
 }
 
-impl Api {
-    /// Who calls.
-    pub async fn recognise(&self, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, Problem> {
-        self.tokens.recognise(credential.token, from, &self.sessions, &self.limits).await
-    }
+/// Who calls.
+pub async fn recognise(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, Problem> {
+    api.tokens.recognise(credential.token, from, &api.sessions, &api.limits).await
 }
 
 impl<'a> Credential<'a> {

@@ -3,7 +3,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
@@ -49,24 +49,4 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
     }
     super::metrics::count_request(response.status());
     response
-}
-
-/// 404 for a path that there is not.
-pub async fn no_such_path(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
-        .hint("/api/docs lists the operations.")
-}
-
-/// 405, or for OPTIONS the empty answer; axum adds what is allowed.
-pub async fn no_such_method(method: Method) -> Response {
-    match method {
-        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        _ => Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            format!("{method} is not among the methods allowed here"),
-        )
-        .hint("The Allow header lists them.")
-        .into_response(),
-    }
 }

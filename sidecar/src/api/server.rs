@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use super::Api;
+use super::state::Api;
 
 const CONNECTIONS: usize = 512;
 /// For a request's head, and for the next one on an idle connection.
@@ -66,7 +66,12 @@ pub async fn keep_house(api: Api) {
                 api.limits.rest();
                 api.metrics.rest();
             }
-            () = api.history.turn() => api.keep_history().await,
+            () = api.activity.next_refresh() => {
+                // What fails is tried again at the next.
+                if let Err(problem) = api.activity.refresh(&api.sessions).await {
+                    tracing::debug!("no history for now: {}", problem.message());
+                }
+            }
         }
     }
 }

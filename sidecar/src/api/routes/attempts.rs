@@ -7,11 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
 use crate::api::pagination::Limit;
 use crate::api::request::{Id, Params};
 use crate::api::response::{Answer, Success};
 use crate::api::responses::Reading;
+use crate::api::state::Api;
 use crate::store::{AttemptFilter, AttemptLine};
 
 /// One HTTP request and what came of it: the specification's fields, then ours.

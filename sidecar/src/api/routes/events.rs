@@ -9,12 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::attempts::EndpointLogLine;
-use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::pagination::Limit;
 use crate::api::request::{Id, NoParams, Params};
 use crate::api::response::{Answer, Success};
 use crate::api::responses::{Looking, Reading};
+use crate::api::state::Api;
 use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
 

@@ -11,12 +11,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
-use crate::api::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin};
+use crate::api::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin, recognise};
 use crate::api::error::Problem;
 use crate::api::request::{Body, NoParams};
 use crate::api::response::{Answer, Success};
 use crate::api::responses::{Leaving, Looking, Making};
+use crate::api::state::Api;
 use crate::api::tokens::Caller;
 
 /// Who is logged in.
@@ -50,7 +50,7 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
     let from = origin(&request);
     let attributes = attributes(request.headers());
     let Body(Login { token }) = Body::from_request(request, &()).await?;
-    let caller = api.recognise(&Credential::told(&token), from).await?;
+    let caller = recognise(&api, &Credential::told(&token), from).await?;
     api.limits.count(&caller.id)?;
     let set = AppendHeaders([(SET_COOKIE, format!("{COOKIE_NAME}={token}{attributes}"))]);
     Ok((set, Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) })))
@@ -60,7 +60,7 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
 #[utoipa::path(get, path = "/session", tag = "session", operation_id = "show_session",
     responses((status = 200, description = "By this token", body = Success<LoggedIn>), Looking))]
 async fn show(State(api): State<Api>, _: NoParams, request: Request) -> Answer<LoggedIn> {
-    let caller = api.recognise(&Credential::of(request.headers())?, origin(&request)).await?;
+    let caller = recognise(&api, &Credential::of(request.headers())?, origin(&request)).await?;
     api.limits.count(&caller.id)?;
     Ok(Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) }))
 }

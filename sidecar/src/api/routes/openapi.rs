@@ -1,24 +1,20 @@
-//! The routes put together, and their description: OpenAPI 3.1 made from the code at `/api/openapi.json`, to read at
-//! `/api/docs`, from this process alone.
+//! The description of the API: OpenAPI 3.1 made from the code at `/api/openapi.json`, to read at `/api/docs`, from this
+//! process alone.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{attempts, events, history, login, probes, sending, status, webhooks};
-use crate::api::Api;
-use crate::api::auth::{COOKIE_NAME, require_token};
+use crate::api::auth::COOKIE_NAME;
 use crate::api::error::Failure;
-use crate::api::guard::{Guard, guard, no_such_method, no_such_path};
-use crate::api::request::MOST_BYTES;
+use crate::api::state::Api;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,7 +37,7 @@ use crate::api::request::MOST_BYTES;
         (name = "probes", description = "For monitoring; no token needed"),
     )
 )]
-struct Document;
+pub struct Document;
 
 /// How a token is sent.
 struct Schemes;
@@ -56,31 +52,12 @@ impl Modify for Schemes {
     }
 }
 
-/// Everything that is served.
-pub fn router(api: Api) -> Router {
-    let operations = OpenApiRouter::new()
-        .merge(webhooks::routes())
-        .merge(sending::routes())
-        .merge(attempts::routes())
-        .merge(events::routes())
-        .merge(status::routes())
-        .merge(history::routes());
-    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .nest("/api/v1", operations)
-        .route_layer(from_fn_with_state(api.clone(), require_token))
-        .merge(login::routes())
-        .merge(probes::routes())
-        .split_for_parts();
+/// Serves the description, with the paths of all operations in it.
+pub fn routes(document: &utoipa::openapi::OpenApi) -> Router<Api> {
     let document = document.to_json().expect("it is made of strings");
-    router
+    Router::new()
         .route("/api/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
         .merge(reference())
-        .merge(crate::web::router())
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .layer(from_fn_with_state(Guard::new(), guard))
-        .with_state(api)
 }
 
 /// Swagger UI, from assets that are in the binary.

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
 use crate::api::response::{Answer, Success};
 use crate::api::responses::Probing;
+use crate::api::state::Api;
 
 /// The process is there.
 #[derive(Serialize, ToSchema)]
@@ -42,7 +42,7 @@ async fn healthz() -> Success<Alive> {
 #[utoipa::path(get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
     responses((status = 200, description = "All of it", body = Success<Ready>), Probing))]
 async fn readyz(State(api): State<Api>) -> Answer<Ready> {
-    let status = api.pulse.feel(&api.sessions).await?;
+    let status = api.status.get(&api.sessions).await?;
     Ok(Success::new(Ready { version: status.version }))
 }
 
@@ -50,7 +50,7 @@ async fn readyz(State(api): State<Api>) -> Answer<Ready> {
 #[utoipa::path(get, path = "/metrics", tag = "probes", operation_id = "metrics", security(()),
     responses((status = 200, description = "In its text format", body = String, content_type = "text/plain")))]
 async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    api.history.look();
-    api.metrics.show(api.pulse.feel(&api.sessions).await.ok().as_ref());
+    api.activity.mark_viewed();
+    api.metrics.show(api.status.get(&api.sessions).await.ok().as_ref());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
 }

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::request::{Body, Id, NoParams, OptionalBody};
 use crate::api::response::Success;
 use crate::api::responses::{Changing, Sending};
+use crate::api::state::Api;
 use crate::store::Replay;
 
 /// What was queued.

@@ -1,25 +1,19 @@
-//! `/status` and `/health`: how it goes, in one row and webhook by webhook. Also the pulse, which those ask who need no
-//! token: however many they are, the database is asked once a second at most.
+//! `/status` and `/health`: how it goes, in one row and webhook by webhook.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
-use crate::api::error::Problem;
 use crate::api::request::{NoParams, Params};
 use crate::api::response::{Answer, Success};
 use crate::api::responses::{Looking, Reading};
-use crate::api::sessions::Sessions;
+use crate::api::state::Api;
 use crate::store::{Health, LeaseRecord, Status};
 
 /// An endpoint's figures are of so many of its latest attempts.
 const RECENT: i32 = 100;
-const FRESH: Duration = Duration::from_secs(1);
 
 /// The state of delivery, and who delivers.
 #[derive(Serialize, ToSchema)]
@@ -62,29 +56,4 @@ async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
 async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> Answer<Checkup> {
     let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), RECENT).await?;
     Ok(Success::new(Checkup { health }))
-}
-
-/// The status of the last second.
-#[derive(Default)]
-pub struct Pulse {
-    last: Mutex<Option<(Instant, Result<Status, Problem>)>>,
-}
-
-impl Pulse {
-    /// The status, or why there is none. Who asks while another does gets the same answer.
-    pub async fn feel(&self, sessions: &Sessions) -> Result<Status, Problem> {
-        let mut last = self.last.lock().await;
-        match &*last {
-            Some((at, told)) if at.elapsed() < FRESH => told.clone(),
-            _ => {
-                let told = ask(sessions).await;
-                *last = Some((Instant::now(), told.clone()));
-                told
-            }
-        }
-    }
-}
-
-async fn ask(sessions: &Sessions) -> Result<Status, Problem> {
-    Ok(sessions.get().await?.store().status().await?)
 }

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::Api;
 use crate::api::error::Problem;
 use crate::api::request::{Body, Id, NoParams, OptionalBody};
 use crate::api::response::{Answer, Success};
 use crate::api::responses::{Changing, Looking, Making, Reading};
+use crate::api::state::Api;
 use crate::api::tokens::Caller;
 use crate::store::{EndpointRecord, Registration};
 

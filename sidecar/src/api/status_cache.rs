@@ -1,0 +1,36 @@
+//! The status of the last second, for those who need no token: however many they are, the database is asked at most once a
+//! second.
+
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+use super::error::Problem;
+use super::sessions::Sessions;
+use crate::store::Status;
+
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The status of the last second.
+#[derive(Default)]
+pub struct StatusCache {
+    last: Mutex<Option<(Instant, Result<Status, Problem>)>>,
+}
+
+impl StatusCache {
+    /// The status, or why there is none. Concurrent callers share one query.
+    pub async fn get(&self, sessions: &Sessions) -> Result<Status, Problem> {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, told)) if at.elapsed() < FRESH => told.clone(),
+            _ => {
+                let told = ask(sessions).await;
+                *last = Some((Instant::now(), told.clone()));
+                told
+            }
+        }
+    }
+}
+
+async fn ask(sessions: &Sessions) -> Result<Status, Problem> {
+    Ok(sessions.get().await?.store().status().await?)
+}
