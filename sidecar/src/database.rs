@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use url::form_urlencoded;
 
 /// Where the database is and how to reach it.
 #[derive(Clone)]
@@ -39,10 +40,8 @@ impl FromStr for Database {
     type Err = DatabaseError;
 
     fn from_str(url: &str) -> Result<Self, DatabaseError> {
-        // tokio-postgres does not know the two modes that verify.
-        let plain =
-            url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-        let mut config: Config = plain.parse()?;
+        let (known, verifies) = without_verification(url);
+        let mut config: Config = known.parse()?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(DatabaseError::NoHost);
         }
@@ -62,11 +61,67 @@ impl FromStr for Database {
         let tls = match config.get_ssl_mode() {
             _ if is_local => None,
             SslMode::Disable => None,
-            _ if plain == url => Some(encrypting()),
-            _ => Some(verifying()),
+            _ if verifies => Some(verifying()),
+            _ => Some(encrypting()),
         };
         Ok(Self { config, tls: tls.map(MakeRustlsConnect::new) })
     }
+}
+
+/// The connection string with `require` in place of the two modes that verify, which tokio-postgres does not know; and
+/// whether it had one of them.
+fn without_verification(text: &str) -> (String, bool) {
+    let mut verifies = false;
+    let mut known = |parameter: &str, key: &str, mode: &str| {
+        let is_verifying = key == "sslmode" && ["verify-ca", "verify-full"].contains(&mode);
+        verifies |= is_verifying;
+        if is_verifying { "sslmode=require".to_owned() } else { parameter.to_owned() }
+    };
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    let text = if is_url {
+        // A password may hold a question mark, too.
+        let host = text.find('@').unwrap_or_default();
+        let query = text[host..].find('?').map_or(text.len(), |at| host + at + 1);
+        let parameters = text[query..].split('&').map(|parameter| {
+            let decoded = form_urlencoded::parse(parameter.as_bytes()).next();
+            decoded.map_or_else(String::new, |(key, mode)| known(parameter, &key, &mode))
+        });
+        text[..query].to_owned() + &parameters.collect::<Vec<_>>().join("&")
+    } else {
+        let parameters =
+            parameters(text).map(|(parameter, key, value)| known(parameter, key, value.trim_matches('\'')));
+        parameters.collect::<Vec<_>>().join(" ")
+    };
+    (text, verifies)
+}
+
+/// The parameters of a connection string such as `host=db password='a b'`: each whole, its key, and its value as written.
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let mut rest = text.trim();
+    std::iter::from_fn(move || {
+        let (key, behind) = rest.split_once('=').unwrap_or((rest, ""));
+        let value = behind.trim_start();
+        let (value, behind) = value.split_at(value_length(value));
+        let parameter = &rest[..rest.len() - behind.len()];
+        rest = behind.trim_start();
+        (!parameter.is_empty()).then_some((parameter, key.trim_end(), value))
+    })
+}
+
+/// How long the value is that the text begins with: quoted, or up to a blank. A backslash escapes the next character.
+fn value_length(text: &str) -> usize {
+    let is_quoted = text.starts_with('\'');
+    let mut is_escaped = false;
+    for (at, letter) in text.char_indices().skip(usize::from(is_quoted)) {
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '\'' if is_quoted => return at + 1,
+            blank if !is_quoted && blank.is_whitespace() => return at,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 impl Database {
@@ -193,5 +248,42 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_reads_like_a_mode_stays_as_it_is() {
+        for (text, password) in [
+            ("postgres://app:sslmode=verify-full@db/shop", "sslmode=verify-full"),
+            ("host=db user=app password='a sslmode=verify-ca'", "a sslmode=verify-ca"),
+            (r"host=db password=a\ sslmode=verify-ca user=app", "a sslmode=verify-ca"),
+        ] {
+            let database: Database = text.parse().unwrap();
+            assert_eq!(database.config.get_password().unwrap(), password.as_bytes(), "{text}");
+            assert!(!without_verification(text).1, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_modes_that_verify_are_known_in_every_spelling() {
+        for text in [
+            "postgres://app@db/shop?sslmode=verify-full",
+            "postgres://app@db/shop?connect_timeout=5&sslmode=verify%2Dca&application_name=x",
+            "postgresql://app:p?w@a:5432,b:5433/shop?sslmode=verify-full",
+            "host=db user=app sslmode=verify-full",
+            "host=db sslmode = 'verify-ca' user=app",
+        ] {
+            let database: Database = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(database.config.get_ssl_mode(), SslMode::Require, "{text}");
+            assert_eq!(database.config.get_user(), Some("app"), "{text}");
+            assert!(without_verification(text).1, "{text}");
+        }
+        for malformed in ["postgres://app@db/shop?sslmode=verify", "host=db sslmode=verify", "host=db user"] {
+            assert!(malformed.parse::<Database>().is_err(), "{malformed}");
+        }
     }
 }
