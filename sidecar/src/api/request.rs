@@ -1,17 +1,19 @@
 //! Reading a request: body, query and path, each refused in the API's own envelope and by the name of what is wrong.
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 
 use super::error::Problem;
 
 /// Larger bodies are refused.
 pub const MOST_BYTES: usize = 64 * 1024;
+const TIME_HINT: &str = "A time is 2026-11-23T00:00:00Z; the + of 2026-11-23T00:00:00+01:00 is %2B in a URL.";
 
 /// A JSON body.
 pub struct Body<T>(pub T);
@@ -55,19 +57,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(params) = Query::from_request_parts(parts, state).await.map_err(|rejection| {
-            let text = rejection.body_text();
-            let cause = text.rsplit_once("string: ").map_or(&*text, |(_, cause)| cause);
-            let problem = Problem::malformed("invalid_parameter", cause);
-            match cause.starts_with("since:") || cause.starts_with("until:") {
-                true => {
-                    problem.hint("A time is 2026-11-23T00:00:00Z; the + of 2026-11-23T00:00:00+01:00 is %2B in a URL.")
-                }
-                false => problem,
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
+            let problem = Problem::malformed("invalid_parameter", error.to_string());
+            match &*error.path().to_string() {
+                "since" | "until" => problem.hint(TIME_HINT),
+                _ => problem,
             }
-        })?;
-        Ok(Self(params))
+        })
     }
 }
 

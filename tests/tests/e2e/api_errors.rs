@@ -43,6 +43,7 @@ async fn an_unknown_or_malformed_parameter_is_refused_by_name() {
     for (path, named) in [
         ("/api/v1/webhooks?colour=red", "colour"),
         ("/api/v1/attempts?colour=red", "colour"),
+        ("/api/v1/attempts?string:%20since:=1", "string: since:"),
         ("/api/v1/attempts?limit=0", "limit"),
         ("/api/v1/attempts?limit=1001", "limit"),
         ("/api/v1/attempts?limit=ten", "limit"),
