@@ -1,6 +1,7 @@
 //! A session for people: what the server says besides goes to stderr.
 
 use std::time::Duration;
+use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::error::Failure;
@@ -60,8 +61,9 @@ impl Session {
 
 fn hear(message: AsyncMessage) {
     if let AsyncMessage::Notice(notice) = message {
-        let severity = notice.severity().to_lowercase();
-        let tone = if severity == "warning" { Tone::Warning } else { Tone::Dim };
-        output::tell(tone, &severity, notice.message(), notice.hint());
+        // The severity's name is in the server's language.
+        let is_warning = notice.parsed_severity() == Some(Severity::Warning);
+        let tone = if is_warning { Tone::Warning } else { Tone::Dim };
+        output::tell(tone, &notice.severity().to_lowercase(), notice.message(), notice.hint());
     }
 }

@@ -1,6 +1,5 @@
 //! Why a command ends without having done what was asked: message and hint on stderr, and an exit status.
 
-use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
@@ -67,16 +66,7 @@ impl From<StoreError> for Failure {
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
-        // What the server said is whole; of anything else the cause tells more.
-        let cause = match error.as_db_error() {
-            Some(_) => String::new(),
-            None => error.source().map(ToString::to_string).unwrap_or_default(),
-        };
-        let mut failure = StoreError::from(error);
-        if !failure.message.contains(&cause) {
-            failure.message = format!("{}: {cause}", failure.message);
-        }
-        failure.into()
+        StoreError::from(error).into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What went wrong with a call, in the database's own words: message and hint are written for the user there.
 
+use std::error::Error as _;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
@@ -34,15 +35,12 @@ pub enum Kind {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(told) = error.as_db_error() else {
+            let cause = error.source();
             // A row of another form is a fault; anything else that the server did not say is the line to it.
-            let kind = if error.is_closed()
-                || std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>())
-            {
-                Kind::Unreachable
-            } else {
-                Kind::Fault
-            };
-            return Self { kind, message: error.to_string(), hint: None };
+            let is_line = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
+            let kind = if is_line { Kind::Unreachable } else { Kind::Fault };
+            let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+            return Self { kind, message, hint: None };
         };
         let kind = match told.code() {
             &SqlState::UNDEFINED_OBJECT => Kind::NotFound,
