@@ -1,7 +1,7 @@
 //! The figures of `/metrics`: those of the database, read when they are asked for and not a number while it cannot be
 //! reached, and those that the process counts (`figures.rs`).
 
-use axum::http::StatusCode;
+use axum::response::Response;
 use metrics::{Gauge, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -85,9 +85,10 @@ impl Metrics {
     }
 }
 
-/// An answer of the API.
-pub fn count_request(status: StatusCode) {
-    metrics::counter!(REQUESTS, "status" => status.as_str().to_owned()).increment(1);
+/// Counts an answer of the API.
+pub async fn count_request(answer: Response) -> Response {
+    metrics::counter!(REQUESTS, "status" => answer.status().as_str().to_owned()).increment(1);
+    answer
 }
 
 /// The recorder keeps its families in no order: the database's as [`READINGS`] has them, then the process's.

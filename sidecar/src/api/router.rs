@@ -2,15 +2,21 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::require_token;
 use super::error::Problem;
-use super::guard::{Guard, guard};
+use super::guard::{MAX_CONCURRENT_LOGINS, MAX_CONCURRENT_REQUESTS, guard};
+use super::metrics::count_request;
 use super::request::MOST_BYTES;
 use super::routes::{attempts, events, history, login, openapi, probes, sending, status, webhooks};
 use super::state::Api;
@@ -24,20 +30,32 @@ pub fn router(api: Api) -> Router {
         .merge(events::routes())
         .merge(status::routes())
         .merge(history::routes());
+    let guarded = |places| from_fn_with_state(Arc::new(Semaphore::new(places)), guard);
     let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .nest("/api/v1", operations)
         .route_layer(from_fn_with_state(Api::clone(&api), require_token))
-        .merge(login::routes())
         .merge(probes::routes())
+        .layer(guarded(MAX_CONCURRENT_REQUESTS))
+        .merge(login::routes().layer(guarded(MAX_CONCURRENT_LOGINS)))
         .split_for_parts();
-    router
+    let router = router
         .merge(openapi::routes(&document))
         .merge(crate::web::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .layer(from_fn_with_state(Guard::new(), guard))
-        .with_state(api)
+        .with_state(api);
+    answering(router)
+}
+
+/// Adds what every answer has in common, that to a request whose handler panics included.
+fn answering(router: Router) -> Router {
+    let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    router
+        .layer(CatchPanicLayer::custom(|_| Problem::fault(&"a handler panicked").into_response()))
+        .layer(unless_set(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(unless_set(CACHE_CONTROL, "no-store"))
+        .layer(map_response(count_request))
 }
 
 /// 404 for a path that there is not.
@@ -57,5 +75,25 @@ async fn no_such_method(method: Method) -> Response {
         )
         .hint("The Allow header lists them.")
         .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_costs_its_own_request_alone() {
+        async fn panicking() -> StatusCode {
+            panic!("on purpose")
+        }
+        let router = answering(Router::new().route("/", get(panicking)));
+        let answer = router.oneshot(Request::new(Body::empty())).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
     }
 }

@@ -2,12 +2,10 @@
 //! process alone.
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use axum::routing::get;
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -64,11 +62,7 @@ pub fn routes(document: &utoipa::openapi::OpenApi) -> Router<Api> {
 fn reference() -> Router<Api> {
     let pages: Router<Api> =
         SwaggerUi::new("/api/docs").config(Config::from("/api/openapi.json").use_base_layout()).into();
-    pages.layer(from_fn(async |request: Request, next: Next| -> Response {
-        let mut response = next.run(request).await;
-        let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-        response
-    }))
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    pages.layer(SetResponseHeaderLayer::overriding(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)))
 }
