@@ -18,7 +18,7 @@ type Read = fn(&Status) -> f64;
 /// Name, HELP, and how it is read.
 type Reading = (&'static str, &'static str, Read);
 
-/// The database's, the most urgent first.
+/// The database's.
 const READINGS: [Reading; 9] = [
     (
         "pg_webhooks_behind_seconds",
@@ -74,9 +74,9 @@ impl Metrics {
         }
     }
 
-    /// Prometheus' text format, what an operator alerts on first.
+    /// Prometheus' text format.
     pub fn render(&self) -> String {
-        in_order(&self.handle.render())
+        self.handle.render()
     }
 
     /// Adds what was recorded up: until then each duration is kept on its own.
@@ -89,18 +89,4 @@ impl Metrics {
 pub async fn count_request(answer: Response) -> Response {
     metrics::counter!(REQUESTS, "status" => answer.status().as_str().to_owned()).increment(1);
     answer
-}
-
-/// The recorder keeps its families in no order: the database's as [`READINGS`] has them, then the process's.
-fn in_order(text: &str) -> String {
-    let mut families: Vec<&str> = text.split_terminator("\n\n").collect();
-    families.sort_by_key(|family| (rank(family), *family));
-    families.join("\n\n") + "\n"
-}
-
-/// A family begins with `# HELP <name> `.
-fn rank(family: &str) -> usize {
-    let name = family.split(' ').nth(2).unwrap_or_default();
-    let reading = READINGS.iter().position(|(known, ..)| *known == name);
-    reading.unwrap_or(READINGS.len() + usize::from(name != IS_UP))
 }
