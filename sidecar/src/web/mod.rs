@@ -9,56 +9,13 @@ use axum::http::header::{
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
-use std::sync::LazyLock;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const IMAGE: &str = "image/svg+xml";
-
-/// A file of the page.
-struct Asset {
-    name: &'static str,
-    kind: &'static str,
-    content: &'static str,
-    /// Of its content, so that a browser asks again and gets it again only once it has changed.
-    tag: String,
-}
-
-macro_rules! assets {
-    ($($kind:ident $name:literal,)*) => {
-        vec![$(Asset::new($name, $kind, include_str!(concat!("assets/", $name)))),*]
-    };
-}
-
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    assets![
-        HTML "index.html",
-        STYLE "style.css",
-        IMAGE "icon.svg",
-        SCRIPT "app.js",
-        SCRIPT "words.js",
-        SCRIPT "language.js",
-        SCRIPT "dom.js",
-        SCRIPT "api.js",
-        SCRIPT "live.js",
-        SCRIPT "parts.js",
-        SCRIPT "charts.js",
-        SCRIPT "pages.js",
-        SCRIPT "sign-in.js",
-        SCRIPT "overview.js",
-        SCRIPT "log.js",
-        SCRIPT "events.js",
-        SCRIPT "event.js",
-        SCRIPT "webhook.js",
-        SCRIPT "webhook-acts.js",
-        SCRIPT "webhook-form.js",
-    ]
-});
+static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/web/assets");
 
 /// The page's routes, for the server that has the API's.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -69,30 +26,26 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
-    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
+    let Some(asset) = ASSETS.get_file(name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    // A browser asks each time, and gets the file again only once it has changed.
+    let hash = Sha256::digest(asset.contents()).iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let tag = format!("\"{hash}\"");
     let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let is_known =
-        known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.tag));
+    let is_known = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
     let always = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-cache"),
-        (ETAG, &asset.tag),
+        (ETAG, &tag),
     ];
     if is_known {
         return (StatusCode::NOT_MODIFIED, always).into_response();
     }
-    (always, [(CONTENT_TYPE, asset.kind)], asset.content).into_response()
-}
-
-impl Asset {
-    fn new(name: &'static str, kind: &'static str, content: &'static str) -> Self {
-        let tag = Sha256::digest(content).iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>();
-        Self { name, kind, content, tag: format!("\"{tag}\"") }
-    }
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
+    (always, [(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], asset.contents()).into_response()
 }
 
 #[cfg(test)]
@@ -102,7 +55,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn content(name: &str) -> &'static str {
-        ASSETS.iter().find(|asset| asset.name == name).unwrap_or_else(|| panic!("no {name}")).content
+        ASSETS.get_file(name).unwrap_or_else(|| panic!("no {name}")).contents_utf8().expect("text")
+    }
+
+    /// Name and content of each file.
+    fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let names = ASSETS.files().map(|file| file.path().to_str().expect("a name in ASCII"));
+        names.map(|name| (name, content(name)))
     }
 
     /// The texts in `content` that stand between `before` and the next of `after`.
@@ -116,8 +75,8 @@ mod tests {
         for name in between(html, "/assets/", '"') {
             content(name);
         }
-        for asset in ASSETS.iter().filter(|asset| asset.kind == SCRIPT) {
-            for name in between(asset.content, "from './", '\'').chain(between(asset.content, "import('./", '\'')) {
+        for (_, script) in all().filter(|(name, _)| name.ends_with(".js")) {
+            for name in between(script, "from './", '\'').chain(between(script, "import('./", '\'')) {
                 content(name);
             }
         }
@@ -128,10 +87,10 @@ mod tests {
         let html = content("index.html");
         assert!(!html.contains("<style") && !html.contains("style=") && !html.contains(" on"));
         assert!(between(html, "<script", '>').all(|attributes| attributes.contains("src=\"/assets/")));
-        for asset in ASSETS.iter() {
+        for (name, content) in all() {
             let calls =
                 ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import", "url(http"];
-            assert!(calls.iter().all(|call| !asset.content.contains(call)), "{}", asset.name);
+            assert!(calls.iter().all(|call| !content.contains(call)), "{name}");
         }
     }
 
@@ -141,10 +100,9 @@ mod tests {
         let keys: BTreeSet<_> =
             content("words.js").lines().filter_map(|line| line.trim().strip_prefix('\'')?.split('\'').next()).collect();
         assert!(keys.len() > 100, "{keys:?}");
-        for asset in ASSETS.iter().filter(|asset| asset.kind == SCRIPT) {
-            let said = between(asset.content, " t('", '\'').chain(between(asset.content, "(t('", '\''));
-            for key in said {
-                assert!(keys.contains(key), "{}: {key}", asset.name);
+        for (name, script) in all().filter(|(name, _)| name.ends_with(".js")) {
+            for key in between(script, " t('", '\'').chain(between(script, "(t('", '\'')) {
+                assert!(keys.contains(key), "{name}: {key}");
             }
         }
     }
@@ -153,7 +111,7 @@ mod tests {
     fn what_the_browser_has_is_not_sent_again() {
         let first = serve("app.js", &HeaderMap::new());
         assert_eq!(first.status(), StatusCode::OK);
-        assert_eq!(first.headers()[CONTENT_TYPE], SCRIPT);
+        assert_eq!(first.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
         assert_eq!(first.headers()[CONTENT_SECURITY_POLICY], POLICY);
         let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
         assert_eq!(serve("app.js", &known).status(), StatusCode::NOT_MODIFIED);
