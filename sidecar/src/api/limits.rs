@@ -1,7 +1,6 @@
 //! What one caller may take of the process: requests a second for each token, and failed authentications for each
 //! address, which are refused before the database is asked.
 
-use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,7 +20,6 @@ pub struct Limits {
     failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Until when an address is not listened to.
     shut_out: Mutex<HashMap<IpAddr, Instant>>,
-    clock: DefaultClock,
 }
 
 impl Limits {
@@ -33,24 +31,21 @@ impl Limits {
             requests: RateLimiter::dashmap(Quota::per_second(requests_per_second).allow_burst(burst)),
             failures: RateLimiter::dashmap(Quota::per_second(NonZeroU32::MIN).allow_burst(failures)),
             shut_out: Mutex::default(),
-            clock: DefaultClock::default(),
         }
     }
 
     /// Counts a request of a token, or refuses it.
     pub fn count(&self, token_id: &str) -> Result<(), Problem> {
-        self.requests.check_key(&token_id.to_owned()).map_err(|refusal| {
-            Problem::too_many("too many requests with this token", rounded_up(refusal.wait_time_from(self.clock.now())))
-        })
+        let counted = self.requests.check_key(&token_id.to_owned());
+        counted.map_err(|refusal| too_many("too many requests with this token", refusal.earliest_possible()))
     }
 
     /// Refuses an address that has failed too often of late.
     pub fn may_try(&self, from: IpAddr) -> Result<(), Problem> {
         let shut_out = self.shut_out.lock().expect("nobody panics under it");
-        let wait = shut_out.get(&network(from)).map(|until| until.saturating_duration_since(Instant::now()));
-        match wait {
-            Some(wait) if !wait.is_zero() => {
-                Err(Problem::too_many("too many invalid tokens from this address", rounded_up(wait)))
+        match shut_out.get(&network(from)) {
+            Some(until) if *until > Instant::now() => {
+                Err(too_many("too many invalid tokens from this address", *until))
             }
             _ => Ok(()),
         }
@@ -60,12 +55,11 @@ impl Limits {
     pub fn failed(&self, from: IpAddr) {
         let from = network(from);
         let Err(refusal) = self.failures.check_key(&from) else { return };
-        let until = Instant::now() + refusal.wait_time_from(self.clock.now());
         let mut shut_out = self.shut_out.lock().expect("nobody panics under it");
         if shut_out.len() >= MOST_ADDRESSES {
             shut_out.clear();
         }
-        shut_out.insert(from, until);
+        shut_out.insert(from, refusal.earliest_possible());
     }
 
     /// Forgets those who have not come for a while.
@@ -85,6 +79,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn rounded_up(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs() + 1)
+fn too_many(message: &str, until: Instant) -> Problem {
+    let wait = until.saturating_duration_since(Instant::now());
+    Problem::too_many(message, Duration::from_secs(wait.as_secs() + 1))
 }
