@@ -37,7 +37,7 @@ MAN   := $(PREFIX)/share/man/man1/pg-webhooks.1
 BASH  := $(PREFIX)/share/bash-completion/completions/pg-webhooks
 ZSH   := $(PREFIX)/share/zsh/site-functions/_pg-webhooks
 FISH  := $(PREFIX)/share/fish/vendor_completions.d/pg-webhooks.fish
-PAGES := $(MAN) $(BASH) $(ZSH) $(FISH)
+COMPLETIONS := $(BASH) $(ZSH) $(FISH)
 
 # Expanded late: pg_config may only be there once the packages are.
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
@@ -56,7 +56,7 @@ place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "
 demo: install
 	$(CARGO) run --release --quiet -p tests --bin demo
 
-install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(PAGES)
+install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(MAN) $(COMPLETIONS)
 
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
@@ -80,7 +80,7 @@ clean:
 	$(CARGO) clean
 
 uninstall:
-	$(SUDO) rm -f $(PREFIX)/bin/pg-webhooks $(PAGES) "$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so" \
+	$(SUDO) rm -f $(PREFIX)/bin/pg-webhooks $(MAN:.1=*.1) $(COMPLETIONS) "$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so" \
 	    "$$($(PG_CONFIG) --sharedir)"/extension/pg_webhooks.control "$$($(PG_CONFIG) --sharedir)"/extension/pg_webhooks--*.sql
 	rm -f $(STAMP)/extension
 
@@ -155,11 +155,16 @@ $(BUILT)/pg-webhooks: $(SOURCES_SIDECAR)
 $(PREFIX)/bin/pg-webhooks: $(BUILT)/pg-webhooks
 	$(call place,755,$<,$@)
 
-$(MAN):  TOPIC := man
-$(BASH): TOPIC := completions bash
-$(ZSH):  TOPIC := completions zsh
-$(FISH): TOPIC := completions fish
-$(PAGES): $(BUILT)/pg-webhooks
-	@mkdir -p $(STAMP)/pages
-	$< $(TOPIC) > $(STAMP)/pages/$(@F)
-	$(call place,644,$(STAMP)/pages/$(@F),$@)
+# A page for each command, pg-webhooks.1 among them.
+$(MAN): $(BUILT)/pg-webhooks
+	rm -rf $(STAMP)/man
+	$< man $(STAMP)/man
+	set -e; for page in $(STAMP)/man/*; do $(call place,644,$$page,$(@D)/$${page##*/}); done
+
+$(BASH): SHELL_NAME := bash
+$(ZSH):  SHELL_NAME := zsh
+$(FISH): SHELL_NAME := fish
+$(COMPLETIONS): $(BUILT)/pg-webhooks
+	@mkdir -p $(STAMP)/completions
+	$< completions $(SHELL_NAME) > $(STAMP)/completions/$(@F)
+	$(call place,644,$(STAMP)/completions/$(@F),$@)

@@ -39,7 +39,7 @@ pub use listen::Listen;
 
 /// Delivers and manages the webhooks of the pg_webhooks Postgres extension.
 #[derive(Parser, Debug)]
-#[command(name = "pg-webhooks", version)]
+#[command(name = "pg-webhooks", version, after_help = EXIT_STATUS)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -50,6 +50,13 @@ pub struct Cli {
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 }
+
+const EXIT_STATUS: &str = "\
+EXIT STATUS
+   0  Success; for doctor, no problem was found; for verify, the signature is valid.
+   1  It failed, or a problem was found, or the signature is invalid.
+  64  The call was wrong.
+ 130  A signal ended it.";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -90,8 +97,8 @@ pub enum OneShot {
     Verify(verify::Verify),
     /// Print completions for a shell
     Completions(shell::Completions),
-    /// Print the manual page
-    Man,
+    /// Write the manual pages, one a command
+    Man(shell::Man),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -146,7 +153,7 @@ async fn obey(command: OneShot, database_url: Option<&str>) -> Outcome {
     let session = match command {
         OneShot::Verify(verify) => return verify.run().await,
         OneShot::Completions(completions) => return completions.run(Cli::command()),
-        OneShot::Man => return shell::man(Cli::command()),
+        OneShot::Man(man) => return man.run(Cli::command()),
         OneShot::Doctor(doctor) => return doctor.run(&connection::database(database_url)?).await,
         _ => Session::open(&connection::database(database_url)?).await?,
     };
@@ -160,7 +167,7 @@ async fn obey(command: OneShot, database_url: Option<&str>) -> Outcome {
         OneShot::Trigger(trigger) => trigger.run(&session).await,
         OneShot::Tokens(tokens) => tokens.run(&session).await,
         OneShot::Status(status) => status.run(&session).await,
-        OneShot::Doctor(_) | OneShot::Verify(_) | OneShot::Completions(_) | OneShot::Man => {
+        OneShot::Doctor(_) | OneShot::Verify(_) | OneShot::Completions(_) | OneShot::Man(_) => {
             unreachable!("they need no session, and have returned")
         }
     }
