@@ -67,10 +67,10 @@ lint: $(STAMP)/packages
 	$(CARGO) clippy -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench -- -D warnings
 
 bench: $(STAMP)/bench-packages install
-	$(CARGO) run --release --quiet -p tests --bin bench -- $(if $(QUICK),--quick)
+	$(CARGO) run --release --quiet -p bench --bin bench -- $(if $(QUICK),--quick)
 
 microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
-	$(CARGO) run --release --quiet -p tests --bin microbench -- $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
+	$(CARGO) run --release --quiet -p bench --bin microbench -- $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
 
 pictures: $(STAMP)/venv install
 	$(CARGO) test -p tests --test browser pictures

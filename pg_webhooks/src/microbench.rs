@@ -16,7 +16,7 @@ const BODY: &str = r#"{"event":"product.updated","timestamp":"2026-11-23T22:10:3
 
 /// Makes the sample application's tables, attached, with that many products, and registers endpoints for their events.
 fn open_shop(products: u32, endpoints: u32) {
-    let tables = include_str!("../../sql/products_manager.sql");
+    let tables = include_str!("../../sql/examples/products_manager.sql");
     run(&format!("CREATE SCHEMA shop; SET LOCAL search_path = shop; {tables}"));
     run(&format!(
         "ALTER TABLE products SET (fillfactor = 45);

@@ -192,7 +192,7 @@ impl Cluster {
         let postgres = Session::open(&self.url("postgres", "postgres")).await;
         postgres.run("CREATE DATABASE prepared").await;
         let prepared = Session::open(&self.url("postgres", "prepared")).await;
-        prepared.run(include_str!("../../sql/products_manager.sql")).await;
+        prepared.run(include_str!("../../sql/examples/products_manager.sql")).await;
         prepared.run("CREATE EXTENSION pg_webhooks").await;
         // The roles of a deployment: the sidecar's, without and with an API, an API that may deliver nothing, someone who
         // manages webhooks, an application that knows nothing of them.

@@ -39,7 +39,7 @@ const STATEMENTS: [(&str, &str); 9] = [
 #[tokio::main]
 async fn main() {
     println!(
-        "A private Postgres with the sample tables (sql/products_manager.sql), CREATE EXTENSION pg_webhooks, a sidecar."
+        "A private Postgres with the sample tables (sql/examples/products_manager.sql), CREATE EXTENSION pg_webhooks, a sidecar."
     );
     let cluster = Cluster::own().await;
     let db = cluster.database().await;

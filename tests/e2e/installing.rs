@@ -2,7 +2,7 @@
 
 use tests::{Cluster, Database, SECRET};
 
-const SAMPLE: &str = include_str!("../../../sql/products_manager.sql");
+const SAMPLE: &str = include_str!("../../sql/examples/products_manager.sql");
 
 /// Every privilege that somebody other than the owner has on the schema or on anything in it.
 const PRIVILEGES: &str = "

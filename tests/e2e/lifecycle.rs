@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::{Answer, Cluster, Database, Receiver, SECRET, Sidecar, Stage, eventually};
 
-const SAMPLE: &str = include_str!("../../../sql/products_manager.sql");
+const SAMPLE: &str = include_str!("../../sql/examples/products_manager.sql");
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
 /// The UTC day, by which the logs are partitioned.
 const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
