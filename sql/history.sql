@@ -188,8 +188,9 @@ CREATE FUNCTION webhooks.message(webhook_id text)
     RETURNS TABLE (event text, occurred_at timestamptz, body text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT e.name, e.occurred_at, e.body FROM webhooks.locate(webhook_id) e $$;
-COMMENT ON FUNCTION webhooks.message(text) IS 'One message: the exact bytes that are sent';
+AS $$ SELECT webhooks.legible(e.name), e.occurred_at, webhooks.legible(e.body) FROM webhooks.locate(webhook_id) e $$;
+COMMENT ON FUNCTION webhooks.message(text) IS
+    'One message: the exact bytes that are sent; of one that is damaged, and not sent, what can be read';
 
 CREATE FUNCTION webhooks.signatures(webhook_id text, endpoint_id text, signed_at bigint)
     RETURNS TABLE (signature text, signature_v1 text)
@@ -224,7 +225,7 @@ COMMENT ON TYPE webhooks.event_line IS 'A message and the state of its deliverie
 CREATE FUNCTION webhooks.summary_of(e webhooks.event, target integer) RETURNS SETOF webhooks.event_line
     LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT e.webhook_id, e.name, e.occurred_at,
+    SELECT webhooks.legible(e.webhook_id), webhooks.legible(e.name), e.occurred_at,
            CASE WHEN count(*) FILTER (WHERE d.state = 'failed') > 0 THEN 'failed'
                 WHEN count(*) FILTER (WHERE d.state = 'waiting') > 0 THEN 'waiting'
                 WHEN count(*) FILTER (WHERE d.state = 'queued') > 0 THEN 'queued'

@@ -12,6 +12,10 @@ CREATE FUNCTION webhooks.sign_standard(webhook_id text, "timestamp" bigint, payl
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sign_standard_wrapper';
 COMMENT ON FUNCTION webhooks.sign_standard(text, bigint, text, text) IS 'The Standard Webhooks signature, v1,<base64>, over id.timestamp.payload; timestamp in Unix seconds';
 
+CREATE FUNCTION webhooks.legible(text text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'legible_wrapper';
+COMMENT ON FUNCTION webhooks.legible(text) IS 'The text with U+FFFD in the place of bytes that are no UTF-8: no client takes those';
+
 CREATE FUNCTION webhooks.check_url(url text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_url_wrapper';
 COMMENT ON FUNCTION webhooks.check_url(text) IS 'The URL in its normal form, or an error that says what is wrong with it; looks at the text alone';

@@ -207,6 +207,10 @@ COMMENT ON FUNCTION webhooks.fetch_due(integer, bigint, integer[], integer[], in
 
 -- Reporting ---------------------------------------------------------------------------------------------------------
 
+CREATE TYPE webhooks.ending AS ENUM ('attempted', 'deferred', 'unreadable');
+COMMENT ON TYPE webhooks.ending IS
+    'What a sidecar did with a delivery: it made a request, left it for later, or found bytes that are no text and set it aside';
+
 CREATE TYPE webhooks.result AS (
     endpoint         integer,
     xid              bigint,
@@ -216,7 +220,7 @@ CREATE TYPE webhooks.result AS (
     event            text,
     retry_count      integer,
     was_pending      boolean,
-    deferred         boolean,
+    ending           webhooks.ending,
     started_ms_ago   integer,
     response_time_ms integer,
     http_status      integer,
@@ -225,7 +229,9 @@ CREATE TYPE webhooks.result AS (
     response         text,
     signed_at        bigint
 );
-COMMENT ON TYPE webhooks.result IS 'What became of a delivery: an attempt with a status or an error, or, if deferred, none yet. Times are relative: the sidecar''s clock need not agree with the server''s';
+COMMENT ON TYPE webhooks.result IS
+    'What became of a delivery: an attempt with a status or an error, or none. Times are relative: the sidecar''s clock '
+    'need not agree with the server''s';
 
 CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, window_from text, window_to text, xid bigint, seq integer,
                                 results webhooks.result[])
@@ -277,7 +283,7 @@ BEGIN
 
     INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
     SELECT r.endpoint, r.xid::text::xid8, r.seq, r.occurred_at, now_at, r.retry_count
-      FROM unnest(results) r WHERE r.deferred AND NOT r.was_pending
+      FROM unnest(results) r WHERE r.ending = 'deferred' AND NOT r.was_pending
         ON CONFLICT DO NOTHING;
 
     WITH failed AS MATERIALIZED (
@@ -285,8 +291,11 @@ BEGIN
                now_at - r.started_ms_ago * interval '1 ms' AS started_at,
                now_at + (r.response_time_ms - r.started_ms_ago + verdict.wait_ms) * interval '1 ms' AS next_attempt_at
           FROM unnest(results) r
-         CROSS JOIN LATERAL webhooks.judge(r.http_status, r.retry_after, r.retry_count, schedule) verdict
-         WHERE NOT r.deferred AND (r.http_status IS NULL OR r.http_status NOT BETWEEN 200 AND 299)
+         CROSS JOIN LATERAL (
+            SELECT * FROM webhooks.judge(r.http_status, r.retry_after, r.retry_count, schedule) WHERE r.ending = 'attempted'
+             UNION ALL
+            SELECT 'unreadable', NULL WHERE r.ending = 'unreadable') verdict
+         WHERE (r.http_status BETWEEN 200 AND 299) IS NOT TRUE
     ), logged AS (
         INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id, event,
                                       error, response, next_attempt_at, signed_at)

@@ -120,7 +120,7 @@ COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'At
 CREATE FUNCTION webhooks.status()
     RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer, unread integer, oldest_unread_at timestamptz,
                    pending bigint, overdue bigint, oldest_due_at timestamptz, behind interval,
-                   endpoints integer, disabled integer, in_trouble text[], invalid_settings text[])
+                   endpoints integer, disabled integer, in_trouble text[], invalid_settings text[], unreadable text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET jit = off
@@ -139,7 +139,14 @@ AS $$
            waits.pending, waits.overdue, waits.oldest_due_at,
            greatest(clock_timestamp() - least(log.oldest_at, waits.oldest_due_at), interval '0'),
            registered.endpoints, registered.disabled, registered.in_trouble,
-           ARRAY(SELECT DISTINCT setting FROM webhooks.invalid_settings() ORDER BY setting)
+           ARRAY(SELECT DISTINCT setting FROM webhooks.invalid_settings() ORDER BY setting),
+           ARRAY(SELECT a.webhook_id
+                   FROM (SELECT * FROM webhooks.attempt WHERE outcome = 'unreadable' ORDER BY started_at DESC LIMIT 1000) a
+                  -- Where somebody has mended the message and sent it again, it is one no more.
+                  WHERE NOT EXISTS (SELECT FROM webhooks.attempt again
+                                     WHERE again.webhook_id = a.webhook_id AND again.endpoint + 0 = a.endpoint
+                                       AND again.started_at > a.started_at AND again.outcome <> 'unreadable')
+                  GROUP BY a.webhook_id ORDER BY max(a.started_at) DESC LIMIT 10)
       FROM waits, log,
            (SELECT count(*)::integer AS shards, (count(*) FILTER (WHERE is_held))::integer AS held FROM webhooks.leases()) leases,
            LATERAL (SELECT count(*)::integer AS endpoints, (count(*) FILTER (WHERE NOT active))::integer AS disabled,
@@ -151,5 +158,5 @@ $$;
 COMMENT ON FUNCTION webhooks.status() IS
     'The state of delivery, in one row: sidecars and the shards they hold; events whose first attempts are not all over, and '
     'those after them (unread, counted up to 10,000); what is pending; for how long something has been due without being sent '
-    '(behind; 0 when nothing is); the webhooks that were disabled for their failures or have retries to come; and the settings '
-    'that are not valid, for which other values count';
+    '(behind; 0 when nothing is); the webhooks that were disabled for their failures or have retries to come; the settings that '
+    'are not valid, for which other values count; and the newest messages, ten at most, that cannot be read and are not sent';

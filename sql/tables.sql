@@ -96,8 +96,10 @@ CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
 COMMENT ON TABLE webhooks.pending IS 'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has room';
 COMMENT ON COLUMN webhooks.pending.retry_count IS 'Which retry the next attempt will be; 0 for a first attempt that was deferred';
 
-CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted');
-COMMENT ON TYPE webhooks.outcome IS 'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, or the last retry spent';
+CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
+COMMENT ON TYPE webhooks.outcome IS
+    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that there '
+    'was nothing to send, as the message''s bytes are no text';
 
 CREATE TABLE webhooks.attempt (
     started_at       timestamptz NOT NULL,
@@ -117,7 +119,8 @@ CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
 CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
 -- Costs an attempt that succeeded nothing, and finds the others where they are few.
 CREATE INDEX attempt_failed ON webhooks.attempt (endpoint, started_at) WHERE outcome <> 'delivered';
-COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made';
+CREATE INDEX attempt_unreadable ON webhooks.attempt (started_at) WHERE outcome = 'unreadable';
+COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made, or given up because the message cannot be read';
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
 COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';
 

@@ -11,19 +11,25 @@ use crate::{
     tokens, wakeup,
 };
 
+// These three take the texts as bytes: a text in a table need not be UTF-8, and they sign what is there.
 #[pg_extern(sql = false)]
-fn sign(payload: &str, secret: &str) -> String {
-    signature::header(payload.as_bytes(), secret)
+fn sign(payload: &[u8], secret: &[u8]) -> String {
+    signature::header(payload, secret)
 }
 
 #[pg_extern(sql = false)]
-fn verify(payload: &str, signature: &str, secret: &str) -> bool {
-    signature::verify(payload.as_bytes(), signature, secret)
+fn verify(payload: &[u8], signature: &[u8], secret: &[u8]) -> bool {
+    signature::verify(payload, signature, secret)
 }
 
 #[pg_extern(sql = false)]
-fn sign_standard(webhook_id: &str, timestamp: i64, payload: &str, secret: &str) -> String {
-    signature::standard_header(webhook_id, timestamp, payload.as_bytes(), secret)
+fn sign_standard(webhook_id: &[u8], timestamp: i64, payload: &[u8], secret: &[u8]) -> String {
+    signature::standard_header(webhook_id, timestamp, payload, secret)
+}
+
+#[pg_extern(sql = false)]
+fn legible(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
 }
 
 #[pg_extern(sql = false)]
@@ -51,7 +57,7 @@ fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
 #[pg_extern(sql = false)]
 fn check_secret(secret: Option<String>) -> Option<String> {
     let secret = secret.filter(|secret| !secret.is_empty())?;
-    if secret.starts_with("whsec_") && signature::standard_key(&secret).is_none_or(|key| key.is_empty()) {
+    if secret.starts_with("whsec_") && signature::standard_key(secret.as_bytes()).is_none_or(|key| key.is_empty()) {
         Error::Secret.raise();
     }
     Some(secret)

@@ -16,16 +16,17 @@ pub const MAC_BYTES: usize = 32;
 pub struct Signer(Hmac<Sha256>);
 
 impl Signer {
-    /// For `X-Webhook-Signature`: the key is the secret's UTF-8 bytes, whatever it begins with.
-    pub fn plain(secret: &str) -> Self {
-        Self::with_key(secret.as_bytes())
+    /// For `X-Webhook-Signature`: the key is the secret's bytes, whatever it begins with.
+    pub fn plain(secret: impl AsRef<[u8]>) -> Self {
+        Self::with_key(secret.as_ref())
     }
 
     /// For Standard Webhooks: the key is the base64 behind `whsec_`, or the bytes of a secret of another form.
-    pub fn standard(secret: &str) -> Self {
+    pub fn standard(secret: impl AsRef<[u8]>) -> Self {
+        let secret = secret.as_ref();
         match standard_key(secret) {
             Some(key) => Self::with_key(&key),
-            None => Self::with_key(secret.as_bytes()),
+            None => Self::with_key(secret),
         }
     }
 
@@ -44,8 +45,8 @@ impl Signer {
 }
 
 /// The key bytes of a `whsec_…` secret; `None` when it has no such prefix or is not base64 behind it.
-pub fn standard_key(secret: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(secret.strip_prefix("whsec_")?).ok()
+pub fn standard_key(secret: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(secret.strip_prefix(b"whsec_")?).ok()
 }
 
 /// A secret in the form of Standard Webhooks.
@@ -54,7 +55,7 @@ pub fn standard_secret(key: &[u8]) -> String {
 }
 
 /// `sha256=<hex>`: the value of `X-Webhook-Signature`.
-pub fn header(payload: &[u8], secret: &str) -> String {
+pub fn header(payload: &[u8], secret: &[u8]) -> String {
     let mac = Signer::plain(secret).sign(&[payload]);
     let mut header = String::with_capacity(7 + 64);
     header.push_str("sha256=");
@@ -66,14 +67,14 @@ pub fn header(payload: &[u8], secret: &str) -> String {
 }
 
 /// Whether `signature` is the header of `payload`, in constant time.
-pub fn verify(payload: &[u8], signature: &str, secret: &str) -> bool {
-    header(payload, secret).as_bytes().ct_eq(signature.as_bytes()).into()
+pub fn verify(payload: &[u8], signature: &[u8], secret: &[u8]) -> bool {
+    header(payload, secret).as_bytes().ct_eq(signature).into()
 }
 
 /// `v1,<base64>`: the value of `webhook-signature` for an attempt made at `timestamp` (Unix seconds).
-pub fn standard_header(webhook_id: &str, timestamp: i64, payload: &[u8], secret: &str) -> String {
+pub fn standard_header(webhook_id: &[u8], timestamp: i64, payload: &[u8], secret: &[u8]) -> String {
     let timestamp = timestamp.to_string();
-    let mac = Signer::standard(secret).sign(&[webhook_id.as_bytes(), b".", timestamp.as_bytes(), b".", payload]);
+    let mac = Signer::standard(secret).sign(&[webhook_id, b".", timestamp.as_bytes(), b".", payload]);
     format!("v1,{}", STANDARD.encode(mac))
 }
 
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn the_hex_signature_is_rfc_4231_test_case_2() {
         assert_eq!(
-            header(b"what do ya want for nothing?", "Jefe"),
+            header(b"what do ya want for nothing?", b"Jefe"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }
@@ -94,10 +95,10 @@ mod tests {
         // https://github.com/standard-webhooks/standard-webhooks, the libraries' shared test vector.
         assert_eq!(
             standard_header(
-                "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                b"msg_p5jXN8AQM9LWM0D4loKWxJek",
                 1614265330,
                 br#"{"test": 2432232314}"#,
-                "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+                b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
             ),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
@@ -111,10 +112,10 @@ mod tests {
 
     #[test]
     fn a_changed_byte_or_a_short_signature_does_not_verify() {
-        let good = header(b"body", "s");
-        assert!(verify(b"body", &good, "s"));
-        assert!(!verify(b"bodY", &good, "s"));
-        assert!(!verify(b"body", &good[..20], "s"));
-        assert!(!verify(b"body", "", "s"));
+        let good = header(b"body", b"s").into_bytes();
+        assert!(verify(b"body", &good, b"s"));
+        assert!(!verify(b"bodY", &good, b"s"));
+        assert!(!verify(b"body", &good[..20], b"s"));
+        assert!(!verify(b"body", b"", b"s"));
     }
 }

@@ -22,6 +22,25 @@ impl<'a> FromSql<'a> for Timestamp {
     accepts!(TIMESTAMPTZ);
 }
 
+/// A text as the database holds it, which need not be UTF-8.
+#[derive(Clone, Copy, Debug)]
+pub struct RawText<'a>(pub &'a [u8]);
+
+impl RawText<'_> {
+    /// What of it can be read, in a form that the database takes.
+    pub fn legible(self) -> String {
+        String::from_utf8_lossy(self.0).replace('\0', "")
+    }
+}
+
+impl<'a> FromSql<'a> for RawText<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    accepts!(TEXT);
+}
+
 impl ToSql for Timestamp {
     fn to_sql(&self, _: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         out.extend_from_slice(&self.0.to_be_bytes());
@@ -41,6 +60,8 @@ pub struct Event {
     pub webhook_id: String,
     pub name: String,
     pub body: Body,
+    /// Why it cannot be sent at all.
+    pub unreadable: Option<String>,
 }
 
 /// The bytes to send, counted in a gauge for as long as they are held.
@@ -51,10 +72,10 @@ pub struct Body {
 }
 
 impl Body {
-    /// A copy of `text`, counted in `gauge`.
-    pub fn new(text: &str, gauge: &Arc<AtomicUsize>) -> Self {
-        gauge.fetch_add(text.len(), Ordering::Relaxed);
-        Self { bytes: Bytes::copy_from_slice(text.as_bytes()), gauge: Arc::clone(gauge) }
+    /// A copy of `bytes`, counted in `gauge`.
+    pub fn new(bytes: &[u8], gauge: &Arc<AtomicUsize>) -> Self {
+        gauge.fetch_add(bytes.len(), Ordering::Relaxed);
+        Self { bytes: Bytes::copy_from_slice(bytes), gauge: Arc::clone(gauge) }
     }
 }
 
@@ -156,4 +177,6 @@ pub enum Ending {
     Attempted(Attempt),
     /// Not sent: for later.
     Deferred,
+    /// Not sent, now or ever: its event says why.
+    Unreadable,
 }

@@ -6,7 +6,7 @@ use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Attempt, Ending, Settled, Source, Timestamp};
+use crate::delivery::{Ending, Settled, Source, Timestamp};
 use crate::progress::{Position, Progress};
 
 const MOST: usize = 1000;
@@ -32,14 +32,23 @@ pub struct ResultRow<'a> {
     event: &'a str,
     retry_count: i32,
     was_pending: bool,
-    deferred: bool,
+    ending: EndingKind,
     started_ms_ago: Option<i32>,
     response_time_ms: Option<i32>,
     http_status: Option<i32>,
     retry_after: Option<&'a str>,
     error: Option<String>,
     response: Option<&'a str>,
-    signed_at: i64,
+    signed_at: Option<i64>,
+}
+
+/// `webhooks.ending`.
+#[derive(Clone, Copy, Debug, ToSql)]
+#[postgres(name = "ending", rename_all = "snake_case")]
+enum EndingKind {
+    Attempted,
+    Deferred,
+    Unreadable,
 }
 
 impl Report {
@@ -53,6 +62,7 @@ impl Report {
         self.settled.iter().any(|settled| match &settled.ending {
             Ending::Deferred => true,
             Ending::Attempted(attempt) => attempt.error().is_some(),
+            Ending::Unreadable => false,
         })
     }
 }
@@ -60,12 +70,7 @@ impl Report {
 impl<'a> From<&'a Settled> for ResultRow<'a> {
     fn from(settled: &'a Settled) -> Self {
         let Settled { delivery, ending } = settled;
-        let attempt = match ending {
-            Ending::Attempted(attempt) => Some(attempt),
-            Ending::Deferred => None,
-        };
-        let response = attempt.and_then(|attempt| attempt.outcome.as_ref().ok());
-        Self {
+        let nothing = Self {
             endpoint: delivery.endpoint,
             xid: delivery.event.xid,
             seq: delivery.event.seq,
@@ -74,15 +79,38 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             event: &delivery.event.name,
             retry_count: delivery.retry_count,
             was_pending: delivery.source == Source::Pending,
-            deferred: attempt.is_none(),
-            started_ms_ago: attempt
-                .map(|attempt| i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
-            response_time_ms: attempt.map(|attempt| attempt.took_ms),
-            http_status: response.map(|response| i32::from(response.status.as_u16())),
-            retry_after: response.and_then(|response| response.retry_after.as_deref()),
-            error: attempt.and_then(Attempt::error),
-            response: response.and_then(|response| response.body.as_deref()),
-            signed_at: delivery.signed_at,
+            ending: EndingKind::Deferred,
+            started_ms_ago: None,
+            response_time_ms: None,
+            http_status: None,
+            retry_after: None,
+            error: None,
+            response: None,
+            signed_at: None,
+        };
+        match ending {
+            Ending::Deferred => nothing,
+            Ending::Unreadable => Self {
+                ending: EndingKind::Unreadable,
+                started_ms_ago: Some(0),
+                response_time_ms: Some(0),
+                error: delivery.event.unreadable.clone(),
+                ..nothing
+            },
+            Ending::Attempted(attempt) => {
+                let response = attempt.outcome.as_ref().ok();
+                Self {
+                    ending: EndingKind::Attempted,
+                    started_ms_ago: Some(i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
+                    response_time_ms: Some(attempt.took_ms),
+                    http_status: response.map(|response| i32::from(response.status.as_u16())),
+                    retry_after: response.and_then(|response| response.retry_after.as_deref()),
+                    error: attempt.error(),
+                    response: response.and_then(|response| response.body.as_deref()),
+                    signed_at: Some(delivery.signed_at),
+                    ..nothing
+                }
+            }
         }
     }
 }

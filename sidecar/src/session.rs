@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::database::Database;
-use crate::delivery::{Body, Delivery, Event, PendingKey, Source, Timestamp};
+use crate::delivery::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp};
 use crate::progress::{Inside, Position};
 use crate::report::Report;
 use crate::wake::Patience;
@@ -289,23 +289,17 @@ pub struct Most {
 fn read(rows: &[Row], source: Source, gauge: &Arc<AtomicUsize>) -> Vec<Delivery> {
     let mut deliveries: Vec<Delivery> = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(webhook_id) = row.get::<_, Option<&str>>(3) else { continue };
+        let Some(webhook_id) = row.get::<_, Option<RawText>>(3) else { continue };
         let (xid, seq) = (row.get(0), row.get(1));
         let event = match deliveries.last() {
             Some(last) if (last.event.xid, last.event.seq) == (xid, seq) => Arc::clone(&last.event),
-            _ => Arc::new(Event {
-                xid,
-                seq,
-                occurred_at: row.get(2),
-                webhook_id: webhook_id.to_owned(),
-                name: row.get(4),
-                body: Body::new(row.get(5), gauge),
-            }),
+            _ => Arc::new(event(row, webhook_id, gauge)),
         };
         deliveries.push(Delivery {
             event,
             endpoint: row.get(6),
-            url: row.get(7),
+            // A URL that is no text is none, and its attempts fail as another such do.
+            url: str::from_utf8(row.get::<_, RawText>(7).0).unwrap_or_default().to_owned(),
             retry_count: row.get(8),
             signed_at: row.get(9),
             signature: row.get(10),
@@ -314,6 +308,29 @@ fn read(rows: &[Row], source: Source, gauge: &Arc<AtomicUsize>) -> Vec<Delivery>
         });
     }
     deliveries
+}
+
+/// The event of a row. One that is no text in all its parts is still reported, and nothing of it is sent.
+fn event(row: &Row, webhook_id: RawText, gauge: &Arc<AtomicUsize>) -> Event {
+    let (name, body): (RawText, RawText) = (row.get(4), row.get(5));
+    let parts = [("id", webhook_id), ("event's name", name), ("body", body)];
+    let unreadable = parts.iter().find_map(|(part, text)| {
+        let error = str::from_utf8(text.0).err()?;
+        Some(format!("The message cannot be read: its {part} is not UTF-8 from byte {} on", error.valid_up_to()))
+    });
+    let event = Event {
+        xid: row.get(0),
+        seq: row.get(1),
+        occurred_at: row.get(2),
+        webhook_id: webhook_id.legible(),
+        name: name.legible(),
+        body: Body::new(if unreadable.is_none() { body.0 } else { b"" }, gauge),
+        unreadable,
+    };
+    if let Some(why) = &event.unreadable {
+        tracing::warn!(webhook_id = event.webhook_id, "a message is not sent: {why}");
+    }
+    event
 }
 
 /// The writing session.

@@ -183,6 +183,9 @@ impl Tenure {
     }
 
     fn admit(&mut self, delivery: Arc<Delivery>, now: Instant) {
+        if delivery.event.unreadable.is_some() {
+            return self.set_aside(delivery);
+        }
         match self.lanes.admit(delivery.endpoint, delivery, now) {
             Admission::Start(delivery) => self.start(delivery),
             Admission::Queued => {}
@@ -199,10 +202,16 @@ impl Tenure {
     /// Takes what `fetch_due` returned. What finds no room is forgotten: it stays pending.
     pub fn accept_due(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
-            if self.room() > 0 && self.lanes.admit_retry(delivery.endpoint) {
-                self.held += 1;
-                self.flying.insert(delivery.pending_key());
+            let is_readable = delivery.event.unreadable.is_none();
+            if self.room() == 0 || is_readable && !self.lanes.admit_retry(delivery.endpoint) {
+                continue;
+            }
+            self.held += 1;
+            self.flying.insert(delivery.pending_key());
+            if is_readable {
                 self.start(Arc::new(delivery));
+            } else {
+                self.set_aside(Arc::new(delivery));
             }
         }
     }
@@ -314,6 +323,10 @@ impl Tenure {
             ticket.attempt = Some(courier.send(&sent, deadline).await);
         });
         seat.insert(Flight { delivery, task: task.abort_handle() });
+    }
+
+    fn set_aside(&mut self, delivery: Arc<Delivery>) {
+        self.outbox.put(Settled { delivery, ending: Ending::Unreadable });
     }
 
     fn defer(&mut self, delivery: Arc<Delivery>) {

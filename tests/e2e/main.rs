@@ -38,5 +38,6 @@ mod status;
 mod stock_alert;
 mod tls;
 mod tokens;
+mod unreadable;
 mod verification;
 mod wakeup;

@@ -44,7 +44,7 @@ async fn status_counts_the_sidecars_and_the_shards_they_hold() {
     let db = Cluster::shared().await.database().await;
     let quiet = status(&db).await;
     let expected = json!({"sidecars": 0, "shards": 1, "shards_held": 0, "unread": 0, "pending": 0, "overdue": 0, "endpoints": 0,
-                          "disabled": 0, "in_trouble": [], "oldest_unread_at": null, "oldest_due_at": null, "behind_s": 0.0});
+                          "disabled": 0, "in_trouble": [], "unreadable": [], "oldest_unread_at": null, "oldest_due_at": null, "behind_s": 0.0});
     for (name, value) in expected.as_object().expect("an object") {
         let same = quiet[name] == *value || value.as_f64().is_some_and(|wanted| quiet[name].as_f64() == Some(wanted));
         assert!(same, "{name} of {quiet}");

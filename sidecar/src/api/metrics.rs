@@ -19,7 +19,7 @@ type Read = fn(&Status) -> f64;
 type Reading = (&'static str, &'static str, Read);
 
 /// The database's.
-const READINGS: [Reading; 9] = [
+const READINGS: [Reading; 10] = [
     (
         "pg_webhooks_behind_seconds",
         "Seconds since the oldest delivery that is not finished fell due; 0 when none is due",
@@ -41,6 +41,11 @@ const READINGS: [Reading; 9] = [
     ("pg_webhooks_endpoints_in_trouble", "Webhooks disabled for their failures, or with retries to come", |of| {
         of.in_trouble.len() as f64
     }),
+    (
+        "pg_webhooks_unreadable_messages",
+        "Messages whose bytes are no text and that are not sent, counted up to 10",
+        |of| of.unreadable.len() as f64,
+    ),
 ];
 
 /// See the module.

@@ -21,7 +21,7 @@ pub struct Logs {
     /// Only this event, such as product.updated, or family, such as product.*
     #[arg(long)]
     event: Option<String>,
-    /// Only this outcome: delivered, retry, rejected, gone or exhausted; failed stands for all but delivered
+    /// Only this outcome: delivered, retry, rejected, gone, exhausted or unreadable; failed stands for all but delivered
     #[arg(long)]
     outcome: Option<String>,
     /// Not before this time: RFC 3339, or a duration ago, such as 2h

@@ -32,7 +32,7 @@ impl Tone {
         match state {
             "healthy" | "delivered" | "valid" => Self::Good,
             "waiting" | "retry" | "queued" | "skipped" => Self::Warning,
-            "failing" | "failed" | "rejected" | "gone" | "exhausted" => Self::Bad,
+            "failing" | "failed" | "rejected" | "gone" | "exhausted" | "unreadable" => Self::Bad,
             "idle" | "disabled" | "revoked" | "expired" => Self::Dim,
             _ => Self::Plain,
         }

@@ -84,5 +84,8 @@ fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
     if !status.invalid_settings.is_empty() {
         facts.push(("not valid", Tone::Bad, status.invalid_settings.join(" ")));
     }
+    if !status.unreadable.is_empty() {
+        facts.push(("unreadable", Tone::Bad, status.unreadable.join(" ")));
+    }
     facts
 }

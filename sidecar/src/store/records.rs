@@ -28,7 +28,7 @@ pub struct AttemptLine {
     pub url: String,
     pub event: String,
     pub webhook_id: String,
-    /// delivered, retry, rejected, gone or exhausted.
+    /// delivered, retry, rejected, gone, exhausted or unreadable.
     pub outcome: String,
     pub http_status: Option<i32>,
     pub response_time_ms: i32,
@@ -122,6 +122,8 @@ pub struct Status {
     pub in_trouble: Vec<String>,
     /// Settings with a value that is not valid, in whose place another one counts.
     pub invalid_settings: Vec<String>,
+    /// The newest messages, ten at most, whose bytes are no text: they are not sent.
+    pub unreadable: Vec<String>,
 }
 
 /// Who holds a shard.

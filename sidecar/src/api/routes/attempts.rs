@@ -30,7 +30,7 @@ pub struct LogLine {
     #[schema(nullable = false)]
     error: Option<String>,
     webhook_id: String,
-    /// delivered, retry, rejected, gone or exhausted
+    /// delivered, retry, rejected, gone, exhausted or unreadable
     outcome: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -98,7 +98,7 @@ struct Attempts {
 struct LogQuery {
     /// A name, or a family such as `product.*`
     event: Option<String>,
-    /// delivered, retry, rejected, gone, exhausted; or failed, for all but the first
+    /// delivered, retry, rejected, gone, exhausted, unreadable; or failed, for all but the first
     outcome: Option<String>,
     /// A text in the error, the event or the URL, or a webhook_id
     search: Option<String>,
@@ -120,7 +120,7 @@ struct AttemptQuery {
     webhook_id: Option<String>,
     /// A name, or a family such as `product.*`
     event: Option<String>,
-    /// delivered, retry, rejected, gone, exhausted; or failed, for all but the first
+    /// delivered, retry, rejected, gone, exhausted, unreadable; or failed, for all but the first
     outcome: Option<String>,
     /// A text in the error, the event or the URL, or a webhook_id
     search: Option<String>,

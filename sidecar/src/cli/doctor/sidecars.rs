@@ -13,6 +13,13 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
 }
 
 fn judge(status: &Status, findings: &mut Findings) {
+    for webhook_id in &status.unreadable {
+        let message = format!("message {webhook_id} is damaged, its bytes are no text: nobody gets it");
+        let mend = format!(
+            "pg-webhooks logs --outcome unreadable says more; once it is mended in webhooks.event: pg-webhooks redeliver {webhook_id}"
+        );
+        findings.warning("messages", message, mend);
+    }
     let Status { sidecars, shards, shards_held, .. } = *status;
     if sidecars == 0 {
         let mend = "DATABASE_URL=postgres://webhook_sender:…@localhost/shop pg-webhooks serve";
@@ -49,7 +56,7 @@ mod tests {
         let status = serde_json::json!({
             "version": "0.1.0", "sidecars": sidecars, "shards": 2, "shards_held": shards_held, "unread": 0, "oldest_unread_at": null,
             "pending": 0, "overdue": 0, "oldest_due_at": null, "behind_seconds": behind_seconds, "endpoints": 0, "disabled": 0,
-            "in_trouble": [], "invalid_settings": []
+            "in_trouble": [], "invalid_settings": [], "unreadable": []
         });
         let mut findings = Findings::default();
         judge(&serde_json::from_value(status).unwrap(), &mut findings);

@@ -12,7 +12,7 @@ const PAGE = 100;
 /** How long what is new is gathered before it is said aloud. */
 const ANNOUNCE_MS = 10_000;
 const TYPING_MS = 300;
-const OUTCOMES = ['failed', 'delivered', 'retry', 'rejected', 'gone', 'exhausted'];
+const OUTCOMES = ['failed', 'delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable'];
 
 /** The log of all webhooks. */
 export function deliveries(screen) {

@@ -16,7 +16,7 @@ const SHAPES = {
 
 const KINDS = {
     healthy: 'good', delivered: 'good',
-    failing: 'bad', failed: 'bad', rejected: 'bad', gone: 'bad', exhausted: 'bad',
+    failing: 'bad', failed: 'bad', rejected: 'bad', gone: 'bad', exhausted: 'bad', unreadable: 'bad',
     waiting: 'wait', retry: 'wait', queued: 'wait',
     disabled: 'off', skipped: 'off', idle: 'idle',
 };

@@ -99,6 +99,8 @@ export const words = {
     'state.gone.why': ['The receiver answered 410: the webhook is disabled', 'Le destinataire a répondu 410 : le webhook est désactivé'],
     'state.exhausted': ['exhausted', 'épuisé'],
     'state.exhausted.why': ['The last retry failed: the webhook is disabled', 'Le dernier réessai a échoué : le webhook est désactivé'],
+    'state.unreadable': ['unreadable', 'illisible'],
+    'state.unreadable.why': ['The message is damaged and was not sent', 'Le message est endommagé et n’a pas été envoyé'],
     'tally.delivered': ['delivered', 'livrée|livrées'],
     'tally.waiting': ['waiting', 'en attente'],
     'tally.queued': ['queued', 'en file'],
