@@ -21,8 +21,9 @@ BUILT := target/release
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 # What is done for one Postgres is not done for another.
 STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
-SOURCES_EXTENSION := Cargo.toml Cargo.lock pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
-SOURCES_SIDECAR   := Cargo.toml Cargo.lock sidecar/Cargo.toml $(shell find sidecar/src -type f)
+SOURCES_CORE      := Cargo.toml Cargo.lock core/Cargo.toml $(shell find core/src -type f)
+SOURCES_EXTENSION := $(SOURCES_CORE) pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
+SOURCES_SIDECAR   := $(SOURCES_CORE) sidecar/Cargo.toml $(shell find sidecar/src -type f)
 
 # The install script is these files of sql/, in this order.
 SCRIPT  := tables rules partitions endpoints capture leases sidecar history redelivery status tokens grants attach_existing

@@ -5,8 +5,7 @@
 //! lower bound, then a bitmap of the elements that are not NULL, then the elements. All of it is made of words of four bytes.
 
 use pgrx::prelude::*;
-
-use crate::signature::{MAC_BYTES, Signer};
+use webhooks_core::signature::{MAC_BYTES, Signer};
 
 const MAC_WORDS: usize = MAC_BYTES / 4;
 

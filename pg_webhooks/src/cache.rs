@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
+use webhooks_core::event_rules;
 
 use crate::catalog::{owner_of, referenced_by, relation};
 use crate::log::Partition;
 use crate::owner::guarded;
 use crate::plan::Plan;
-use crate::rules;
 use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ pub fn is_wanted(kind: &str) -> Result<bool, String> {
     if let Some((_, wanted)) = known {
         return Ok(wanted);
     }
-    let kind = rules::kind(kind).ok_or_else(|| format!("unknown kind of table \"{kind}\""))?;
+    let kind = event_rules::kind(kind).ok_or_else(|| format!("unknown kind of table \"{kind}\""))?;
     let mut wanted = false;
     for event in kind.events {
         wanted |= !known_recipients(event.name)?.is_empty();

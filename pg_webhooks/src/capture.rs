@@ -3,11 +3,12 @@
 //! A fault of ours (an unreadable table of the extension's, say) is a WARNING and no event; the user's statement goes on.
 
 use pgrx::prelude::*;
+use webhooks_core::{json, time};
 
 use crate::change::Change;
 use crate::log::Entry;
 use crate::subscribers::Recipients;
-use crate::{cache, clock, json, settings};
+use crate::{cache, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
 /// that nobody wants costs this and nothing else. One function for each kind of table, for Postgres parses a clause anew
@@ -100,7 +101,7 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     body.extend_from_slice(b"{\"event\":");
     json::push_string(&mut body, name);
     body.extend_from_slice(b",\"timestamp\":\"");
-    clock::push_whole_seconds(&mut body, entry.occurred_at.div_euclid(1_000_000));
+    time::push_whole_seconds(&mut body, entry.occurred_at.div_euclid(1_000_000));
     body.extend_from_slice(b"Z\",\"webhook_id\":\"");
     body.extend_from_slice(entry.webhook_id.as_bytes());
     body.extend_from_slice(b"\",\"data\":");
@@ -110,6 +111,6 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
         return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
     }
     debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");
-    let partition = cache::partition(clock::day(entry.occurred_at))?;
+    let partition = cache::partition(time::day(entry.occurred_at))?;
     entry.append(&partition, name, &body, recipients)
 }

@@ -1,10 +1,11 @@
 //! A row change: whether it makes an event, and what that event says of it.
 
 use pgrx::prelude::*;
+use webhooks_core::json;
 
 use crate::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
+use crate::settings;
 use crate::value::Writer;
-use crate::{json, settings};
 
 /// One version of a row, taken apart.
 #[derive(Clone, Copy)]

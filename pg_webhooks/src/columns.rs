@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
-
-use crate::json;
+use webhooks_core::json;
 
 /// The columns of a row type that a row holds: index from 0, and name. Not dropped ones, nor, since 18, virtual generated
 /// ones, which are never computed for a trigger.

@@ -2,10 +2,10 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use webhooks_core::event_names::{BUILT_IN, InvalidEvent};
+use webhooks_core::retry::InvalidDuration;
+use webhooks_core::url::InvalidUrl;
 
-use crate::endpoint_url::InvalidUrl;
-use crate::events::{BUILT_IN, InvalidEvent};
-use crate::retry::InvalidDuration;
 use crate::settings::DURATION_HINT;
 
 /// An error that the caller can mend.

@@ -3,13 +3,11 @@
 use std::time::SystemTime;
 
 use pgrx::prelude::*;
+use webhooks_core::{event_names, event_rules, event_types, ids, json, retry, signature, tokens, url};
 
 use crate::capture::append;
 use crate::errors::Error;
-use crate::{
-    cache, endpoint_url, event_types, events, ids, json, log, retry, rules, saved_settings, settings, signature,
-    tokens, wakeup,
-};
+use crate::{cache, log, saved_settings, settings, wakeup};
 
 // These three take the texts as bytes: a text in a table need not be UTF-8, and they sign what is there.
 #[pg_extern(sql = false)]
@@ -35,7 +33,7 @@ fn legible(text: &[u8]) -> String {
 #[pg_extern(sql = false)]
 fn check_url(url: Option<&str>) -> String {
     let url = url.unwrap_or_else(|| Error::Null("url").raise());
-    endpoint_url::normalize(url).unwrap_or_else(|invalid| Error::Url(url.to_owned(), invalid).raise())
+    url::normalize(url).unwrap_or_else(|invalid| Error::Url(url.to_owned(), invalid).raise())
 }
 
 #[pg_extern(sql = false)]
@@ -44,7 +42,7 @@ fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
     let patterns = patterns.filter(|patterns| !patterns.is_empty()).unwrap_or_else(|| Error::NoEvents.raise());
     let mut checked: Vec<String> = Vec::with_capacity(patterns.len());
     for pattern in patterns {
-        if let Err(invalid) = events::check_pattern(&pattern) {
+        if let Err(invalid) = event_names::check_pattern(&pattern) {
             Error::Event(invalid).raise();
         }
         if !checked.contains(&pattern) {
@@ -111,7 +109,7 @@ fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), nam
 
 #[pg_extern(sql = false)]
 fn fields(kind: &str) -> TableIterator<'static, (name!(field, &'static str), name!(required, bool))> {
-    let fields = rules::kind(kind).into_iter().flat_map(|kind| kind.fields);
+    let fields = event_rules::kind(kind).into_iter().flat_map(|kind| kind.fields);
     TableIterator::new(fields.map(|field| (field.name, field.required)))
 }
 
@@ -180,7 +178,7 @@ fn wait_for_commit(seen: &str, least_us: i32, most_us: i32) {
 fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
     let event = json::utf8(event.unwrap_or_else(|| Error::Null("event").raise()));
     let data = json::utf8_json(data.unwrap_or_else(|| Error::Null("data").raise()));
-    if let Err(invalid) = events::check_custom(&event) {
+    if let Err(invalid) = event_names::check_custom(&event) {
         Error::Event(invalid).raise();
     }
     if !data.starts_with('{') {

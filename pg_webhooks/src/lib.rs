@@ -1,8 +1,9 @@
 //! Row changes become signed webhook messages inside the writing transaction.
 //!
-//! One event's way: `capture` is called with a row, `change` says which events of its table's `plan` (compiled from
-//! `rules`) it makes and writes their data (`value`, `json`), `subscribers` says who wants them and signs
-//! (`signature`), `log` appends one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O.
+//! One event's way: `capture` is called with a row, `change` says which events of its table's `plan` (compiled from the
+//! core's rules) it makes and writes their data (`value`), `subscribers` says who wants them and signs, `log` appends one
+//! row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O; what needs no Postgres is in the
+//! crate `webhooks-core`.
 //!
 //! The SQL side, in `../../sql`, is the contract with users and with the sidecar; `functions` is what it calls. It is written
 //! by hand: the Makefile joins its files to the install script.
@@ -13,17 +14,12 @@ use pgrx::prelude::*;
 mod capture;
 mod change;
 mod plan;
-mod rules;
 mod value;
 mod supplier;
 mod columns;
-mod json;
-mod clock;
 mod subscribers;
-mod signature;
 mod array;
 mod log;
-mod ids;
 mod wakeup;
 
 // What a session remembers, and whose rights it takes to read it.
@@ -33,11 +29,6 @@ mod owner;
 
 // What the SQL functions call.
 mod functions;
-mod events;
-mod event_types;
-mod endpoint_url;
-mod tokens;
-mod retry;
 mod settings;
 mod saved_settings;
 mod errors;

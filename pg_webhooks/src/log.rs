@@ -9,12 +9,13 @@ use std::ffi::CString;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+use webhooks_core::ids::{self, Position};
+use webhooks_core::time;
 
 use crate::columns::attribute;
-use crate::ids::{self, Position};
 use crate::owner::guarded;
 use crate::subscribers::Recipients;
-use crate::{catalog, clock, wakeup};
+use crate::{catalog, wakeup};
 
 /// A day's partition of `webhooks.event`, as it was when it was locked.
 pub struct Partition {
@@ -121,7 +122,7 @@ const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 impl Partition {
     /// The partition of a day, where there is one.
     pub fn find(day: i32) -> Option<pg_sys::Oid> {
-        let (year, month, day_of_month) = clock::date(day)?;
+        let (year, month, day_of_month) = time::date(day)?;
         let name = CString::new(format!("event_{year:04}{month:02}{day_of_month:02}")).ok()?;
         catalog::relation(&name).ok()
     }

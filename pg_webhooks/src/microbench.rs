@@ -180,12 +180,13 @@ mod benches {
 
     use pgrx::prelude::*;
     use pgrx_bench::{Bencher, black_box};
+    use webhooks_core::signature::Signer;
+    use webhooks_core::time;
 
     use super::*;
+    use crate::cache;
     use crate::change::Change;
     use crate::log::Entry;
-    use crate::signature::Signer;
-    use crate::{cache, clock};
 
     /// Benchmarks of one length: a second and a half each. Without optimisation, where figures say nothing, just long
     /// enough to see that they run.
@@ -235,7 +236,7 @@ mod benches {
             b.iter(move || {
                 per_row.run(|| {
                     let entry = Entry::next();
-                    let partition = cache::partition(clock::day(entry.occurred_at)).expect("there is a log");
+                    let partition = cache::partition(time::day(entry.occurred_at)).expect("there is a log");
                     entry.append(&partition, "product.updated", black_box(BODY), &recipients)
                 })
             });

@@ -7,10 +7,10 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
+use webhooks_core::event_rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
+use webhooks_core::json;
 
 use crate::columns;
-use crate::json;
-use crate::rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use crate::subscribers::Recipients;
 use crate::supplier::SupplierKey;
 use crate::value::Writer;
@@ -47,7 +47,7 @@ pub struct PlannedEvent {
     pub recipients: Rc<Recipients>,
 }
 
-/// `rules::When` with columns in the place of fields.
+/// `event_rules::When` with columns in the place of fields.
 pub enum PlannedWhen {
     Inserted,
     Changed,
@@ -101,7 +101,7 @@ fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), 
         (0..definition.tgnargs as usize).map(argument).collect()
     };
     let name = arguments.first().ok_or("the trigger has no arguments: make it with webhooks.attach()")?;
-    let kind = rules::kind(name).ok_or_else(|| format!("unknown kind of table \"{name}\""))?;
+    let kind = event_rules::kind(name).ok_or_else(|| format!("unknown kind of table \"{name}\""))?;
     let mapping = serde_json::from_str(arguments.get(1).map_or("{}", |map| map))
         .map_err(|error| format!("the trigger's column map is no JSON object: {error}"))?;
     Ok((kind, mapping))

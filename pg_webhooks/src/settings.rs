@@ -8,9 +8,8 @@ use std::ops::RangeInclusive;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-
-use crate::json;
-use crate::retry::{parse_duration, parse_schedule};
+use webhooks_core::json;
+use webhooks_core::retry::{parse_duration, parse_schedule};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);

@@ -3,10 +3,10 @@
 //! Disabled endpoints count: their events are in the log for a later replay.
 
 use pgrx::prelude::*;
+use webhooks_core::event_names;
+use webhooks_core::signature::Signer;
 
 use crate::array::{Array, Signatures};
-use crate::events;
-use crate::signature::Signer;
 
 /// All registered endpoints.
 pub struct Subscribers(Vec<Subscriber>);
@@ -45,7 +45,7 @@ impl Subscribers {
         Recipients::gather(
             self.0
                 .iter()
-                .filter(|subscriber| subscriber.patterns.iter().any(|pattern| events::matches(pattern, event))),
+                .filter(|subscriber| subscriber.patterns.iter().any(|pattern| event_names::matches(pattern, event))),
         )
     }
 

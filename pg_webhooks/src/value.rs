@@ -5,9 +5,9 @@
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
+use webhooks_core::{json, time};
 
 use crate::columns::{attribute, columns};
-use crate::{clock, json};
 
 /// How values of a type are written.
 #[derive(Clone)]
@@ -258,7 +258,7 @@ unsafe fn push_bytea(out: &mut Vec<u8>, value: pg_sys::Datum) {
 unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
     let start = out.len();
     out.push(b'"');
-    if clock::push_date(out, value.value() as i32) {
+    if time::push_date(out, value.value() as i32) {
         out.push(b'"');
     } else {
         out.truncate(start);
@@ -271,7 +271,7 @@ unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
 unsafe fn push_timestamp(out: &mut Vec<u8>, value: pg_sys::Datum, zone: &str) {
     let start = out.len();
     out.push(b'"');
-    if clock::push_timestamp(out, value.value() as i64) {
+    if time::push_timestamp(out, value.value() as i64) {
         out.extend_from_slice(zone.as_bytes());
         out.push(b'"');
     } else {

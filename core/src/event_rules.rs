@@ -253,7 +253,7 @@ static KINDS: [Kind; 3] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::BUILT_IN;
+    use crate::event_names::BUILT_IN;
 
     fn fields_used<'a>(data: &'a [(&'static str, Source)], used: &mut Vec<&'a str>) {
         for (_, source) in data {

@@ -46,12 +46,12 @@ impl EventType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{events, json};
+    use crate::{event_names, json};
 
     #[test]
     fn the_types_are_the_built_in_events() {
         let names: Vec<String> = all().map(|kind| kind.event).collect();
-        assert_eq!(names, events::BUILT_IN);
+        assert_eq!(names, event_names::BUILT_IN);
     }
 
     #[test]

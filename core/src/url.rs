@@ -1,6 +1,6 @@
 //! The form of an endpoint's URL. Pure: where it leads is the sidecar's policy, decided where it dials.
 
-use url::Url;
+use ::url::Url;
 
 /// Why a URL is refused.
 #[derive(Debug, PartialEq, Eq)]

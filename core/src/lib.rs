@@ -1,0 +1,20 @@
+//! What a webhook message is, and what becomes of it: the rules of the product that need neither Postgres nor a network.
+//!
+//! Everything here is pure: a value in, a value out, the time as an argument. The extension and the sidecar both stand on
+//! it, so that they sign, name and wait alike.
+
+// Which change of a row makes which event, and what is in it.
+pub mod event_names;
+pub mod event_rules;
+pub mod event_types;
+
+// The bytes of a message.
+pub mod ids;
+pub mod json;
+pub mod signature;
+pub mod time;
+
+// Where it goes, who may say so, and when it is tried again.
+pub mod retry;
+pub mod tokens;
+pub mod url;
