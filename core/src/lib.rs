@@ -8,7 +8,8 @@ pub mod event_names;
 pub mod event_rules;
 pub mod event_types;
 
-// The bytes of a message.
+// The bytes of a message, and of its row in the log.
+pub mod array;
 pub mod ids;
 pub mod json;
 pub mod signature;
@@ -18,3 +19,6 @@ pub mod time;
 pub mod retry;
 pub mod tokens;
 pub mod url;
+
+// When to look for messages.
+pub mod snapshot;

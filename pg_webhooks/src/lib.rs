@@ -18,7 +18,6 @@ mod value;
 mod supplier;
 mod columns;
 mod subscribers;
-mod array;
 mod log;
 mod wakeup;
 

@@ -97,9 +97,9 @@ impl Entry {
             name.into_datum(),
             // A bytea is held as a text is.
             body.into_datum(),
-            Some(recipients.endpoints.datum()),
-            Some(recipients.secret_versions.datum()),
-            Some(signatures.datum()),
+            Some(recipients.endpoints.as_ptr().into()),
+            Some(recipients.secret_versions.as_ptr().into()),
+            Some(signatures.as_ptr().into()),
         ]
         .map(|value| value.expect("no column of an event is NULL"));
         // SAFETY: the values are those of COLUMNS; the partition was locked when it was looked up.

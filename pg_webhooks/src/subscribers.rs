@@ -3,10 +3,9 @@
 //! Disabled endpoints count: their events are in the log for a later replay.
 
 use pgrx::prelude::*;
+use webhooks_core::array::{Array, Signatures};
 use webhooks_core::event_names;
 use webhooks_core::signature::Signer;
-
-use crate::array::{Array, Signatures};
 
 /// All registered endpoints.
 pub struct Subscribers(Vec<Subscriber>);

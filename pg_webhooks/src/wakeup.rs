@@ -17,6 +17,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
+use webhooks_core::snapshot;
 
 use crate::cache;
 
@@ -105,7 +106,7 @@ const GLANCE_US: u32 = 200;
 /// for `most_us` in all. May return early: whoever calls it looks for work, and whether there is any is not told here.
 pub fn wait_for_commit(seen: &str, least_us: u32, most_us: u32) {
     let until = Instant::now() + Duration::from_micros(most_us.into());
-    let seen = bounds(seen);
+    let seen = snapshot::bounds(seen);
     // SAFETY: sleeps.
     unsafe { pg_sys::pg_usleep(least_us.min(most_us).into()) }
     loop {
@@ -121,14 +122,6 @@ pub fn wait_for_commit(seen: &str, least_us: u32, most_us: u32) {
         // SAFETY: sleeps.
         unsafe { pg_sys::pg_usleep(GLANCE_US.into()) }
     }
-}
-
-/// The lowest 32 bits of the first transaction that a snapshot does not know, and how many of those before it ran.
-fn bounds(snapshot: &str) -> (u32, u32) {
-    let mut parts = snapshot.splitn(3, ':').skip(1);
-    let xmax = parts.next().and_then(|xmax| xmax.parse::<u64>().ok()).unwrap_or_default();
-    let running = parts.next().filter(|list| !list.is_empty()).map_or(0, |list| list.split(',').count());
-    (xmax as u32, running as u32)
 }
 
 const SLEEPERS: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
@@ -149,17 +142,5 @@ fn wakeup_tag() -> pg_sys::LOCKTAG {
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bounds;
-
-    #[test]
-    fn a_snapshot_is_known_by_its_end_and_by_how_many_run() {
-        assert_eq!(bounds("731:731:"), (731, 0));
-        assert_eq!(bounds("731:740:731,733"), (740, 2));
-        assert_eq!(bounds("4294967296:4294967297:4294967296"), (1, 1), "Postgres' snapshots have 32 bits");
     }
 }

@@ -3,11 +3,14 @@
 //!
 //! The layout is that of Postgres' `array.h`: length, dimensions, offset of the data (0 without NULLs), element type, size,
 //! lower bound, then a bitmap of the elements that are not NULL, then the elements. All of it is made of words of four bytes.
+//! Pure: it makes the bytes and knows no server.
 
-use pgrx::prelude::*;
-use webhooks_core::signature::{MAC_BYTES, Signer};
+use crate::signature::{MAC_BYTES, Signer};
 
 const MAC_WORDS: usize = MAC_BYTES / 4;
+/// Oids of element types, in `pg_type.dat`.
+const INT4: u32 = 23;
+const BYTEA: u32 = 17;
 
 /// An array value.
 pub struct Array(Vec<u32>);
@@ -15,16 +18,16 @@ pub struct Array(Vec<u32>);
 impl Array {
     /// An `integer[]`.
     pub fn of_integers(numbers: &[i32]) -> Self {
-        let mut array = Self::with_header(pg_sys::INT4OID, numbers.len());
+        let mut array = Self::with_header(INT4, numbers.len());
         array.0.extend(numbers.iter().map(|number| number.cast_unsigned()));
         array.finish()
     }
 
-    fn with_header(element: pg_sys::Oid, length: usize) -> Self {
+    fn with_header(element: u32, length: usize) -> Self {
         if length == 0 {
-            return Self(vec![0, 0, 0, element.to_u32()]);
+            return Self(vec![0, 0, 0, element]);
         }
-        Self(vec![0, 1, 0, element.to_u32(), length as u32, 1])
+        Self(vec![0, 1, 0, element, length as u32, 1])
     }
 
     fn finish(mut self) -> Self {
@@ -33,8 +36,8 @@ impl Array {
     }
 
     /// The value, good for as long as the array is.
-    pub fn datum(&self) -> pg_sys::Datum {
-        self.0.as_ptr().into()
+    pub fn as_ptr(&self) -> *const u32 {
+        self.0.as_ptr()
     }
 }
 
@@ -48,7 +51,7 @@ pub struct Signatures {
 impl Signatures {
     /// For recipients in this order.
     pub fn by(signers: &[Option<Signer>]) -> Self {
-        let mut array = Array::with_header(pg_sys::BYTEAOID, signers.len());
+        let mut array = Array::with_header(BYTEA, signers.len());
         if signers.iter().any(Option::is_none) {
             let bitmap = signers.chunks(32).map(|chunk| {
                 let bits = chunk.iter().enumerate().filter(|(_, signer)| signer.is_some());
@@ -83,11 +86,10 @@ impl Signatures {
     }
 }
 
-/// Makes the first word say how long the whole value is.
+/// Makes the first word say how long the whole value is, as a varlena's four-byte header does.
 fn set_length(words: &mut [u32]) {
-    let bytes = words.len() * 4;
-    // SAFETY: the words begin with the four bytes of a varlena's length.
-    unsafe { pgrx::set_varsize_4b(words.as_mut_ptr().cast(), bytes as i32) }
+    let bytes = (words.len() * 4) as u32;
+    words[0] = if cfg!(target_endian = "big") { bytes } else { bytes << 2 };
 }
 
 #[cfg(test)]
