@@ -1,4 +1,5 @@
 //! The two signatures: the specification's hex over the body, and Standard Webhooks' base64 over `id.timestamp.body`.
+//! The extension makes them, the receiver of the command line checks them.
 //!
 //! Pure arithmetic over bytes; comparisons take the same time whatever they find.
 
@@ -21,16 +22,13 @@ impl Signer {
         Self::with_key(secret.as_ref())
     }
 
-    /// For Standard Webhooks: the key is the base64 behind `whsec_`, or the bytes of a secret of another form.
+    /// For Standard Webhooks.
     pub fn standard(secret: impl AsRef<[u8]>) -> Self {
-        let secret = secret.as_ref();
-        match standard_key(secret) {
-            Some(key) => Self::with_key(&key),
-            None => Self::with_key(secret),
-        }
+        Self::with_key(&standard_key(secret.as_ref()))
     }
 
-    fn with_key(key: &[u8]) -> Self {
+    /// With the bytes of a key.
+    pub fn with_key(key: &[u8]) -> Self {
         Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
     }
 
@@ -45,8 +43,13 @@ impl Signer {
 }
 
 /// The key bytes of a `whsec_…` secret; `None` when it has no such prefix or is not base64 behind it.
-pub fn standard_key(secret: &[u8]) -> Option<Vec<u8>> {
+pub fn decoded_key(secret: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(secret.strip_prefix(b"whsec_")?).ok()
+}
+
+/// The key of a Standard Webhooks signature: the base64 behind `whsec_`, or the bytes of a secret of another form.
+pub fn standard_key(secret: &[u8]) -> Vec<u8> {
+    decoded_key(secret).unwrap_or_else(|| secret.to_vec())
 }
 
 /// A secret in the form of Standard Webhooks.
@@ -66,16 +69,26 @@ pub fn header(payload: &[u8], secret: &[u8]) -> String {
     header
 }
 
-/// Whether `signature` is the header of `payload`, in constant time.
+/// Whether `signature` is the header of `payload`.
 pub fn verify(payload: &[u8], signature: &[u8], secret: &[u8]) -> bool {
-    header(payload, secret).as_bytes().ct_eq(signature).into()
+    is_same(header(payload, secret).as_bytes(), signature)
 }
 
-/// `v1,<base64>`: the value of `webhook-signature` for an attempt made at `timestamp` (Unix seconds).
-pub fn standard_header(webhook_id: &[u8], timestamp: i64, payload: &[u8], secret: &[u8]) -> String {
-    let timestamp = timestamp.to_string();
-    let mac = Signer::standard(secret).sign(&[webhook_id, b".", timestamp.as_bytes(), b".", payload]);
+/// `v1,<base64>`: the value of `webhook-signature` for an attempt made at `timestamp`, the text of its Unix seconds.
+pub fn standard_header(webhook_id: &[u8], timestamp: &[u8], payload: &[u8], secret: &[u8]) -> String {
+    let mac = Signer::standard(secret).sign(&[webhook_id, b".", timestamp, b".", payload]);
     format!("v1,{}", STANDARD.encode(mac))
+}
+
+/// Whether one of the signatures in the header `webhook-signature`, with spaces between them, is that of `payload`.
+pub fn verify_standard(webhook_id: &[u8], timestamp: &[u8], payload: &[u8], signatures: &[u8], secret: &[u8]) -> bool {
+    let expected = standard_header(webhook_id, timestamp, payload, secret);
+    signatures.split(|byte| *byte == b' ').any(|signature| is_same(expected.as_bytes(), signature))
+}
+
+/// Compares in a time that says nothing of where two texts of one length differ.
+pub fn is_same(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
 }
 
 #[cfg(test)]
@@ -96,12 +109,23 @@ mod tests {
         assert_eq!(
             standard_header(
                 b"msg_p5jXN8AQM9LWM0D4loKWxJek",
-                1614265330,
+                b"1614265330",
                 br#"{"test": 2432232314}"#,
                 b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
             ),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
+    }
+
+    #[test]
+    fn one_valid_signature_among_several_is_enough() {
+        let valid = standard_header(b"wh_1", b"1614265330", b"body", b"s");
+        let is_valid = |timestamp: &str, body: &str, signatures: &str| {
+            verify_standard(b"wh_1", timestamp.as_bytes(), body.as_bytes(), signatures.as_bytes(), b"s")
+        };
+        assert!(is_valid("1614265330", "body", &format!("v1,AAAA {valid}")));
+        assert!(!is_valid("1614265331", "body", &valid) && !is_valid("1614265330", "bodY", &valid));
+        assert!(!is_valid("1614265330", "body", "v1,AAAA") && !is_valid("1614265330", "body", ""));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn verify(payload: &[u8], signature: &[u8], secret: &[u8]) -> bool {
 
 #[pg_extern(sql = false)]
 fn sign_standard(webhook_id: &[u8], timestamp: i64, payload: &[u8], secret: &[u8]) -> String {
-    signature::standard_header(webhook_id, timestamp, payload, secret)
+    signature::standard_header(webhook_id, timestamp.to_string().as_bytes(), payload, secret)
 }
 
 #[pg_extern(sql = false)]
@@ -55,7 +55,7 @@ fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
 #[pg_extern(sql = false)]
 fn check_secret(secret: Option<String>) -> Option<String> {
     let secret = secret.filter(|secret| !secret.is_empty())?;
-    if secret.starts_with("whsec_") && signature::standard_key(secret.as_bytes()).is_none_or(|key| key.is_empty()) {
+    if secret.starts_with("whsec_") && signature::decoded_key(secret.as_bytes()).is_none_or(|key| key.is_empty()) {
         Error::Secret.raise();
     }
     Some(secret)

@@ -1,11 +1,11 @@
 //! Whether a signature is right, and which mistakes explain one that is not: the fewest of them, found by making what
 //! was signed out of what was given. Pure; signatures are compared in constant time.
 
-use subtle::ConstantTimeEq;
+use webhooks_core::signature::{Signer, is_same};
 
 use super::variants::{self, Encoding, Mistake, Variant, mistake};
 use crate::cli::time;
-use crate::verify::{Standard, Verdict, mac, signature};
+use crate::verify::{Standard, Verdict, signature};
 
 /// What somebody says was signed.
 pub struct Claim<'a> {
@@ -108,12 +108,12 @@ impl Claim<'_> {
             for ((key, key_mistake), (body, body_mistake)) in
                 keys.iter().flat_map(|key| bodies.iter().map(move |body| (key, body)))
             {
-                let made = mac(key, &[form.1.as_bytes(), body]);
+                let made = Signer::with_key(key).sign(&[form.1.as_bytes(), body]);
                 for (given, writing_mistakes) in &writings {
                     let few = [body_mistake, key_mistake, form_mistake].into_iter().flatten().chain(writing_mistakes);
                     let few: Vec<Mistake> = few.cloned().collect();
                     let is_fewer = found.as_ref().is_none_or(|found| few.len() < found.len());
-                    if bool::from(made.ct_eq(given)) && is_fewer {
+                    if is_same(&made, given) && is_fewer {
                         found = Some(few);
                     }
                 }

@@ -7,8 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-
-use crate::verify::standard_key;
+use webhooks_core::signature::standard_key;
 
 /// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -150,7 +149,7 @@ fn secrets(secret: &str) -> Vec<Variant<String>> {
 pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
     let mut all: Vec<_> = secrets(secret).into_iter().map(|(text, mistake)| (text.into_bytes(), mistake)).collect();
     all.push((
-        standard_key(secret.trim()),
+        standard_key(secret.trim().as_bytes()),
         Some(mistake(
             "the signature was made with the bytes that the secret's base64 stands for",
             "The key of X-Webhook-Signature is the secret's text, whsec_ included; only webhook-signature decodes it.",
@@ -161,7 +160,8 @@ pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
 
 /// The keys of webhook-signature.
 pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
-    let mut all: Vec<_> = secrets(secret).into_iter().map(|(text, mistake)| (standard_key(&text), mistake)).collect();
+    let mut all: Vec<_> =
+        secrets(secret).into_iter().map(|(text, mistake)| (standard_key(text.as_bytes()), mistake)).collect();
     all.push((
         secret.trim().as_bytes().to_vec(),
         Some(mistake(

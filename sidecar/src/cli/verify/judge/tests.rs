@@ -1,9 +1,9 @@
 //! Each mistake is planted and must be named.
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, Engine};
+use webhooks_core::signature::{self, standard_key};
 
 use super::*;
-use crate::verify::standard_key;
 
 const ID: &str = "wh_00000000n40000007shm2fnpb8";
 const DATA: &str = r#"{"name":"Café \"x\"","price":1.5}"#;
@@ -19,13 +19,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    Signer::with_key(key).sign(parts)
+}
+
 fn plain() -> String {
-    format!("sha256={}", hex(&mac(SECRET.as_bytes(), &[body().as_bytes()])))
+    signature::header(body().as_bytes(), SECRET.as_bytes())
 }
 
 fn standard_mac() -> [u8; 32] {
     let signed = format!("{ID}.{NOW}.{}", body());
-    mac(&standard_key(SECRET), &[signed.as_bytes()])
+    mac(&standard_key(SECRET.as_bytes()), &[signed.as_bytes()])
 }
 
 fn standard() -> String {
@@ -109,7 +113,7 @@ fn the_secret_that_was_changed_is_named() {
 
 #[test]
 fn a_signature_made_with_the_wrong_key_bytes_is_named() {
-    let decoded = format!("sha256={}", hex(&mac(&standard_key(SECRET), &[body().as_bytes()])));
+    let decoded = format!("sha256={}", hex(&mac(&standard_key(SECRET.as_bytes()), &[body().as_bytes()])));
     assert!(only(judge(&body(), &decoded, SECRET, None)).contains("base64 stands for"));
     let signed = format!("{ID}.{NOW}.{}", body());
     let as_text = format!("v1,{}", BASE64_STANDARD.encode(mac(SECRET.as_bytes(), &[signed.as_bytes()])));
@@ -157,7 +161,8 @@ fn the_stamps_that_were_changed_are_named() {
     }
     for (timestamp, named) in [(early, "301s"), (late, "in the future")] {
         let signed = format!("{ID}.{timestamp}.{}", body());
-        let given = format!("v1,{}", BASE64_STANDARD.encode(mac(&standard_key(SECRET), &[signed.as_bytes()])));
+        let given =
+            format!("v1,{}", BASE64_STANDARD.encode(mac(&standard_key(SECRET.as_bytes()), &[signed.as_bytes()])));
         let what = only(judge(&body(), &given, SECRET, Some((ID, &timestamp.to_string()))));
         assert!(what.contains(named) || what.contains("5min"), "{named}: {what}");
     }
