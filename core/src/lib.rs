@@ -16,6 +16,7 @@ pub mod signature;
 pub mod time;
 
 // Where it goes, who may say so, and when it is tried again.
+pub mod duration;
 pub mod retry;
 pub mod tokens;
 pub mod url;

@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use webhooks_core::duration::InvalidDuration;
 use webhooks_core::event_names::{BUILT_IN, InvalidEvent};
-use webhooks_core::retry::InvalidDuration;
 use webhooks_core::url::InvalidUrl;
 
 use crate::settings::DURATION_HINT;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use pgrx::prelude::*;
-use webhooks_core::{event_names, event_rules, event_types, ids, json, retry, signature, tokens, url};
+use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, retry, signature, tokens, url};
 
 use crate::capture::append;
 use crate::errors::Error;
@@ -132,7 +132,7 @@ fn judge(
 
 #[pg_extern(sql = false)]
 fn duration_ms(duration: &str) -> i64 {
-    match retry::parse_duration(duration) {
+    match duration::parse(duration) {
         Ok(duration) => duration.as_millis() as i64,
         Err(invalid) => Error::Duration(invalid).raise(),
     }

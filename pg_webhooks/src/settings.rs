@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use webhooks_core::json;
-use webhooks_core::retry::{parse_duration, parse_schedule};
+use webhooks_core::retry::parse_schedule;
+use webhooks_core::{duration, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -210,9 +210,9 @@ pub fn effective(name: &str, stored: Option<&str>) -> Option<String> {
 /// The value of `pg_webhooks.<name>` in a form that SQL can use, or a hint that says what would be one.
 pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
     let is_valid = match name {
-        "request_timeout" if parse_duration(value).is_ok_and(|timeout| timeout.is_zero()) => return Err(TIMEOUT_HINT),
+        "request_timeout" if duration::parse(value).is_ok_and(|timeout| timeout.is_zero()) => return Err(TIMEOUT_HINT),
         "request_timeout" | "event_retention" | "log_retention" => {
-            parse_duration(value).map(drop).or(Err(DURATION_HINT))
+            duration::parse(value).map(drop).or(Err(DURATION_HINT))
         }
         "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
         "replay_rate" => return replay_rate(value).map(|rate| rate.to_string()).ok_or(RATE_HINT),

@@ -54,7 +54,7 @@ impl Session {
         // Where nobody has set it, only a session that has used the extension knows the setting.
         let row = self.client.query_one("SELECT current_setting('pg_webhooks.request_timeout', true)", &[]).await?;
         let known: Option<String> = row.try_get(0).map_err(StoreError::from)?;
-        let known = known.and_then(|text| humantime::parse_duration(&text).ok());
+        let known = known.and_then(|text| webhooks_core::duration::parse(&text).ok());
         Ok(known.unwrap_or(Duration::from_secs(30)))
     }
 }

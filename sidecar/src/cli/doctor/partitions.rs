@@ -28,8 +28,10 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
         let days: Vec<NaiveDate> = row.get::<_, Vec<String>>(1).iter().filter_map(|day| day.parse().ok()).collect();
         let Ok(today) = row.get::<_, String>(2).parse::<NaiveDate>() else { continue };
         let default = Duration::from_secs(86_400 * if name == "event" { 7 } else { 30 });
-        let kept =
-            row.get::<_, Option<String>>(3).and_then(|text| humantime::parse_duration(&text).ok()).unwrap_or(default);
+        let kept = row
+            .get::<_, Option<String>>(3)
+            .and_then(|text| webhooks_core::duration::parse(&text).ok())
+            .unwrap_or(default);
         let missing: Vec<NaiveDate> = missing(&days, today);
         let told = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if missing.contains(&today) {

@@ -137,7 +137,7 @@ fn is_off(value: &str) -> bool {
 
 /// Of a duration with a unit, or of a bare 0.
 fn length(value: &str) -> Option<Duration> {
-    if value == "0" { Some(Duration::ZERO) } else { humantime::parse_duration(value).ok() }
+    if value == "0" { Some(Duration::ZERO) } else { webhooks_core::duration::parse(value).ok() }
 }
 
 #[cfg(test)]
