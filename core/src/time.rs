@@ -1,38 +1,30 @@
 //! Postgres times as ISO 8601 text, in UTC. Pure arithmetic on microseconds since 2000-01-01.
 
+use chrono::{Datelike, NaiveDate};
+
 const DAY_US: i64 = 86_400_000_000;
-/// Days from 0000-03-01 to 2000-01-01, in the proleptic Gregorian calendar.
-const EPOCH_2000: i64 = 730_425;
+/// 2000-01-01, where Postgres begins to count, as chrono counts days: from 0001-01-01, which is 1.
+const POSTGRES_EPOCH: i32 = 730_120;
 
 /// The UTC day of a moment, counted from 2000-01-01.
 pub fn day(us: i64) -> i32 {
     us.div_euclid(DAY_US) as i32
 }
 
-/// A calendar date of a day counted from 2000-01-01; `None` outside the years 1 to 9999, which ISO 8601 writes otherwise.
-///
-/// The algorithm is Howard Hinnant's `civil_from_days` (https://howardhinnant.github.io/date_algorithms.html).
-pub fn date(day: i32) -> Option<(i64, u32, u32)> {
-    let z = i64::from(day) + EPOCH_2000;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (1..=9999).contains(&year).then_some((year, month as u32, day_of_month as u32))
+/// The date of a day counted from 2000-01-01; `None` outside the years 1 to 9999, which ISO 8601 writes otherwise.
+pub fn date(day: i32) -> Option<NaiveDate> {
+    let date = NaiveDate::from_num_days_from_ce_opt(day.checked_add(POSTGRES_EPOCH)?)?;
+    (1..=9999).contains(&date.year()).then_some(date)
 }
 
 /// Appends `2025-10-05`; false, and nothing appended, outside the years 1 to 9999.
 pub fn push_date(out: &mut Vec<u8>, day: i32) -> bool {
-    let Some((year, month, day_of_month)) = date(day) else { return false };
-    push_digits(out, year as u32, 4);
+    let Some(date) = date(day) else { return false };
+    push_digits(out, date.year().unsigned_abs(), 4);
     out.push(b'-');
-    push_digits(out, month, 2);
+    push_digits(out, date.month(), 2);
     out.push(b'-');
-    push_digits(out, day_of_month, 2);
+    push_digits(out, date.day(), 2);
     true
 }
 
@@ -91,18 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn leap_days_are_in_their_place() {
-        assert_eq!(date(59), Some((2000, 2, 29)));
-        assert_eq!(date(60), Some((2000, 3, 1)));
-        assert_eq!(date(365), Some((2000, 12, 31)));
-        assert_eq!(date(366), Some((2001, 1, 1)));
-        assert_eq!(date(-36_524 + 59), Some((1900, 3, 1)), "1900 had no 29 February");
+    fn days_are_counted_from_2000() {
+        let text = |day| {
+            let mut out = Vec::new();
+            assert!(push_date(&mut out, day));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!([text(0), text(59), text(-36_524 + 59)], ["2000-01-01", "2000-02-29", "1900-03-01"]);
+        assert_eq!([text(-730_119), text(2_921_939)], ["0001-01-01", "9999-12-31"]);
     }
 
     #[test]
     fn years_that_iso_8601_writes_otherwise_are_left_alone() {
         let mut out = Vec::new();
-        assert!(!push_date(&mut out, -800_000) && !push_date(&mut out, 3_000_000));
+        assert!([-730_120, 2_921_940, i32::MIN, i32::MAX].iter().all(|day| !push_date(&mut out, *day)));
         assert!(out.is_empty());
     }
 }

@@ -122,8 +122,8 @@ const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 impl Partition {
     /// The partition of a day, where there is one.
     pub fn find(day: i32) -> Option<pg_sys::Oid> {
-        let (year, month, day_of_month) = time::date(day)?;
-        let name = CString::new(format!("event_{year:04}{month:02}{day_of_month:02}")).ok()?;
+        let date: String = time::date(day)?.to_string().split('-').collect();
+        let name = CString::new(format!("event_{date}")).ok()?;
         catalog::relation(&name).ok()
     }
 
