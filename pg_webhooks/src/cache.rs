@@ -11,10 +11,9 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 use webhooks_core::event_rules;
 
-use crate::catalog::{owner_of, referenced_by, relation};
-use crate::log::Partition;
-use crate::owner::guarded;
-use crate::plan::Plan;
+use crate::capture::Plan;
+use crate::event_log::Partition;
+use crate::postgres::{owner_of, referenced_by, relation, run_as};
 use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
@@ -128,7 +127,7 @@ fn known_subscribers() -> Result<Rc<Subscribers>, String> {
     }
     let endpoint = relation(c"endpoint")?;
     watch(endpoint);
-    let subscribers = Rc::new(guarded(owner_of(endpoint), Subscribers::load)?);
+    let subscribers = Rc::new(run_as(owner_of(endpoint), Subscribers::load)?);
     MEMORY.with_borrow_mut(|memory| memory.subscribers = Some(subscribers.clone()));
     Ok(subscribers)
 }
@@ -157,7 +156,7 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
 fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, String> {
     let find = || match Partition::find(day) {
         Some(heap) => Ok(heap),
-        None => guarded(owner_of(event), || Partition::create(day)),
+        None => run_as(owner_of(event), || Partition::create(day)),
     };
     let mut heap = find()?;
     loop {

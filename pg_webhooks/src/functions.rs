@@ -7,7 +7,9 @@ use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, 
 
 use crate::capture::append;
 use crate::errors::Error;
-use crate::{cache, log, saved_settings, settings, wakeup};
+use crate::event_log::Entry;
+use crate::postgres::{random, saved_settings};
+use crate::{cache, settings, wakeup};
 
 // These three take the texts as bytes: a text in a table need not be UTF-8, and they sign what is there.
 #[pg_extern(sql = false)]
@@ -63,17 +65,17 @@ fn check_secret(secret: Option<String>) -> Option<String> {
 
 #[pg_extern(sql = false)]
 fn new_endpoint_id() -> String {
-    ids::endpoint_id(u128::from_le_bytes(log::random()))
+    ids::endpoint_id(u128::from_le_bytes(random()))
 }
 
 #[pg_extern(sql = false)]
 fn generate_secret() -> String {
-    signature::standard_secret(&log::random::<24>())
+    signature::standard_secret(&random::<24>())
 }
 
 #[pg_extern(sql = false)]
 fn new_token() -> TableIterator<'static, (name!(id, String), name!(token, String), name!(hash, Vec<u8>))> {
-    let random = || u128::from_le_bytes(log::random());
+    let random = || u128::from_le_bytes(random());
     let tokens::Token { id, text } = tokens::Token::new(random(), random());
     let hash = tokens::hash(&text).to_vec();
     TableIterator::once((id, text, hash))
@@ -186,7 +188,7 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
     }
     let recipients = cache::recipients(&event).unwrap_or_else(|fault| error!("{fault}"));
     if !settings::enabled() || recipients.is_empty() {
-        return log::Entry::next().webhook_id;
+        return Entry::next().webhook_id;
     }
     let push_data = |out: &mut Vec<u8>| {
         if json::push_json(out, &data).is_err() {

@@ -1,4 +1,4 @@
-//! `make microbench`: the micro-benchmarks of `pg_webhooks/src/microbench.rs`, run inside a private Postgres.
+//! `make microbench`: the micro-benchmarks of `pg_webhooks/src/capture/microbench.rs`, run inside a private Postgres.
 //!
 //! Takes a library that was built with them, and a directory for the figures of the last run, beside which each figure
 //! stands. The private Postgres finds that library before the installed one, so nothing

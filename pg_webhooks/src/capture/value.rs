@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use webhooks_core::{json, time};
 
-use crate::columns::{attribute, columns};
+use crate::postgres::{attribute, held_columns};
 
 /// How values of a type are written.
 #[derive(Clone)]
@@ -345,7 +345,7 @@ unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum) {
         let (mut values, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
         pg_sys::heap_deform_tuple(&mut tuple, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
 
-        let columns: Vec<_> = columns(descriptor).collect();
+        let columns: Vec<_> = held_columns(descriptor).collect();
         let names: Vec<&str> = columns.iter().map(|(_, name)| name.as_ref()).collect();
         let mut object = json::ObjectWriter::open(out);
         for place in json::property_order(&names) {

@@ -8,15 +8,15 @@ use std::ffi::CString;
 use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
-use crate::capture;
-use crate::value::Writer;
+use super::trigger;
+use super::value::Writer;
 
 /// The body of a `product.updated`.
 const BODY: &str = r#"{"event":"product.updated","timestamp":"2026-11-23T22:10:31Z","webhook_id":"wh_00000000n40000007shm2fnpb8","data":{"product_id":1,"sku":"PROD-NEW-001","changes":{"name":{"old":"Fauteuil de bureau","new":"Fauteuil de bureau ergonomique"},"price":{"old":49.99,"new":39.99}},"updated_by":"alice@example.com"}}"#;
 
 /// Makes the sample application's tables, attached, with that many products, and registers endpoints for their events.
 fn open_shop(products: u32, endpoints: u32) {
-    let tables = include_str!("../../sql/examples/products_manager.sql");
+    let tables = include_str!("../../../sql/examples/products_manager.sql");
     run(&format!("CREATE SCHEMA shop; SET LOCAL search_path = shop; {tables}"));
     run(&format!(
         "ALTER TABLE products SET (fillfactor = 45);
@@ -119,7 +119,7 @@ impl ProductChange {
             let mut call =
                 pg_sys::FunctionCallInfoBaseData { context: std::ptr::from_mut(trigger).cast(), ..Default::default() };
             // SAFETY: a call as Postgres makes it: no arguments, and the trigger's data as context.
-            unsafe { capture::capture(&mut call) }
+            unsafe { trigger::capture(&mut call) }
         });
     }
 }
@@ -185,8 +185,8 @@ mod benches {
 
     use super::*;
     use crate::cache;
-    use crate::change::Change;
-    use crate::log::Entry;
+    use crate::capture::change::Change;
+    use crate::event_log::Entry;
 
     /// Benchmarks of one length: a second and a half each. Without optimisation, where figures say nothing, just long
     /// enough to see that they run.
@@ -237,7 +237,7 @@ mod benches {
                 per_row.run(|| {
                     let entry = Entry::next();
                     let partition = cache::partition(time::day(entry.occurred_at)).expect("there is a log");
-                    entry.append(&partition, "product.updated", black_box(BODY), &recipients)
+                    entry.append(&partition, "product.updated", black_box(BODY.as_bytes()), &recipients)
                 })
             });
         }
@@ -248,7 +248,7 @@ mod benches {
         wanted(b) {
             open_shop(1, 1);
             // SAFETY: it takes no argument.
-            b.iter(move || unsafe { black_box(capture::wanted_products(std::ptr::null_mut())) });
+            b.iter(move || unsafe { black_box(trigger::wanted_products(std::ptr::null_mut())) });
         }
 
         update_bare(b) {

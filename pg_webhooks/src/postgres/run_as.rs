@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use pgrx::prelude::*;
 
 /// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message, save that of a cancelled statement.
-pub fn guarded<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, String> {
     // SAFETY: the calls are those that PL/pgSQL makes for an EXCEPTION block, in its order; the memory context and
     // resource owner are put back on both ways out.
     unsafe {

@@ -1,21 +1,16 @@
-//! Appending to the event log, past the executor: the one place of raw heap and index calls.
+//! A day's partition of the event log, and appending to it past the executor: the one place of raw heap and index calls.
 //!
 //! A row goes straight into the day's partition and its one index, as the executor would put it there. Where the partition
 //! is not laid out as this library knows it (other columns, indexes, triggers or checks), the executor inserts the row.
 //! Access rights do not come into it: whoever may change an attached table makes events.
 
-use std::cell::Cell;
 use std::ffi::CString;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use webhooks_core::ids::{self, Position};
 use webhooks_core::time;
 
-use crate::columns::attribute;
-use crate::owner::guarded;
-use crate::subscribers::Recipients;
-use crate::{catalog, wakeup};
+use crate::postgres::{attribute, owner_of, relation, run_as};
 
 /// A day's partition of `webhooks.event`, as it was when it was locked.
 pub struct Partition {
@@ -40,6 +35,8 @@ const COLUMNS: [(&str, pg_sys::Oid); 9] = [
     ("secret_versions", pg_sys::INT4ARRAYOID),
     ("signatures", pg_sys::BYTEAARRAYOID),
 ];
+/// A value for each of COLUMNS.
+pub type Row = [pg_sys::Datum; COLUMNS.len()];
 /// Where the columns of the index, `xid` and `seq`, are among those.
 const INDEXED: std::ops::Range<usize> = 1..3;
 
@@ -48,70 +45,6 @@ struct Index {
     oid: pg_sys::Oid,
     /// Describes it to its access method; made once, for that costs as much as an insert.
     info: *mut pg_sys::IndexInfo,
-}
-
-/// An event on its way into the log: its position and time are settled, its body is still to be written.
-pub struct Entry {
-    /// `wh_…`.
-    pub webhook_id: String,
-    /// Microseconds since 2000-01-01 UTC.
-    pub occurred_at: i64,
-    position: Position,
-}
-
-thread_local! {
-    /// The transaction that appended last, and the number of its next event.
-    static NEXT: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
-    /// This session's random part of ids.
-    static NONCE: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-impl Entry {
-    /// Takes the next position of the current transaction.
-    pub fn next() -> Self {
-        // SAFETY: inside a transaction, as any function call is; the row's change has assigned its id already.
-        let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value;
-        let (last_xid, next_seq) = NEXT.get();
-        let seq = if last_xid == xid { next_seq } else { 0 };
-        NEXT.set((xid, seq + 1));
-        let position = Position { xid, seq, nonce: nonce() };
-        // SAFETY: reads the clock.
-        let occurred_at = unsafe { pg_sys::GetCurrentTimestamp() };
-        Self { webhook_id: ids::webhook_id(position), occurred_at, position }
-    }
-
-    /// Appends the event to its day's partition, signed for each of its recipients, and has the sidecar woken at commit.
-    pub fn append(
-        self,
-        partition: &Partition,
-        name: &str,
-        body: &[u8],
-        recipients: &Recipients,
-    ) -> Result<String, String> {
-        let signatures = recipients.signatures.sign(body);
-        let mut values = [
-            self.occurred_at.into_datum(),
-            Some(pg_sys::Datum::from(self.position.xid)),
-            (self.position.seq as i32).into_datum(),
-            self.webhook_id.as_str().into_datum(),
-            name.into_datum(),
-            // A bytea is held as a text is.
-            body.into_datum(),
-            Some(recipients.endpoints.as_ptr().into()),
-            Some(recipients.secret_versions.as_ptr().into()),
-            Some(signatures.as_ptr().into()),
-        ]
-        .map(|value| value.expect("no column of an event is NULL"));
-        // SAFETY: the values are those of COLUMNS; the partition was locked when it was looked up.
-        unsafe {
-            match &partition.index {
-                Some(index) => partition.insert(index, &mut values),
-                None => partition.execute_insert(&values)?,
-            }
-        }
-        wakeup::at_commit();
-        Ok(self.webhook_id)
-    }
 }
 
 const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
@@ -124,7 +57,7 @@ impl Partition {
     pub fn find(day: i32) -> Option<pg_sys::Oid> {
         let date: String = time::date(day)?.to_string().split('-').collect();
         let name = CString::new(format!("event_{date}")).ok()?;
-        catalog::relation(&name).ok()
+        relation(&name).ok()
     }
 
     /// Creates the partition of a day that housekeeping has not come to; to be called as the log's owner.
@@ -157,9 +90,25 @@ impl Partition {
         }
     }
 
+    /// Appends a row.
+    ///
+    /// # Safety
+    /// The values are those of COLUMNS; the partition was locked in this transaction before it was examined, or has not been
+    /// changed since.
+    pub unsafe fn append(&self, values: &mut Row) -> Result<(), String> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match &self.index {
+                Some(index) => self.insert(index, values),
+                None => return self.execute_insert(values),
+            }
+        }
+        Ok(())
+    }
+
     /// # Safety
     /// The partition is locked and plain; the values are those of COLUMNS; the index is its only one.
-    unsafe fn insert(&self, index: &Index, values: &mut [pg_sys::Datum; COLUMNS.len()]) {
+    unsafe fn insert(&self, index: &Index, values: &mut Row) {
         let mut nulls = [false; COLUMNS.len()];
         // SAFETY: both relations have a writer's lock until the transaction ends, so the partition has just these columns
         // and the index its two; the index entry points to the tuple that was just put into the heap.
@@ -188,15 +137,13 @@ impl Partition {
     ///
     /// # Safety
     /// The values are those of COLUMNS.
-    unsafe fn execute_insert(&self, values: &[pg_sys::Datum; COLUMNS.len()]) -> Result<(), String> {
+    unsafe fn execute_insert(&self, values: &Row) -> Result<(), String> {
         // SAFETY: the caller's promise.
         let values: Vec<_> =
             values.iter().zip(COLUMNS).map(|(value, (_, of))| unsafe { DatumWithOid::new(*value, of) }).collect();
         let names = COLUMNS.map(|(name, _)| name).join(", ");
         let sql = format!("INSERT INTO webhooks.event ({names}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
-        guarded(catalog::owner_of(self.heap), || {
-            Spi::run_with_args(&sql, &values).unwrap_or_else(|error| error!("{error}"))
-        })
+        run_as(owner_of(self.heap), || Spi::run_with_args(&sql, &values).unwrap_or_else(|error| error!("{error}")))
     }
 }
 
@@ -256,22 +203,4 @@ impl Drop for Index {
         // SAFETY: allocated in TopMemoryContext by only_one_of, and pointed to by nothing else.
         unsafe { pg_sys::pfree(self.info.cast()) }
     }
-}
-
-/// Random bytes from Postgres' source of them.
-pub fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    // SAFETY: writes N bytes into an array of N.
-    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
-        error!("could not generate random bytes");
-    }
-    bytes
-}
-
-fn nonce() -> u64 {
-    NONCE.get().unwrap_or_else(|| {
-        let nonce = u64::from_le_bytes(random());
-        NONCE.set(Some(nonce));
-        nonce
-    })
 }

@@ -11,7 +11,7 @@ use webhooks_core::json;
 ///
 /// # Safety
 /// The descriptor outlives the names.
-pub unsafe fn columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, Cow<'a, str>)> {
+pub unsafe fn held_columns<'a>(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, Cow<'a, str>)> {
     // SAFETY: natts attributes, each with a C string for a name.
     unsafe {
         let is_held =

@@ -3,9 +3,9 @@
 use pgrx::prelude::*;
 use webhooks_core::json;
 
-use crate::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
+use super::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
+use super::value::Writer;
 use crate::settings;
-use crate::value::Writer;
 
 /// One version of a row, taken apart.
 #[derive(Clone, Copy)]

@@ -3,11 +3,9 @@
 //! A fault of ours (an unreadable table of the extension's, say) is a WARNING and no event; the user's statement goes on.
 
 use pgrx::prelude::*;
-use webhooks_core::{json, time};
 
-use crate::change::Change;
-use crate::log::Entry;
-use crate::subscribers::Recipients;
+use super::append;
+use super::change::Change;
 use crate::{cache, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
@@ -89,28 +87,4 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// No message is longer: Postgres takes less than 1 GB in a row, and would end the user's statement.
-const LONGEST: usize = 256 << 20;
-
-/// Appends an event whose `data` the closure writes; returns its `wh_…`.
-pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, String> {
-    let entry = Entry::next();
-    let mut body = Vec::with_capacity(512);
-    body.extend_from_slice(b"{\"event\":");
-    json::push_string(&mut body, name);
-    body.extend_from_slice(b",\"timestamp\":\"");
-    time::push_whole_seconds(&mut body, entry.occurred_at.div_euclid(1_000_000));
-    body.extend_from_slice(b"Z\",\"webhook_id\":\"");
-    body.extend_from_slice(entry.webhook_id.as_bytes());
-    body.extend_from_slice(b"\",\"data\":");
-    push_data(&mut body);
-    body.push(b'}');
-    if body.len() > LONGEST {
-        return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
-    }
-    debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");
-    let partition = cache::partition(time::day(entry.occurred_at))?;
-    entry.append(&partition, name, &body, recipients)
 }

@@ -10,10 +10,10 @@ use pgrx::prelude::*;
 use webhooks_core::event_rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
 use webhooks_core::json;
 
-use crate::columns;
+use super::supplier::SupplierKey;
+use super::value::Writer;
+use crate::postgres::{attribute, held_columns};
 use crate::subscribers::Recipients;
-use crate::supplier::SupplierKey;
-use crate::value::Writer;
 
 /// What a row change of one table makes.
 pub struct Plan {
@@ -112,10 +112,10 @@ fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), 
 unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<Option<Column>> {
     // SAFETY: the caller's promise.
     unsafe {
-        let names: Vec<_> = columns::columns(descriptor).map(|(_, name)| name).collect();
+        let names: Vec<_> = held_columns(descriptor).map(|(_, name)| name).collect();
         let mut columns: Vec<Option<Column>> = (0..(*descriptor).natts).map(|_| None).collect();
-        for (index, name) in columns::columns(descriptor) {
-            let attribute = columns::attribute(descriptor, index);
+        for (index, name) in held_columns(descriptor) {
+            let attribute = attribute(descriptor, index);
             // A mapped column goes by its field's name, unless the table has another column of that very name.
             let field =
                 mapping.iter().find(|(field, column)| **column == *name && !names.iter().any(|known| known == *field));
@@ -147,7 +147,7 @@ impl Table {
     /// The column of a field, where the table has it.
     fn find(&self, field: &str) -> Option<usize> {
         // SAFETY: the table is open.
-        let mut columns = unsafe { columns::columns((*self.relation).rd_att) };
+        let mut columns = unsafe { held_columns((*self.relation).rd_att) };
         let name = self.mapping.get(field).and_then(|column| column.as_str()).unwrap_or(field);
         columns.find(|(_, column)| *column == name).map(|(index, _)| index)
     }

@@ -9,9 +9,8 @@ use std::ffi::CStr;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
-use crate::catalog::{owner_of, relation};
-use crate::owner::guarded;
-use crate::value;
+use super::value;
+use crate::postgres::{owner_of, relation, run_as};
 
 /// Where the foreign key of a column leads.
 pub struct SupplierKey {
@@ -36,7 +35,7 @@ impl SupplierKey {
             let (Some(suppliers), Some(id), Some(name), Some(equals)) = key else { return Ok(None) };
             Ok(Some(Self { suppliers, id, name, equals }))
         };
-        guarded(owner_of(relation(c"endpoint")?), || {
+        run_as(owner_of(relation(c"endpoint")?), || {
             Spi::connect(read).unwrap_or_else(|error: spi::SpiError| error!("{error}"))
         })
     }
@@ -45,7 +44,7 @@ impl SupplierKey {
     pub fn name(&self, value: pg_sys::Datum, type_oid: pg_sys::Oid) -> Result<Option<String>, String> {
         // While the foreign key is there, so is the table. Its lock is kept, so its owner stays the same.
         let owner = owner_of(self.suppliers);
-        // It only reads, so it takes guarded's snapshot and no transaction id for the subtransaction: an UPDATE of 65 imports
+        // It only reads, so it takes run_as's snapshot and no transaction id for the subtransaction: an UPDATE of 65 imports
         // would overflow what other sessions' snapshots hold.
         let read = |client: &spi::SpiClient| {
             // SAFETY: the value is of the column's type.
@@ -58,7 +57,7 @@ impl SupplierKey {
             // SAFETY: the name is of that type, and lives as long as the row.
             Ok(row.get_datum_by_ordinal(1)?.map(|name| unsafe { value::printed_text(name_type, name) }))
         };
-        guarded(owner, || Spi::connect(read).unwrap_or_else(|error: spi::SpiError| error!("{error}")))
+        run_as(owner, || Spi::connect(read).unwrap_or_else(|error: spi::SpiError| error!("{error}")))
     }
 
     /// The query for the name, made of the names that the table and its columns have now. Postgres makes its own queries for

@@ -1,0 +1,17 @@
+//! From a row change to the events that it makes.
+//!
+//! `trigger` is called with a row, `change` says which events of the table's `plan` (compiled from the core's rules) it makes
+//! and writes their data (`value`, `supplier`), and `message` puts it into the log.
+
+mod change;
+mod message;
+mod plan;
+mod supplier;
+mod trigger;
+mod value;
+
+#[cfg(feature = "pg_bench")]
+mod microbench;
+
+pub use message::append;
+pub use plan::Plan;

@@ -1,0 +1,7 @@
+//! The event log, `webhooks.event`: one row for each event, appended in the transaction that made it.
+
+mod entry;
+mod partition;
+
+pub use entry::Entry;
+pub use partition::Partition;

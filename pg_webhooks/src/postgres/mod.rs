@@ -1,0 +1,12 @@
+//! What Postgres offers in C and pgrx leaves as it is, in a form that Rust can rely on.
+
+mod catalog;
+mod columns;
+mod random;
+mod run_as;
+pub mod saved_settings;
+
+pub use catalog::{owner_of, referenced_by, relation};
+pub use columns::{attribute, held_columns};
+pub use random::random;
+pub use run_as::run_as;
