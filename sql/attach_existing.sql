@@ -14,7 +14,7 @@ BEGIN
     PERFORM pg_catalog.set_config('client_min_messages', webhooks.setting_before('client_min_messages'), true);
     PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(webhooks.setting_before('search_path'), ''),
                                                                       'pg_temp'), true);
-    FOREACH kind IN ARRAY ARRAY['products', 'suppliers', 'imports'] LOOP
+    FOR kind IN SELECT webhooks.kinds() LOOP
         relation := pg_catalog.to_regclass(pg_catalog.quote_ident(kind));
         IF relation IS NULL THEN
             RAISE NOTICE 'no table % in the search path', kind

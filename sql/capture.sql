@@ -5,20 +5,21 @@ CREATE FUNCTION webhooks.capture() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
 COMMENT ON FUNCTION webhooks.capture() IS 'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as JSON';
 
--- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's triggers.
--- They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call of a session opens a
--- subtransaction.
-CREATE FUNCTION webhooks.wanted_products() RETURNS boolean
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_products';
-COMMENT ON FUNCTION webhooks.wanted_products() IS 'Whether anybody subscribes to what a change of products makes: the WHEN clause of their triggers';
-
-CREATE FUNCTION webhooks.wanted_suppliers() RETURNS boolean
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_suppliers';
-COMMENT ON FUNCTION webhooks.wanted_suppliers() IS 'Whether anybody subscribes to what a change of suppliers makes: the WHEN clause of their triggers';
-
-CREATE FUNCTION webhooks.wanted_imports() RETURNS boolean
-    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'wanted_imports';
-COMMENT ON FUNCTION webhooks.wanted_imports() IS 'Whether anybody subscribes to what a change of imports makes: the WHEN clause of their triggers';
+-- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's
+-- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call
+-- of a session opens a subtransaction.
+DO $$
+DECLARE
+    kind text;
+BEGIN
+    FOR kind IN SELECT webhooks.kinds() LOOP
+        EXECUTE format('CREATE FUNCTION webhooks.%I() RETURNS boolean LANGUAGE c STABLE AS ''MODULE_PATHNAME'', ''wanted''',
+                       'wanted_' || kind);
+        EXECUTE format('COMMENT ON FUNCTION webhooks.%I() IS %L', 'wanted_' || kind,
+                       'Whether anybody subscribes to what a change of ' || kind || ' makes: the WHEN clause of their triggers');
+    END LOOP;
+END
+$$;
 
 CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
     RETURNS TABLE (suppliers oid, id smallint, name smallint, equals oid)
@@ -63,7 +64,9 @@ BEGIN
     kind := coalesce(kind, relation.relname);
     IF NOT EXISTS (SELECT FROM webhooks.fields(kind)) THEN
         RAISE EXCEPTION 'unknown kind of table "%"', kind
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'The kinds are products, suppliers and imports: webhooks.attach(''my_table'', kind => ''products'').';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('The kinds are %s: webhooks.attach(''my_table'', kind => ''products'').',
+                                (SELECT string_agg(known, ', ') FROM webhooks.kinds() known));
     END IF;
     IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
        OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN

@@ -27,7 +27,15 @@ SELECT webhooks.revoke_from_others('TYPE ' || oid::regtype, typowner, ARRAY(
   FROM pg_type WHERE typnamespace = 'webhooks'::regnamespace AND typacl IS NOT NULL;
 
 -- Every writer evaluates them; they tell no more than whether anybody subscribes.
-GRANT EXECUTE ON FUNCTION webhooks.wanted_products(), webhooks.wanted_suppliers(), webhooks.wanted_imports() TO PUBLIC;
+DO $$
+DECLARE
+    kind text;
+BEGIN
+    FOR kind IN SELECT webhooks.kinds() LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION webhooks.%I() TO PUBLIC', 'wanted_' || kind);
+    END LOOP;
+END
+$$;
 GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_api, webhooks_sidecar;
 
 -- What the REST API stands on. A token decides which of it a caller gets.
@@ -66,6 +74,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.attach(regclass, text, jsonb),
     webhooks.detach(regclass),
     webhooks.capture(),
+    webhooks.kinds(),
     webhooks.fields(text),
     webhooks.emit(text, jsonb),
     webhooks.sign(text, text),

@@ -56,9 +56,13 @@ CREATE FUNCTION webhooks.position_of(webhook_id text) RETURNS TABLE (xid bigint,
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'position_of_wrapper';
 COMMENT ON FUNCTION webhooks.position_of(text) IS 'The position in the log that an event''s id carries';
 
+CREATE FUNCTION webhooks.kinds() RETURNS SETOF text
+    LANGUAGE c STABLE ROWS 3 AS 'MODULE_PATHNAME', 'kinds_wrapper';
+COMMENT ON FUNCTION webhooks.kinds() IS 'The kinds of table that events come from, such as products';
+
 CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required boolean)
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'fields_wrapper';
-COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that a kind of table has (products, suppliers, imports), by the specification''s names';
+COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that one of webhooks.kinds() has, by the specification''s names';
 
 CREATE FUNCTION webhooks.judge(http_status integer, retry_after text, retry_count integer, retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)

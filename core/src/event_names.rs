@@ -1,24 +1,25 @@
 //! The names of events and the patterns that subscribe to them. Pure.
 //!
-//! The built-in families (product, supplier, import, stock, webhook) have the specification's events and no others, so
-//! a misspelt one is refused at registration. Any other dotted name is a custom event's, for `webhooks.emit`.
+//! The family of a built-in event has the built-in events and no others, so a misspelt one is refused at registration. Any
+//! other dotted name is a custom event's, for `webhooks.emit`.
 
-/// The events of the specification.
-pub const BUILT_IN: [&str; 10] = [
-    "import.started",
-    "import.completed",
-    "import.failed",
-    "product.created",
-    "product.updated",
-    "product.deleted",
-    "supplier.created",
-    "supplier.updated",
-    "stock.low_alert",
-    TEST,
-];
+use crate::event_rules::KINDS;
 
-/// What `webhooks.test` sends.
+/// What `webhooks.test` sends: the one built-in event that no row change makes.
 pub const TEST: &str = "webhook.test";
+
+/// The names of the built-in events.
+pub fn built_in() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().flat_map(|kind| kind.events).map(|event| event.name).chain([TEST])
+}
+
+/// The families of the built-in events, each once.
+pub fn families() -> Vec<&'static str> {
+    let mut families: Vec<_> = built_in().map(family_of).collect();
+    families.sort_unstable();
+    families.dedup();
+    families
+}
 
 /// Why a name or pattern is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub fn matches(pattern: &str, event: &str) -> bool {
 
 /// Checks a pattern of a registration.
 pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
-    if pattern == "*" || BUILT_IN.contains(&pattern) {
+    if pattern == "*" || is_built_in(pattern) {
         return Ok(());
     }
     let name = pattern.strip_suffix(".*").unwrap_or(pattern);
@@ -54,7 +55,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
         });
     }
     if is_family_pattern {
-        return match families().map(|family| (strsim::damerau_levenshtein(name, family), family)).min() {
+        return match families().into_iter().map(|family| (strsim::damerau_levenshtein(name, family), family)).min() {
             Some((0, _)) => Ok(()),
             Some((1, _)) => Err(InvalidEvent::Unknown(pattern.to_owned(), nearest_name(pattern).1)),
             _ => Ok(()),
@@ -68,7 +69,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
 
 /// Checks the name of an event that `emit` is to send.
 pub fn check_custom(name: &str) -> Result<(), InvalidEvent> {
-    if BUILT_IN.contains(&name) || families().any(|family| family == family_of(name)) {
+    if is_family(family_of(name)) {
         Err(InvalidEvent::Reserved(name.to_owned()))
     } else if !is_well_formed(name) || !name.contains('.') {
         Err(InvalidEvent::Malformed(name.to_owned()))
@@ -77,12 +78,17 @@ pub fn check_custom(name: &str) -> Result<(), InvalidEvent> {
     }
 }
 
-fn family_of(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
+fn is_built_in(name: &str) -> bool {
+    built_in().any(|known| known == name)
 }
 
-fn families() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.iter().map(|name| family_of(name))
+/// Whether built-in events have this family.
+fn is_family(name: &str) -> bool {
+    built_in().any(|known| family_of(known) == name)
+}
+
+fn family_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// Dotted words of lower-case letters, digits and underscores.
@@ -97,16 +103,14 @@ fn is_well_formed(name: &str) -> bool {
 /// The built-in name that this one must have been meant for, if any.
 fn nearest(name: &str) -> Option<&'static str> {
     let (distance, known) = nearest_name(name);
-    let in_built_in_family = families().any(|family| {
-        let written = family_of(name).to_lowercase();
-        written == family || written.strip_suffix('s') == Some(family)
-    });
+    let written = family_of(name).to_lowercase();
+    let in_built_in_family = is_family(&written) || written.strip_suffix('s').is_some_and(is_family);
     (in_built_in_family || distance <= 2).then_some(known)
 }
 
 /// The built-in name with the fewest changes to this one, and how many.
 fn nearest_name(name: &str) -> (usize, &'static str) {
-    let distances = BUILT_IN.iter().map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), *known));
+    let distances = built_in().map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), known));
     distances.min_by_key(|(distance, _)| *distance).expect("there are built-in names")
 }
 
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_specifications_events_and_families_may_be_subscribed_to() {
-        for pattern in BUILT_IN.iter().chain(&["*", "product.*", "import.*", "stock.*", "webhook.*"]) {
+        for pattern in built_in().chain(["*", "product.*", "import.*", "stock.*", "webhook.*"]) {
             assert_eq!(check_pattern(pattern), Ok(()), "{pattern}");
         }
     }

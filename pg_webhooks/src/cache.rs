@@ -13,14 +13,15 @@ use webhooks_core::event_rules;
 
 use crate::capture::Plan;
 use crate::event_log::Partition;
-use crate::postgres::{owner_of, referenced_by, relation, run_as};
+use crate::postgres::{function_name, owner_of, referenced_by, relation, run_as};
 use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
 struct Memory {
     subscribers: Option<Rc<Subscribers>>,
     recipients: HashMap<String, Rc<Recipients>>,
-    wanted_kinds: Vec<(&'static str, bool)>,
+    /// By the function that asks.
+    wanted: Vec<(pg_sys::Oid, bool)>,
     plans: HashMap<pg_sys::Oid, Rc<Plan>>,
     partition: Option<Rc<Partition>>,
     wakeup: Option<pg_sys::Oid>,
@@ -84,19 +85,22 @@ pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
     Ok(plan)
 }
 
-/// Whether anybody subscribes to an event of this kind of table. Asked for every row, so two comparisons must do.
-pub fn is_wanted(kind: &str) -> Result<bool, String> {
+/// Whether anybody subscribes to an event of the kind of table that `webhooks.wanted_<kind>()` is for. Asked for every row, so
+/// two comparisons must do.
+pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
     forget_if_stale();
-    let known = MEMORY.with_borrow(|memory| memory.wanted_kinds.iter().find(|(name, _)| *name == kind).copied());
+    let known = MEMORY.with_borrow(|memory| memory.wanted.iter().find(|(known, _)| *known == function).copied());
     if let Some((_, wanted)) = known {
         return Ok(wanted);
     }
-    let kind = event_rules::kind(kind).ok_or_else(|| format!("unknown kind of table \"{kind}\""))?;
+    let name = function_name(function);
+    let kind = name.strip_prefix("wanted_").and_then(event_rules::kind);
+    let kind = kind.ok_or_else(|| format!("function webhooks.{name} is for no kind of table"))?;
     let mut wanted = false;
     for event in kind.events {
         wanted |= !known_recipients(event.name)?.is_empty();
     }
-    MEMORY.with_borrow_mut(|memory| memory.wanted_kinds.push((kind.name, wanted)));
+    MEMORY.with_borrow_mut(|memory| memory.wanted.push((function, wanted)));
     Ok(wanted)
 }
 

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use webhooks_core::duration::InvalidDuration;
-use webhooks_core::event_names::{BUILT_IN, InvalidEvent};
+use webhooks_core::event_names::{self, InvalidEvent};
 use webhooks_core::url::InvalidUrl;
 
 use crate::settings::DURATION_HINT;
@@ -54,25 +54,25 @@ impl Error {
             Self::NoEvents => (
                 invalid,
                 "events must name at least one event".into(),
-                format!("Known events are {}; product.* and * match several.", BUILT_IN.join(", ")),
+                format!("Known events are {}; product.* and * match several.", known_events()),
             ),
             Self::Event(InvalidEvent::Unknown(name, nearest)) => (
                 invalid,
                 format!("unknown event \"{name}\""),
-                format!("Did you mean {nearest}? Known events are {}; product.* and * match several.", BUILT_IN.join(", ")),
+                format!("Did you mean {nearest}? Known events are {}; product.* and * match several.", known_events()),
             ),
             Self::Event(InvalidEvent::Malformed(name)) => (
                 invalid,
                 format!("invalid event name \"{name}\""),
                 format!(
                     "Known events are {}; product.* and * match several. A custom event is named like order.paid: lower case, with a dot.",
-                    BUILT_IN.join(", ")
+                    known_events()
                 ),
             ),
             Self::Event(InvalidEvent::Reserved(name)) => (
                 ERRCODE_RESERVED_NAME,
                 format!("event name \"{name}\" is reserved"),
-                "The families product, supplier, import, stock and webhook are reserved for built-in events. Name yours like order.paid.".into(),
+                format!("The families {} are reserved for built-in events. Name yours like order.paid.", event_names::families().join(", ")),
             ),
             Self::Secret => (
                 invalid,
@@ -96,6 +96,10 @@ impl Error {
             ),
         }
     }
+}
+
+fn known_events() -> String {
+    event_names::built_in().collect::<Vec<_>>().join(", ")
 }
 
 /// The URL without what is between `//` and `@`, for an error that ends up in a log.

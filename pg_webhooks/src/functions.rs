@@ -110,6 +110,11 @@ fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), nam
 }
 
 #[pg_extern(sql = false)]
+fn kinds() -> SetOfIterator<'static, &'static str> {
+    SetOfIterator::new(event_rules::KINDS.iter().map(|kind| kind.name))
+}
+
+#[pg_extern(sql = false)]
 fn fields(kind: &str) -> TableIterator<'static, (name!(field, &'static str), name!(required, bool))> {
     let fields = event_rules::kind(kind).into_iter().flat_map(|kind| kind.fields);
     TableIterator::new(fields.map(|field| (field.name, field.required)))

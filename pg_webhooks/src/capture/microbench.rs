@@ -247,8 +247,15 @@ mod benches {
 
         wanted(b) {
             open_shop(1, 1);
-            // SAFETY: it takes no argument.
-            b.iter(move || unsafe { black_box(trigger::wanted_products(std::ptr::null_mut())) });
+            let function = Spi::get_one::<pg_sys::Oid>("SELECT 'webhooks.wanted_products'::regproc::oid");
+            let mut info = pg_sys::FmgrInfo::default();
+            // SAFETY: the function is there; what is called with it takes no argument.
+            unsafe { pg_sys::fmgr_info(function.expect("the extension is there").expect("an oid"), &mut info) };
+            b.iter(move || {
+                let mut call = pg_sys::FunctionCallInfoBaseData { flinfo: &mut info, ..Default::default() };
+                // SAFETY: a call as Postgres makes it.
+                unsafe { black_box(trigger::wanted(&mut call)) }
+            });
         }
 
         update_bare(b) {

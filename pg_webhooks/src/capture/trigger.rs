@@ -9,35 +9,25 @@ use super::change::Change;
 use crate::{cache, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
-/// that nobody wants costs this and nothing else. One function for each kind of table, for Postgres parses a clause anew
-/// for each statement, and half of that would be an argument.
-macro_rules! when_clauses {
-    ($($function:ident, $called:ident: $kind:literal;)*) => {$(
-        /// # Safety
-        /// Called by Postgres.
-        #[pg_guard]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $function(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-            pg_sys::Datum::from(wanted($kind))
-        }
-
-        /// Tells Postgres how it is called.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $called() -> &'static pg_sys::Pg_finfo_record {
-            &pg_sys::Pg_finfo_record { api_version: 1 }
-        }
-    )*};
+/// that nobody wants costs this and nothing else. There is one SQL function for each kind of table, for Postgres parses a
+/// clause anew for each statement, and half of that would be an argument; which kind it asks for, its name says.
+///
+/// # Safety
+/// Called by Postgres.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn wanted(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: Postgres says which function it calls.
+    let function = unsafe { (*(*call).flinfo).fn_oid };
+    // Where it cannot be told, capture tries, and says what is wrong.
+    let is_wanted = settings::enabled() && cache::is_wanted(function).unwrap_or(true);
+    pg_sys::Datum::from(is_wanted)
 }
 
-when_clauses! {
-    wanted_products, pg_finfo_wanted_products: "products";
-    wanted_suppliers, pg_finfo_wanted_suppliers: "suppliers";
-    wanted_imports, pg_finfo_wanted_imports: "imports";
-}
-
-fn wanted(kind: &str) -> bool {
-    // Where it can not be told, capture tries, and says what is wrong.
-    settings::enabled() && cache::is_wanted(kind).unwrap_or(true)
+/// Tells Postgres how `wanted` is called.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_wanted() -> &'static pg_sys::Pg_finfo_record {
+    &pg_sys::Pg_finfo_record { api_version: 1 }
 }
 
 /// When a trigger is fired: any other than an AFTER ROW trigger has not the rows that `Change::of` reads.

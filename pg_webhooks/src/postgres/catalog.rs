@@ -1,9 +1,11 @@
 //! The extension's own tables, who owns a table and what it refers to: look-ups in Postgres' catalogue cache.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 /// A table of the extension.
-pub fn relation(name: &std::ffi::CStr) -> Result<pg_sys::Oid, String> {
+pub fn relation(name: &CStr) -> Result<pg_sys::Oid, String> {
     // SAFETY: look-ups by name in the catalogue's cache, with C strings that outlive them.
     let relation = unsafe {
         let schema = pg_sys::get_namespace_oid(c"webhooks".as_ptr(), true);
@@ -24,6 +26,15 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
         let owner = (*(*open).rd_rel).relowner;
         pg_sys::relation_close(open, pg_sys::NoLock as pg_sys::LOCKMODE);
         owner
+    }
+}
+
+/// The name of a function, without its schema; empty where there is none.
+pub fn function_name(function: pg_sys::Oid) -> String {
+    // SAFETY: a look-up that returns null or a C string.
+    unsafe {
+        let name = pg_sys::get_func_name(function);
+        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ mod random;
 mod run_as;
 pub mod saved_settings;
 
-pub use catalog::{owner_of, referenced_by, relation};
+pub use catalog::{function_name, owner_of, referenced_by, relation};
 pub use columns::{attribute, held_columns};
 pub use random::random;
 pub use run_as::run_as;

@@ -54,8 +54,10 @@ async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Fail
 }
 
 async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+    // There is a function wanted_… for each kind of table. (webhooks.kinds() takes a right that a caller may lack.)
     let sql = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE c.relname IN ('products', 'suppliers', 'imports') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                 JOIN pg_proc p ON p.pronamespace = 'webhooks'::regnamespace AND p.proname = 'wanted_' || c.relname
+                WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
                   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'webhooks')
                   AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'webhooks_capture')
                 ORDER BY 1";
