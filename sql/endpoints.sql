@@ -85,7 +85,7 @@ BEGIN
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_reason = target.disabled_reason
      WHERE e.key = target.key;
     -- What waited for the endpoint may be due now.
-    PERFORM webhooks.wake();
+    PERFORM webhooks.notify_at_commit();
 END
 $$;
 COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true resumes its pending deliveries';

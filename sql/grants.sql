@@ -89,7 +89,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.renew(integer, bigint, integer),
     webhooks.release(integer, bigint),
     webhooks.try_sleep(),
-    webhooks.awake(),
+    webhooks.stop_sleeping(),
     webhooks.wait_for_commit(text, integer, integer),
     webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint),
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]),

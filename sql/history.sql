@@ -98,7 +98,7 @@ COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a web
 
 -- One message -------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION webhooks.locate(webhook_id text) RETURNS webhooks.event
+CREATE FUNCTION webhooks.event_by_id(webhook_id text) RETURNS webhooks.event
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -109,7 +109,7 @@ DECLARE
 BEGIN
     SELECT e.* INTO found_event
       FROM webhooks.position_of(webhook_id) AS at
-      JOIN webhooks.event e ON e.xid = at.xid::text::xid8 AND e.seq = at.seq AND e.webhook_id = locate.webhook_id;
+      JOIN webhooks.event e ON e.xid = at.xid::text::xid8 AND e.seq = at.seq AND e.webhook_id = event_by_id.webhook_id;
     IF FOUND THEN
         RETURN found_event;
     ELSIF webhook_id ~ '^ep_' THEN
@@ -122,7 +122,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION webhooks.locate(text) IS 'The event with this id, or an error that says why there is none';
+COMMENT ON FUNCTION webhooks.event_by_id(text) IS 'The event with this id, or an error that says why there is none';
 
 CREATE FUNCTION webhooks.is_read(endpoint integer, xid xid8, seq integer) RETURNS boolean
     LANGUAGE sql STABLE
@@ -181,14 +181,14 @@ COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event) IS 'The state of an e
 CREATE FUNCTION webhooks.deliveries(webhook_id text) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT * FROM webhooks.deliveries_of(webhooks.locate(webhook_id)) $$;
+AS $$ SELECT * FROM webhooks.deliveries_of(webhooks.event_by_id(webhook_id)) $$;
 COMMENT ON FUNCTION webhooks.deliveries(text) IS 'The state of a message at each webhook that it is for';
 
 CREATE FUNCTION webhooks.message(webhook_id text)
     RETURNS TABLE (event text, occurred_at timestamptz, body text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT webhooks.legible(e.name), e.occurred_at, webhooks.legible(e.body) FROM webhooks.locate(webhook_id) e $$;
+AS $$ SELECT webhooks.legible(e.name), e.occurred_at, webhooks.legible(e.body) FROM webhooks.event_by_id(webhook_id) e $$;
 COMMENT ON FUNCTION webhooks.message(text) IS
     'One message: the exact bytes that are sent; of one that is damaged, and not sent, what can be read';
 
@@ -199,7 +199,7 @@ CREATE FUNCTION webhooks.signatures(webhook_id text, endpoint_id text, signed_at
 AS $$
     SELECT webhooks.sign(e.body, p.secret),
            webhooks.standard_signatures(e.webhook_id, signed_at, e.body, p.secret, p.previous_secret, p.previous_until)
-      FROM webhooks.locate(webhook_id) e
+      FROM webhooks.event_by_id(webhook_id) e
      CROSS JOIN webhooks.endpoint_key(endpoint_id) AS target
       JOIN webhooks.endpoint p ON p.key = target
      -- To the second: of what was signed in the one in which the secret changed nobody knows with which.

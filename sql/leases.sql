@@ -246,7 +246,7 @@ BEGIN
     DELETE FROM webhooks.cursor;
     INSERT INTO webhooks.cursor (shard, window_from) SELECT shard, oldest FROM webhooks.lease;
     -- Owners that sleep are to notice now.
-    PERFORM webhooks.wake();
+    PERFORM webhooks.notify_at_commit();
 END
 $$;
 COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards, into which the endpoints are divided and which the sidecars share. The sidecars start over from the shard that is furthest behind: what was in flight is sent twice, and an endpoint that was disabled and has been enabled since may get events of that time';

@@ -7,7 +7,7 @@ CREATE FUNCTION webhooks.redeliver(webhook_id text, endpoint_id text = NULL) RET
 AS $$
 #variable_conflict use_column
 DECLARE
-    e        webhooks.event := webhooks.locate(webhook_id);
+    e        webhooks.event := webhooks.event_by_id(webhook_id);
     target   integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
     delivery webhooks.delivery_line;
     due      timestamptz;
@@ -42,7 +42,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() lists the registered ones.' ELSE 'It will be sent anyway; webhooks.deliveries() shows its state.' END;
     END IF;
-    PERFORM webhooks.wake();
+    PERFORM webhooks.notify_at_commit();
     RETURN queued;
 END
 $$;
@@ -89,7 +89,7 @@ BEGIN
     )
     SELECT CASE WHEN dry_run THEN (SELECT count(*) FROM again) ELSE (SELECT count(*) FROM queued) END INTO replayed;
     IF replayed > 0 AND NOT dry_run THEN
-        PERFORM webhooks.wake();
+        PERFORM webhooks.notify_at_commit();
         IF NOT (SELECT e.active FROM webhooks.endpoint e WHERE e.key = target) THEN
             RAISE NOTICE 'webhook % is disabled: it gets the messages once it is enabled', replay.endpoint_id
                 USING HINT = format('SELECT webhooks.update(%L, active => true) enables it.', replay.endpoint_id);

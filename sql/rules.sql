@@ -64,18 +64,18 @@ CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required b
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'fields_wrapper';
 COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that one of webhooks.kinds() has, by the specification''s names';
 
-CREATE FUNCTION webhooks.judge(http_status integer, retry_after text, retry_count integer, retry_schedule text)
+CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer, retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)
-    LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'judge_wrapper';
-COMMENT ON FUNCTION webhooks.judge(integer, text, integer, text) IS 'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure; http_status is NULL if no response came';
+    LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'classify_attempt_wrapper';
+COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, text) IS 'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure; http_status is NULL if no response came';
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';
 COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration such as 250ms, 30s, 1.5h, 7 days';
 
-CREATE FUNCTION webhooks.wake() RETURNS void
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'wake_wrapper';
-COMMENT ON FUNCTION webhooks.wake() IS 'Makes the sidecar look for work when the calling transaction commits';
+CREATE FUNCTION webhooks.notify_at_commit() RETURNS void
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'notify_at_commit_wrapper';
+COMMENT ON FUNCTION webhooks.notify_at_commit() IS 'Makes the sidecar look for work when the calling transaction commits';
 
 -- Settings ----------------------------------------------------------------------------------------------------------
 -- A session keeps the settings of ALTER DATABASE and ALTER ROLE that it began with. The sidecar's sessions live for weeks,

@@ -8,9 +8,9 @@ CREATE FUNCTION webhooks.try_sleep() RETURNS boolean
     LANGUAGE c AS 'MODULE_PATHNAME', 'try_sleep_wrapper';
 COMMENT ON FUNCTION webhooks.try_sleep() IS 'Takes the session lock that makes writers notify; false while a writer is committing. Look for work once more after it, before waiting';
 
-CREATE FUNCTION webhooks.awake() RETURNS void
-    LANGUAGE c AS 'MODULE_PATHNAME', 'awake_wrapper';
-COMMENT ON FUNCTION webhooks.awake() IS 'Releases the lock of try_sleep: writers stop notifying';
+CREATE FUNCTION webhooks.stop_sleeping() RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'stop_sleeping_wrapper';
+COMMENT ON FUNCTION webhooks.stop_sleeping() IS 'Releases the lock of try_sleep: writers stop notifying';
 
 CREATE FUNCTION webhooks.wait_for_commit(seen text, least_us integer, most_us integer) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'wait_for_commit_wrapper';
@@ -292,7 +292,7 @@ BEGIN
                now_at + (r.response_time_ms - r.started_ms_ago + verdict.wait_ms) * interval '1 ms' AS next_attempt_at
           FROM unnest(results) r
          CROSS JOIN LATERAL (
-            SELECT * FROM webhooks.judge(r.http_status, r.retry_after, r.retry_count, schedule) WHERE r.ending = 'attempted'
+            SELECT * FROM webhooks.classify_attempt(r.http_status, r.retry_after, r.retry_count, schedule) WHERE r.ending = 'attempted'
              UNION ALL
             SELECT 'unreadable', NULL WHERE r.ending = 'unreadable') verdict
          WHERE (r.http_status BETWEEN 200 AND 299) IS NOT TRUE

@@ -9,7 +9,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
 
 /// What an attempt led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// 2xx.
     Delivered,
     /// Another attempt, this long after the failure.
@@ -22,9 +22,9 @@ pub enum Verdict {
     Exhausted,
 }
 
-impl Verdict {
+impl Outcome {
     /// Its name in the type `webhooks.outcome`.
-    pub fn outcome(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Retry(_) => "retry",
@@ -35,24 +35,24 @@ impl Verdict {
     }
 }
 
-/// Judges an attempt: `status` is `None` when no answer came, `retry_count` counts the retries before it.
-pub fn judge(
+/// Says what an attempt led to: `status` is `None` when no answer came, `retry_count` counts the retries before it.
+pub fn classify_attempt(
     status: Option<u16>,
     retry_after: Option<&str>,
     retry_count: usize,
     schedule: &[Duration],
     now: SystemTime,
-) -> Verdict {
+) -> Outcome {
     match status {
-        Some(200..=299) => return Verdict::Delivered,
-        Some(410) => return Verdict::Gone,
+        Some(200..=299) => return Outcome::Delivered,
+        Some(410) => return Outcome::Gone,
         Some(408 | 429) => {}
-        Some(400..=499) => return Verdict::Rejected,
+        Some(400..=499) => return Outcome::Rejected,
         _ => {}
     }
-    let Some(wait) = schedule.get(retry_count) else { return Verdict::Exhausted };
+    let Some(wait) = schedule.get(retry_count) else { return Outcome::Exhausted };
     let asked = retry_after.and_then(|value| parse_retry_after(value, now)).unwrap_or_default();
-    Verdict::Retry(asked.min(LONGEST_WAIT).max(*wait))
+    Outcome::Retry(asked.min(LONGEST_WAIT).max(*wait))
 }
 
 /// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3).
@@ -77,9 +77,9 @@ pub fn parse_schedule(text: &str) -> Result<Vec<Duration>, InvalidDuration> {
 mod tests {
     use super::*;
 
-    fn judged(status: Option<u16>, retry_after: Option<&str>, retry_count: usize) -> Verdict {
+    fn outcome(status: Option<u16>, retry_after: Option<&str>, retry_count: usize) -> Outcome {
         let schedule = parse_schedule("1min, 5min, 15min, 1h, 6h").unwrap();
-        judge(status, retry_after, retry_count, &schedule, SystemTime::UNIX_EPOCH)
+        classify_attempt(status, retry_after, retry_count, &schedule, SystemTime::UNIX_EPOCH)
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -88,39 +88,39 @@ mod tests {
     fn the_specifications_schedule_is_kept_and_then_spent() {
         let minutes = [1, 5, 15, 60, 360];
         for (retry_count, minutes) in minutes.into_iter().enumerate() {
-            assert_eq!(judged(Some(500), None, retry_count), Verdict::Retry(MINUTE * minutes));
+            assert_eq!(outcome(Some(500), None, retry_count), Outcome::Retry(MINUTE * minutes));
         }
-        assert_eq!(judged(Some(500), None, 5), Verdict::Exhausted);
+        assert_eq!(outcome(Some(500), None, 5), Outcome::Exhausted);
     }
 
     #[test]
     fn each_answer_of_the_table_leads_where_it_says() {
         for status in [200, 201, 204, 299] {
-            assert_eq!(judged(Some(status), None, 0), Verdict::Delivered, "{status}");
+            assert_eq!(outcome(Some(status), None, 0), Outcome::Delivered, "{status}");
         }
         for status in [301, 302, 307, 408, 429, 500, 502, 503, 599] {
-            assert_eq!(judged(Some(status), None, 0), Verdict::Retry(MINUTE), "{status}");
+            assert_eq!(outcome(Some(status), None, 0), Outcome::Retry(MINUTE), "{status}");
         }
         for status in [400, 401, 403, 404, 409, 413, 422, 451] {
-            assert_eq!(judged(Some(status), None, 0), Verdict::Rejected, "{status}");
+            assert_eq!(outcome(Some(status), None, 0), Outcome::Rejected, "{status}");
         }
-        assert_eq!(judged(Some(410), None, 0), Verdict::Gone);
-        assert_eq!(judged(None, None, 0), Verdict::Retry(MINUTE), "no answer at all");
+        assert_eq!(outcome(Some(410), None, 0), Outcome::Gone);
+        assert_eq!(outcome(None, None, 0), Outcome::Retry(MINUTE), "no answer at all");
     }
 
     #[test]
     fn retry_after_only_lengthens_the_wait_and_at_most_to_six_hours() {
-        assert_eq!(judged(Some(429), Some("120"), 0), Verdict::Retry(MINUTE * 2));
-        assert_eq!(judged(Some(429), Some("1"), 0), Verdict::Retry(MINUTE));
-        assert_eq!(judged(Some(503), Some("999999"), 0), Verdict::Retry(MINUTE * 360));
-        assert_eq!(judged(Some(503), Some("Thu, 01 Jan 1970 00:10:00 GMT"), 0), Verdict::Retry(MINUTE * 10));
-        assert_eq!(judged(Some(503), Some("soon"), 0), Verdict::Retry(MINUTE));
+        assert_eq!(outcome(Some(429), Some("120"), 0), Outcome::Retry(MINUTE * 2));
+        assert_eq!(outcome(Some(429), Some("1"), 0), Outcome::Retry(MINUTE));
+        assert_eq!(outcome(Some(503), Some("999999"), 0), Outcome::Retry(MINUTE * 360));
+        assert_eq!(outcome(Some(503), Some("Thu, 01 Jan 1970 00:10:00 GMT"), 0), Outcome::Retry(MINUTE * 10));
+        assert_eq!(outcome(Some(503), Some("soon"), 0), Outcome::Retry(MINUTE));
     }
 
     #[test]
     fn an_empty_schedule_is_no_retry() {
         assert_eq!(parse_schedule(" "), Ok(vec![]));
-        assert_eq!(judge(Some(500), None, 0, &[], SystemTime::UNIX_EPOCH), Verdict::Exhausted);
+        assert_eq!(classify_attempt(Some(500), None, 0, &[], SystemTime::UNIX_EPOCH), Outcome::Exhausted);
         assert!(parse_schedule("1s,,2s").is_err());
     }
 }

@@ -121,7 +121,7 @@ fn fields(kind: &str) -> TableIterator<'static, (name!(field, &'static str), nam
 }
 
 #[pg_extern(sql = false)]
-fn judge(
+fn classify_attempt(
     http_status: Option<i32>,
     retry_after: Option<&str>,
     retry_count: i32,
@@ -129,12 +129,13 @@ fn judge(
 ) -> TableIterator<'static, (name!(outcome, &'static str), name!(wait_ms, Option<i64>))> {
     let schedule = retry::parse_schedule(retry_schedule).unwrap_or_else(|invalid| Error::Duration(invalid).raise());
     let status = http_status.and_then(|status| u16::try_from(status).ok());
-    let verdict = retry::judge(status, retry_after, retry_count.max(0) as usize, &schedule, SystemTime::now());
-    let wait_ms = match verdict {
-        retry::Verdict::Retry(wait) => Some(wait.as_millis() as i64),
+    let retry_count = retry_count.max(0) as usize;
+    let outcome = retry::classify_attempt(status, retry_after, retry_count, &schedule, SystemTime::now());
+    let wait_ms = match outcome {
+        retry::Outcome::Retry(wait) => Some(wait.as_millis() as i64),
         _ => None,
     };
-    TableIterator::once((verdict.outcome(), wait_ms))
+    TableIterator::once((outcome.name(), wait_ms))
 }
 
 #[pg_extern(sql = false)]
@@ -161,7 +162,7 @@ fn setting_before(name: &str) -> Option<String> {
 }
 
 #[pg_extern(sql = false)]
-fn wake() {
+fn notify_at_commit() {
     wakeup::at_commit();
 }
 
@@ -171,8 +172,8 @@ fn try_sleep() -> bool {
 }
 
 #[pg_extern(sql = false)]
-fn awake() {
-    wakeup::awake();
+fn stop_sleeping() {
+    wakeup::stop_sleeping();
 }
 
 #[pg_extern(sql = false)]

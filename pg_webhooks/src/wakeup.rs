@@ -92,7 +92,7 @@ pub fn try_sleep() -> bool {
 }
 
 /// Releases the sleeper's lock.
-pub fn awake() {
+pub fn stop_sleeping() {
     if let Some(tag) = ASLEEP.take() {
         // SAFETY: this session holds just this lock.
         unsafe { pg_sys::LockRelease(&tag, SLEEPERS, true) };
@@ -129,7 +129,7 @@ const SLEEPERS: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
 /// A session that ends while idle gives its advisory locks back, and not its table locks: those would stay for good.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_exit(_code: std::ffi::c_int, _argument: pg_sys::Datum) {
-    awake();
+    stop_sleeping();
 }
 
 fn wakeup_tag() -> pg_sys::LOCKTAG {

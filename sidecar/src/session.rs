@@ -153,7 +153,7 @@ impl Main {
             client.prepare("SELECT * FROM webhooks.acquire($1, $2, $3)"),
             client.prepare("SELECT webhooks.release($1, $2)"),
             client.prepare("SELECT webhooks.try_sleep()"),
-            client.prepare("SELECT webhooks.awake()"),
+            client.prepare("SELECT webhooks.stop_sleeping()"),
             client.prepare("SELECT webhooks.wait_for_commit($1, $2, $3)"),
             client.prepare("SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
             client.prepare("SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),

@@ -16,7 +16,7 @@ async fn a_failure_and_its_retry_are_seen() {
     browser.sees("to retry").await;
     browser.sees("HTTP 503").await;
     browser.sees("next attempt").await;
-    db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.wake()").await;
+    db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.notify_at_commit()").await;
     browser.sees("retry 1").await;
     browser.wait("it is delivered", "return document.querySelector('tbody tr').innerText.includes('delivered')").await;
     browser.run("document.querySelectorAll('details').forEach((details) => { details.open = true; })").await;

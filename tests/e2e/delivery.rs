@@ -153,7 +153,7 @@ async fn a_disabled_endpoint_gets_nothing_and_what_waited_for_it_resumes() {
     })
     .await;
     stage.db.run(&format!("SELECT webhooks.update('{endpoint}', active => false)")).await;
-    stage.db.run("UPDATE webhooks.pending SET due_at = now(); SELECT webhooks.wake()").await;
+    stage.db.run("UPDATE webhooks.pending SET due_at = now(); SELECT webhooks.notify_at_commit()").await;
     stage.db.run("UPDATE products SET price = 2; INSERT INTO suppliers (name) VALUES ('s')").await;
     stage.receiver.wait_at("/all", 1).await;
     assert_eq!(stage.receiver.at("/one").len(), 1, "nothing while it is disabled");
@@ -236,7 +236,10 @@ async fn an_open_change_delays_nobody(change: impl Fn(&str) -> String, end: &str
     let admin = stage.db.session_as("manager").await;
     admin.run(&format!("BEGIN; SELECT webhooks.{}", change(&gone))).await;
     // Its retry falls due now.
-    stage.db.run("SET lock_timeout = '10s'; UPDATE webhooks.pending SET due_at = now(); SELECT webhooks.wake()").await;
+    stage
+        .db
+        .run("SET lock_timeout = '10s'; UPDATE webhooks.pending SET due_at = now(); SELECT webhooks.notify_at_commit()")
+        .await;
     until_one("its 410 is logged", "SELECT count(*) FROM webhooks.attempt WHERE outcome = 'gone'").await;
     stage.db.run("INSERT INTO suppliers (name) VALUES ('meanwhile')").await;
     let arrived = stage.arrived().await;

@@ -168,7 +168,7 @@ async fn a_message_is_queued_then_waiting_then_delivered_or_failed() {
     let first = newest(&stage.db).await;
     until_state(&stage.db, &first, "waiting").await;
     assert_eq!(states(&stage.db, "state => 'delivered'").await, [""; 0]);
-    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.wake()").await;
+    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.notify_at_commit()").await;
     until_state(&stage.db, &first, "delivered").await;
 
     stage.db.run("UPDATE products SET price = 2").await;

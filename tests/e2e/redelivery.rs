@@ -163,7 +163,7 @@ async fn a_redelivery_that_fails_is_retried_on_schedule() {
     assert_eq!(failed["wait_ms"].as_f64(), Some(60_000.0));
     until_state(&stage.db, &id, &stage.endpoint, "waiting").await;
     stage.receiver.answer("/all", Answer::status(200));
-    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.wake()").await;
+    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.notify_at_commit()").await;
     stage.receiver.wait_at("/all", 3).await;
     until_state(&stage.db, &id, &stage.endpoint, "delivered").await;
 }

@@ -136,7 +136,7 @@ async fn a_retry_after_the_rotation_is_signed_anew() {
     })
     .await;
     rotate(&stage, &format!(", '{NEW}'")).await;
-    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.wake()").await;
+    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.notify_at_commit()").await;
     let received = stage.receiver.wait_at("/all", 2).await;
     assert_eq!(received[0].body, received[1].body);
     assert_standard(&received[0], SECRET);

@@ -21,7 +21,7 @@ async fn attempt(stage: &Stage, retry: i32) -> Value {
 
 /// Lets what is pending fall due now, in place of waiting for it.
 async fn hurry(stage: &Stage) {
-    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.wake()").await;
+    stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp(); SELECT webhooks.notify_at_commit()").await;
 }
 
 async fn endpoint(stage: &Stage) -> Value {
@@ -79,7 +79,7 @@ async fn after_it_was_disabled_and_enabled_again_what_waited_arrives() {
     .await;
     let created = stage.receiver.requests()[0].webhook_id();
     stage.db.run("UPDATE webhooks.pending SET due_at = clock_timestamp() WHERE xid = (SELECT min(xid) FROM webhooks.pending)").await;
-    stage.db.run("SELECT webhooks.wake()").await;
+    stage.db.run("SELECT webhooks.notify_at_commit()").await;
     eventually(Duration::from_secs(20), "the endpoint is disabled", async || {
         (endpoint(&stage).await["active"] == false).then_some(())
     })

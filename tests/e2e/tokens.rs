@@ -189,7 +189,7 @@ async fn each_role_may_execute_its_own_functions_and_no_more() {
         assert!(api.iter().any(|name| name == needed), "the API needs {needed}: {api:?}");
     }
     for forbidden in
-        ["create_token", "revoke_token", "tokens", "emit", "fetch", "report", "set_shards", "sign", "locate"]
+        ["create_token", "revoke_token", "tokens", "emit", "fetch", "report", "set_shards", "sign", "event_by_id"]
     {
         assert!(!api.iter().any(|name| name == forbidden), "the API may not {forbidden}");
     }
