@@ -1,4 +1,4 @@
-//! `pg-webhooks doctor` finds what somebody broke, says how to mend it, and finds nothing where nothing is.
+//! `pg-webhooks doctor` finds what somebody broke, says how to fix it, and finds nothing where nothing is.
 
 use serde_json::Value;
 use std::time::Duration;
@@ -13,13 +13,13 @@ async fn findings(cli: &CommandLine) -> Vec<Value> {
     all.iter().filter(|finding| finding["level"] != "ok").cloned().collect()
 }
 
-/// Asserts that there is a finding of this level with these words, and this in its mend.
+/// Asserts that there is a finding of this level with these words, and this in its fix.
 #[track_caller]
-fn assert_found(found: &[Value], level: &str, message: &str, mend: &str) {
+fn assert_found(found: &[Value], level: &str, message: &str, fix: &str) {
     let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
     let is_it = |finding: &&Value| text(finding, "message").contains(message) && finding["level"] == level;
     let finding = found.iter().find(is_it).unwrap_or_else(|| panic!("{level}, {message}: {found:#?}"));
-    assert!(text(finding, "mend").contains(mend), "{finding}");
+    assert!(text(finding, "fix").contains(fix), "{finding}");
 }
 
 /// A database in which all is well but what every test cluster has: it does not sync, and receivers speak plain http.
@@ -44,7 +44,7 @@ async fn where_all_is_well_it_finds_nothing_else() {
     assert_eq!(found.len(), 1, "what is sent over plain http stays on this machine: {found:#?}");
     let told = cli.run(&["doctor"]).await;
     assert_eq!(told.status, 0);
-    assert!(told.stdout.contains("0 problems, 1 warning") && told.stdout.contains("mend: ALTER SYSTEM"), "{told:?}");
+    assert!(told.stdout.contains("0 problems, 1 warning") && told.stdout.contains("fix: ALTER SYSTEM"), "{told:?}");
     assert_eq!(stage.receiver.requests().len(), 1, "it sends no request");
 }
 
@@ -53,8 +53,8 @@ async fn what_goes_over_a_network_in_plain_http_is_named() {
     let (db, cli) = database().await;
     let sql = "SELECT webhooks.register('http://partner.example/in', '{*}', 'secret', active => false)";
     let endpoint: String = db.one(sql).await;
-    let mend = format!("update {endpoint} --url 'https://partner.example/in'");
-    assert_found(&findings(&cli).await, "warning", "plain http", &mend);
+    let fix = format!("update {endpoint} --url 'https://partner.example/in'");
+    assert_found(&findings(&cli).await, "warning", "plain http", &fix);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn tables_that_are_detached_and_triggers_that_are_disabled_are_found() {
     assert_found(&found, "warning", "imports fires for replicated rows, too", "ALTER TABLE imports ENABLE TRIGGER");
     db.run("SELECT webhooks.attach('products'); ALTER TABLE suppliers ENABLE TRIGGER webhooks_capture").await;
     let tables = |found: &[Value]| found.iter().filter(|one| one["check"] == "tables").count();
-    assert_eq!(tables(&findings(&cli).await), 2, "what was mended is not found again");
+    assert_eq!(tables(&findings(&cli).await), 2, "what was fixed is not found again");
 }
 
 #[tokio::test]
@@ -109,12 +109,12 @@ async fn capture_that_is_switched_off_by_a_setting_is_found() {
     let (db, cli) = database().await;
     db.set("enabled", "off").await;
     let found = findings(&cli).await;
-    let mend = format!("ALTER DATABASE {} RESET pg_webhooks.enabled;", db.name());
-    assert_found(&found, "problem", "pg_webhooks.enabled is off for everybody", &mend);
+    let fix = format!("ALTER DATABASE {} RESET pg_webhooks.enabled;", db.name());
+    assert_found(&found, "problem", "pg_webhooks.enabled is off for everybody", &fix);
     db.run(&format!("ALTER DATABASE {} RESET pg_webhooks.enabled", db.name())).await;
     db.run(&format!("ALTER ROLE app IN DATABASE {} SET session_replication_role = replica", db.name())).await;
-    let mend = format!("ALTER ROLE app IN DATABASE {} RESET session_replication_role;", db.name());
-    assert_found(&findings(&cli).await, "warning", "session_replication_role is replica for role app", &mend);
+    let fix = format!("ALTER ROLE app IN DATABASE {} RESET session_replication_role;", db.name());
+    assert_found(&findings(&cli).await, "warning", "session_replication_role is replica for role app", &fix);
 }
 
 #[tokio::test]
@@ -196,14 +196,14 @@ async fn odd_settings_are_found() {
     }
     db.set("log_retention", "1 day").await;
     let found = findings(&cli).await;
-    for (message, mend) in [
+    for (message, fix) in [
         ("synchronous_commit is off", "SET synchronous_commit = on"),
         ("idle_session_timeout", "SET idle_session_timeout = 0"),
         ("statement_timeout", "SET statement_timeout = 0"),
         ("log_statement is all", "log_parameter_max_length"),
         ("log_retention is shorter", "pg_webhooks.log_retention"),
     ] {
-        assert_found(&found, "warning", message, mend);
+        assert_found(&found, "warning", message, fix);
     }
 }
 

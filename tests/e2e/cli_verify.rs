@@ -76,7 +76,7 @@ async fn the_parts_come_from_files_or_stdin_and_what_is_missing_is_64() {
     let told = cli.run_with(&one.body, &parts).await;
     assert!(told.status == 0 && told.stdout.starts_with("valid: "), "{told:?}");
     let told = cli.run_with("{}", &parts).await;
-    assert!(told.status == 1 && told.stdout.starts_with("invalid: ") && told.stdout.contains("mend:"), "{told:?}");
+    assert!(told.status == 1 && told.stdout.starts_with("invalid: ") && told.stdout.contains("fix:"), "{told:?}");
 
     let standard = one.header("webhook-signature").unwrap();
     for (arguments, named) in [

@@ -22,8 +22,8 @@ const AT_ONCE: usize = 32;
 pub async fn check(session: &Session, targets: &Targets, findings: &mut Findings) -> Result<(), Failure> {
     let webhooks = session.store().list().await?;
     if webhooks.is_empty() {
-        let mend = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
-        findings.warning("webhooks", "none is registered", mend);
+        let fix = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
+        findings.warning("webhooks", "none is registered", fix);
         return Ok(());
     }
     webhooks.iter().for_each(|webhook| lacks(webhook, findings));
@@ -133,8 +133,8 @@ async fn dial(receiver: &str, targets: &Targets) -> Result<Reach, TargetError> {
 }
 
 fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
-    let problem = |message: String, mend: String| (format!("{receiver} ({ids}): {message}"), mend);
-    let (message, mend) = match reach {
+    let problem = |message: String, fix: String| (format!("{receiver} ({ids}): {message}"), fix);
+    let (message, fix) = match reach {
         Reach::Connected(address, took) => {
             return findings.ok("receivers", format!("{receiver} answers at {address} in {} ms", took.as_millis()));
         }
@@ -153,7 +153,7 @@ fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
             format!("curl -v {receiver}/, on the sidecar's machine: is the receiver up, is a firewall in between?"),
         ),
     };
-    findings.problem("receivers", message, mend);
+    findings.problem("receivers", message, fix);
 }
 
 fn lower_first(text: &str) -> String {

@@ -21,23 +21,23 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<Option<
     let (installed, database): (Option<String>, String) = (row.get(0), row.get(1));
     let (is_available, has_ours): (bool, bool) = (row.get(2), row.get(3));
     let Some(installed) = installed else {
-        let mend = if is_available {
+        let fix = if is_available {
             "CREATE EXTENSION pg_webhooks;  -- as a superuser"
         } else {
             "make install PG_CONFIG=…/bin/pg_config, on the server; then CREATE EXTENSION pg_webhooks;"
         };
-        findings.problem("extension", format!("pg_webhooks is not installed in database {database}"), mend);
+        findings.problem("extension", format!("pg_webhooks is not installed in database {database}"), fix);
         return Ok(None);
     };
     if installed == HERE {
         findings.ok("extension", format!("pg_webhooks {installed}, the same as this program"));
     } else {
-        let mend = if has_ours {
+        let fix = if has_ours {
             format!("ALTER EXTENSION pg_webhooks UPDATE TO '{HERE}';")
         } else {
             "Install the same version of the extension and of pg-webhooks: make install.".to_owned()
         };
-        findings.problem("extension", format!("pg_webhooks is {installed}, this program is {HERE}"), mend);
+        findings.problem("extension", format!("pg_webhooks is {installed}, this program is {HERE}"), fix);
     }
     roles(session, findings).await.map(Some)
 }
@@ -55,8 +55,8 @@ async fn roles(session: &Session, findings: &mut Findings) -> Result<Rights, Fai
     let (me, missing, held): (String, Vec<String>, Vec<String>) = (row.get(0), row.get(1), row.get(2));
     let (is_superuser, has_sender): (Option<bool>, Option<bool>) = (row.get(3), row.get(4));
     for role in missing {
-        let mend = format!("CREATE ROLE {role} NOLOGIN;  -- then its grants, from sql/grants.sql");
-        findings.problem("roles", format!("role {role} does not exist"), mend);
+        let fix = format!("CREATE ROLE {role} NOLOGIN;  -- then its grants, from sql/grants.sql");
+        findings.problem("roles", format!("role {role} does not exist"), fix);
     }
     if has_sender == Some(false) {
         findings.warning(

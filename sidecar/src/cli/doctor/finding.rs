@@ -1,4 +1,4 @@
-//! What the doctor finds: what is so, how bad it is, and its mend, a line to copy.
+//! What the doctor finds: what is so, how bad it is, and its fix, a line to copy.
 
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub struct Finding {
     pub check: &'static str,
     pub level: Level,
     pub message: String,
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// In the order of the checks.
@@ -39,26 +39,26 @@ pub struct Findings {
 
 impl Findings {
     pub fn ok(&mut self, check: &'static str, message: impl Into<String>) {
-        self.all.push(Finding { check, level: Level::Ok, message: message.into(), mend: None });
+        self.all.push(Finding { check, level: Level::Ok, message: message.into(), fix: None });
     }
 
-    pub fn warning(&mut self, check: &'static str, message: impl Into<String>, mend: impl Into<String>) {
-        self.add(check, Level::Warning, message, mend);
+    pub fn warning(&mut self, check: &'static str, message: impl Into<String>, fix: impl Into<String>) {
+        self.add(check, Level::Warning, message, fix);
     }
 
-    pub fn problem(&mut self, check: &'static str, message: impl Into<String>, mend: impl Into<String>) {
-        self.add(check, Level::Problem, message, mend);
+    pub fn problem(&mut self, check: &'static str, message: impl Into<String>, fix: impl Into<String>) {
+        self.add(check, Level::Problem, message, fix);
     }
 
-    pub fn add(&mut self, check: &'static str, level: Level, message: impl Into<String>, mend: impl Into<String>) {
-        self.all.push(Finding { check, level, message: message.into(), mend: Some(mend.into()) });
+    pub fn add(&mut self, check: &'static str, level: Level, message: impl Into<String>, fix: impl Into<String>) {
+        self.all.push(Finding { check, level, message: message.into(), fix: Some(fix.into()) });
     }
 
     /// A check that could not be made is a problem.
     pub fn unless_failed(&mut self, check: &'static str, made: Result<(), Failure>) {
         if let Err(Failure::Told { message, hint, .. }) = made {
-            let mend = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
-            self.problem(check, format!("could not be checked: {message}"), mend);
+            let fix = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
+            self.problem(check, format!("could not be checked: {message}"), fix);
         }
     }
 

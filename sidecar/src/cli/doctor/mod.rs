@@ -1,4 +1,4 @@
-//! `pg-webhooks doctor`: looks at everything that delivery depends on, says what is wrong and how to mend it. It changes
+//! `pg-webhooks doctor`: looks at everything that delivery depends on, says what is wrong and how to fix it. It changes
 //! nothing and sends no request: receivers' names are resolved and their ports dialled, private ones not even that.
 
 mod finding;
@@ -99,8 +99,8 @@ fn show(findings: &Findings) -> std::io::Result<()> {
         };
         let level = paint(tone, &format!("{:<8}", finding.level.name()));
         output::line(&format!("{level} {:<12} {}", finding.check, output::wrapped(&finding.message, 22)))?;
-        if let Some(mend) = &finding.mend {
-            output::line(&format!("{:21} {} {}", "", paint(Tone::Dim, "mend:"), output::tame(mend)))?;
+        if let Some(fix) = &finding.fix {
+            output::line(&format!("{:21} {} {}", "", paint(Tone::Dim, "fix:"), output::tame(fix)))?;
         }
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

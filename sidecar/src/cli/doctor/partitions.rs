@@ -11,7 +11,7 @@ use crate::cli::error::Failure;
 const AHEAD: u64 = 2;
 /// Days that may be left beyond the retention: one has begun, one waits for housekeeping.
 const SLACK: u64 = 2;
-const MEND: &str = "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";
+const FIX: &str = "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";
 
 pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
     let sql = "SELECT p.relname::text, ARRAY(SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::text
@@ -35,9 +35,9 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
         let missing: Vec<NaiveDate> = missing(&days, today);
         let told = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if missing.contains(&today) {
-            findings.problem("partitions", format!("webhooks.{name} has no partition for today, {told}"), MEND);
+            findings.problem("partitions", format!("webhooks.{name} has no partition for today, {told}"), FIX);
         } else if !missing.is_empty() {
-            findings.warning("partitions", format!("webhooks.{name} has no partition for {told}"), MEND);
+            findings.warning("partitions", format!("webhooks.{name} has no partition for {told}"), FIX);
         } else {
             findings.ok(
                 "partitions",
@@ -50,7 +50,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
                 format!(
                     "webhooks.{name} still has {oldest}, beyond its retention: it is in use, or not all of it was sent"
                 ),
-                MEND,
+                FIX,
             );
         }
     }

@@ -11,7 +11,7 @@ use crate::database::Database;
 
 /// How long a notification may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-const MEND: &str =
+const FIX: &str =
     "Connect to Postgres itself, port 5432, or set pool_mode = session in the pooler for the sidecar's role.";
 
 pub async fn check(database: &Database, findings: &mut Findings) -> Result<(), Failure> {
@@ -22,7 +22,7 @@ pub async fn check(database: &Database, findings: &mut Findings) -> Result<(), F
     listening.batch_execute(&format!("LISTEN {channel}")).await?;
     // A pooler lends whatever was free last: an open transaction of another session takes it away.
     if other.batch_execute("BEGIN").await.is_err() {
-        findings.problem("session", "transactions are refused: this is a pooler in statement mode", MEND);
+        findings.problem("session", "transactions are refused: this is a pooler in statement mode", FIX);
         return Ok(());
     }
     let (others, mine_now) = (backend(&other).await, backend(&listening).await);
@@ -31,14 +31,14 @@ pub async fn check(database: &Database, findings: &mut Findings) -> Result<(), F
         findings.problem(
             "session",
             "one session is served by several server processes: this is a pooler in transaction mode",
-            MEND,
+            FIX,
         );
         return Ok(());
     }
     other.batch_execute(&format!("NOTIFY {channel}")).await?;
     match tokio::time::timeout(PATIENCE, notifications.recv()).await {
         Ok(Some(())) => findings.ok("session", "direct, or through a pooler in session mode: LISTEN works"),
-        _ => findings.problem("session", "a notification did not arrive: is there a pooler in transaction mode?", MEND),
+        _ => findings.problem("session", "a notification did not arrive: is there a pooler in transaction mode?", FIX),
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ async fn backend(client: &Client) -> Result<i32, Failure> {
         SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
     });
-    pid.ok_or_else(|| Failure::new("the server did not say which process serves the session", MEND))
+    pid.ok_or_else(|| Failure::new("the server did not say which process serves the session", FIX))
 }
 
 /// Whether a session changed its server process, or shares it with another.

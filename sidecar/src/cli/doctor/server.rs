@@ -20,19 +20,19 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
     if VERSIONS.contains(&major) {
         findings.ok("server", format!("PostgreSQL {version}, database {database}"));
     } else {
-        let mend = "pg_upgrade, or dump and restore, to a version from 14 to 18.";
-        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks supports 14 to 18"), mend);
+        let fix = "pg_upgrade, or dump and restore, to a version from 14 to 18.";
+        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks supports 14 to 18"), fix);
     }
     if encoding != "UTF8" {
-        let mend = "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump there.";
-        findings.problem("server", format!("database {database} is in {encoding}; messages are JSON in UTF8"), mend);
+        let fix = "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump there.";
+        findings.problem("server", format!("database {database} is in {encoding}; messages are JSON in UTF8"), fix);
     }
     if is_standby {
-        let mend = "Give the primary's address in DATABASE_URL.";
+        let fix = "Give the primary's address in DATABASE_URL.";
         findings.problem(
             "server",
             "this is a standby: nothing can be written, so nothing can be delivered from it",
-            mend,
+            fix,
         );
     }
     clock(session, findings).await

@@ -13,7 +13,7 @@ struct Odd {
     is_odd: fn(&str) -> bool,
     level: Level,
     what: &'static str,
-    mend: &'static str,
+    fix: &'static str,
 }
 
 const ODD: &[Odd] = &[
@@ -22,70 +22,70 @@ const ODD: &[Odd] = &[
         is_odd: is_off,
         level: Level::Warning,
         what: "fsync is off: a crash can lose committed data, or the whole cluster",
-        mend: "ALTER SYSTEM RESET fsync; SELECT pg_reload_conf();",
+        fix: "ALTER SYSTEM RESET fsync; SELECT pg_reload_conf();",
     },
     Odd {
         name: "full_page_writes",
         is_odd: is_off,
         level: Level::Warning,
         what: "full_page_writes is off: a crash can damage tables",
-        mend: "ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();",
+        fix: "ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf();",
     },
     Odd {
         name: "synchronous_commit",
         is_odd: is_off,
         level: Level::Warning,
         what: "synchronous_commit is off: a crash can lose commits whose messages have been sent",
-        mend: "SET synchronous_commit = on in sessions that write to attached tables; ALTER SYSTEM RESET it for all.",
+        fix: "SET synchronous_commit = on in sessions that write to attached tables; ALTER SYSTEM RESET it for all.",
     },
     Odd {
         name: "track_activities",
         is_odd: is_off,
         level: Level::Warning,
         what: "track_activities is off: a stuck sidecar is noticed late",
-        mend: "ALTER SYSTEM RESET track_activities; SELECT pg_reload_conf();",
+        fix: "ALTER SYSTEM RESET track_activities; SELECT pg_reload_conf();",
     },
     Odd {
         name: "default_transaction_read_only",
         is_odd: |value| value == "on",
         level: Level::Problem,
         what: "default_transaction_read_only is on: nothing can be written",
-        mend: "ALTER DATABASE … RESET default_transaction_read_only;  -- or ALTER ROLE, ALTER SYSTEM",
+        fix: "ALTER DATABASE … RESET default_transaction_read_only;  -- or ALTER ROLE, ALTER SYSTEM",
     },
     Odd {
         name: "idle_session_timeout",
         is_odd: |value| value != "0",
         level: Level::Warning,
         what: "idle_session_timeout ends the sessions of a sidecar that sleeps",
-        mend: "ALTER ROLE webhook_sender SET idle_session_timeout = 0;  -- the sidecar's role",
+        fix: "ALTER ROLE webhook_sender SET idle_session_timeout = 0;  -- the sidecar's role",
     },
     Odd {
         name: "statement_timeout",
         is_odd: |value| length(value).is_some_and(|length| !length.is_zero() && length < Duration::from_secs(30)),
         level: Level::Warning,
         what: "statement_timeout is short: a sidecar that is behind reads in large pieces",
-        mend: "ALTER ROLE webhook_sender SET statement_timeout = 0;  -- the sidecar's role",
+        fix: "ALTER ROLE webhook_sender SET statement_timeout = 0;  -- the sidecar's role",
     },
     Odd {
         name: "log_statement",
         is_odd: |value| value == "all",
         level: Level::Warning,
         what: "log_statement is all: webhook secrets end up in the server's log",
-        mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
+        fix: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
     },
     Odd {
         name: "log_min_duration_statement",
         is_odd: |value| value == "0",
         level: Level::Warning,
         what: "log_min_duration_statement is 0: webhook secrets end up in the server's log",
-        mend: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
+        fix: "ALTER SYSTEM SET log_parameter_max_length = 0; SELECT pg_reload_conf();  -- or log less",
     },
     Odd {
         name: "pg_webhooks.request_timeout",
         is_odd: |value| length(value).is_some_and(|length| length > Duration::from_secs(300)),
         level: Level::Warning,
         what: "pg_webhooks.request_timeout is over five minutes: a receiver that hangs holds its requests that long",
-        mend: "ALTER SYSTEM RESET pg_webhooks.request_timeout; SELECT pg_reload_conf();",
+        fix: "ALTER SYSTEM RESET pg_webhooks.request_timeout; SELECT pg_reload_conf();",
     },
 ];
 
@@ -113,7 +113,7 @@ pub async fn check_stored(session: &Session, findings: &mut Findings) -> Result<
 fn judge(values: &HashMap<String, String>, findings: &mut Findings) {
     let before = findings.all().len();
     for odd in ODD.iter().filter(|odd| values.get(odd.name).is_some_and(|value| (odd.is_odd)(value))) {
-        findings.add("settings", odd.level, odd.what, odd.mend);
+        findings.add("settings", odd.level, odd.what, odd.fix);
     }
     let days = |name: &str, default: u64| {
         values.get(name).and_then(|value| length(value)).unwrap_or(Duration::from_secs(default * 86_400))

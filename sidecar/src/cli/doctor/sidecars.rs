@@ -22,14 +22,14 @@ fn judge(status: &Status, findings: &mut Findings) {
     }
     let Status { sidecars, shards, shards_held, .. } = *status;
     if sidecars == 0 {
-        let mend = "DATABASE_URL=postgres://webhook_sender:…@localhost/shop pg-webhooks serve";
-        findings.problem("sidecars", "none is running: nothing is sent", mend);
+        let fix = "DATABASE_URL=postgres://webhook_sender:…@localhost/shop pg-webhooks serve";
+        findings.problem("sidecars", "none is running: nothing is sent", fix);
     } else if shards_held < shards {
         let message =
             format!("{sidecars} running, holding {shards_held} of {shards} shards: the webhooks of the others wait");
-        let mend =
+        let fix =
             "pg-webhooks status shows whether that lasts; if it does, restart the sidecars and look at their log.";
-        findings.problem("sidecars", message, mend);
+        findings.problem("sidecars", message, fix);
     } else {
         let standby = if sidecars > shards { ", the rest stand by" } else { "" };
         findings.ok("sidecars", format!("{sidecars} running, holding {shards} of {shards} shards{standby}"));
@@ -39,10 +39,10 @@ fn judge(status: &Status, findings: &mut Findings) {
     }
     let behind = status.behind_seconds as i64;
     let told = format!("{} behind: {} unread, {} due", time::rough(behind), status.unread, status.overdue);
-    let mend = "pg-webhooks status shows which webhooks fail; SELECT webhooks.set_shards(2) and a second sidecar share the work.";
+    let fix = "pg-webhooks status shows which webhooks fail; SELECT webhooks.set_shards(2) and a second sidecar share the work.";
     match behind {
-        300.. => findings.problem("delivery", told, mend),
-        30.. => findings.warning("delivery", told, mend),
+        300.. => findings.problem("delivery", told, fix),
+        30.. => findings.warning("delivery", told, fix),
         _ => findings.ok("delivery", "up to date"),
     }
 }

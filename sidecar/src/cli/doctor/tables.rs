@@ -22,18 +22,18 @@ async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Fail
     let rows = session.client.query(sql, &[]).await?;
     for row in &rows {
         let (table, kind, enabled): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        let mend = format!("ALTER TABLE {table} ENABLE TRIGGER webhooks_capture;");
+        let fix = format!("ALTER TABLE {table} ENABLE TRIGGER webhooks_capture;");
         match enabled.as_str() {
             "D" => {
-                findings.problem("tables", format!("the trigger of {table} is disabled: its rows make no events"), mend)
+                findings.problem("tables", format!("the trigger of {table} is disabled: its rows make no events"), fix)
             }
-            "R" => findings.problem("tables", format!("the trigger of {table} fires only for replicated rows"), mend),
+            "R" => findings.problem("tables", format!("the trigger of {table} fires only for replicated rows"), fix),
             "A" => findings.warning(
                 "tables",
                 format!(
                     "the trigger of {table} fires for replicated rows, too: what another server sent is sent again"
                 ),
-                mend,
+                fix,
             ),
             // A partition's is its table's.
             _ if row.get(3) => {}
@@ -63,8 +63,8 @@ async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Fa
                 ORDER BY 1";
     for row in session.client.query(sql, &[]).await? {
         let table: String = row.get(0);
-        let mend = format!("SELECT webhooks.attach('{}');", table.replace('\'', "''"));
-        findings.warning("tables", format!("{table} is not attached: its rows make no events"), mend);
+        let fix = format!("SELECT webhooks.attach('{}');", table.replace('\'', "''"));
+        findings.warning("tables", format!("{table} is not attached: its rows make no events"), fix);
     }
     Ok(())
 }
@@ -103,8 +103,8 @@ async fn muted(session: &Session, findings: &mut Findings) -> Result<(), Failure
         [("session_replication_role", row.get::<_, String>(0), "replica"), ("pg_webhooks.enabled", row.get(1), "off")]
     {
         if value == silent && !is_told {
-            let mend = format!("ALTER SYSTEM RESET {name}; SELECT pg_reload_conf();  -- or ALTER ROLE … RESET");
-            findings.problem("capture", format!("{name} is {value}: rows make no events"), mend);
+            let fix = format!("ALTER SYSTEM RESET {name}; SELECT pg_reload_conf();  -- or ALTER ROLE … RESET");
+            findings.problem("capture", format!("{name} is {value}: rows make no events"), fix);
         }
     }
     Ok(())

@@ -197,7 +197,7 @@ impl Claim<'_> {
         let timestamp: i64 = self.timestamp?.trim().parse().ok()?;
         // In milliseconds it is another mistake, and told as such.
         let age = self.now.checked_sub(timestamp).filter(|age| age.abs() < 100 * 365 * 86_400)?;
-        let (what, mend) = if age > self.tolerance_s {
+        let (what, fix) = if age > self.tolerance_s {
             let what = format!("webhook-timestamp is {} old", time::rough(age));
             (
                 what,
@@ -209,7 +209,7 @@ impl Claim<'_> {
         } else {
             return None;
         };
-        Some(mistake(format!("{what}; the limit is {}", time::rough(self.tolerance_s)), mend))
+        Some(mistake(format!("{what}; the limit is {}", time::rough(self.tolerance_s)), fix))
     }
 }
 

@@ -74,7 +74,7 @@ impl Verify {
             now: now(),
             tolerance_s: i64::try_from(self.tolerance.as_secs()).unwrap_or(i64::MAX),
         };
-        let judgement = claim.judge().map_err(|lack| Failure::usage(lack.what, lack.mend))?;
+        let judgement = claim.judge().map_err(|lack| Failure::usage(lack.what, lack.fix))?;
         show(&judgement, self.format)?;
         Ok(if judgement.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -93,7 +93,7 @@ fn show(judgement: &Judgement, format: Format) -> std::io::Result<()> {
     output::line(&format!("{}: {name}", paint(Tone::Bad, "invalid")))?;
     for mistake in &judgement.mistakes {
         output::line(&format!("  {}", output::tame(&mistake.what)))?;
-        output::line(&format!("    {} {}", paint(Tone::Dim, "mend:"), output::tame(&mistake.mend)))?;
+        output::line(&format!("    {} {}", paint(Tone::Dim, "fix:"), output::tame(&mistake.fix)))?;
     }
     Ok(())
 }

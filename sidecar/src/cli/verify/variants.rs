@@ -13,11 +13,11 @@ use webhooks_core::signature::standard_key;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub what: String,
-    pub mend: String,
+    pub fix: String,
 }
 
-pub fn mistake(what: impl Into<String>, mend: impl Into<String>) -> Mistake {
-    Mistake { what: what.into(), mend: mend.into() }
+pub fn mistake(what: impl Into<String>, fix: impl Into<String>) -> Mistake {
+    Mistake { what: what.into(), fix: fix.into() }
 }
 
 /// What was meant, and the mistake if it is not what was given.
@@ -38,7 +38,7 @@ pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
     const RAW: &str =
         "Check the bytes as received, before anything parses them: the raw body, not the framework's object.";
     let mut all = vec![(body.to_vec(), None)];
-    let mut add = |meant: Vec<u8>, what: &str, mend: &str| all.push((meant, Some(mistake(what, mend))));
+    let mut add = |meant: Vec<u8>, what: &str, fix: &str| all.push((meant, Some(mistake(what, fix))));
 
     let trimmed = body.trim_ascii_end();
     add(
@@ -117,7 +117,7 @@ const WHOLE: &str = "Give the secret exactly as it was registered, whsec_ includ
 /// The texts that the secret may have been registered as.
 fn secrets(secret: &str) -> Vec<Variant<String>> {
     let mut all = vec![(secret.to_owned(), None)];
-    let mut add = |meant: String, what: &str, mend: &str| all.push((meant, Some(mistake(what, mend))));
+    let mut add = |meant: String, what: &str, fix: &str| all.push((meant, Some(mistake(what, fix))));
     add(
         secret.trim().to_owned(),
         "the secret has blanks or a line break around it",
@@ -175,19 +175,19 @@ pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
 /// The `id` and `timestamp` that were signed.
 pub fn stamps(id: &str, timestamp: &str, id_in_body: Option<&str>) -> Vec<Variant<(String, String)>> {
     let mut all = vec![((id.to_owned(), timestamp.to_owned()), None)];
-    let mut add = |id: &str, timestamp: &str, what: String, mend: &str| {
-        all.push(((id.to_owned(), timestamp.to_owned()), Some(mistake(what, mend))));
+    let mut add = |id: &str, timestamp: &str, what: String, fix: &str| {
+        all.push(((id.to_owned(), timestamp.to_owned()), Some(mistake(what, fix))));
     };
-    let mend = "webhook-id begins with wh_, webhook-timestamp is a number; what is signed is id.timestamp.body.";
-    add(timestamp, id, "webhook-id and webhook-timestamp are swapped".to_owned(), mend);
-    let mend = "Take the headers as they are.";
-    add(id.trim(), timestamp.trim(), "webhook-id or webhook-timestamp has blanks around it".to_owned(), mend);
-    let mend = "webhook-timestamp is in seconds since 1970; take the header as it is.";
+    let fix = "webhook-id begins with wh_, webhook-timestamp is a number; what is signed is id.timestamp.body.";
+    add(timestamp, id, "webhook-id and webhook-timestamp are swapped".to_owned(), fix);
+    let fix = "Take the headers as they are.";
+    add(id.trim(), timestamp.trim(), "webhook-id or webhook-timestamp has blanks around it".to_owned(), fix);
+    let fix = "webhook-timestamp is in seconds since 1970; take the header as it is.";
     if let Ok(number) = timestamp.trim().parse::<i64>() {
-        add(id, &(number / 1000).to_string(), "webhook-timestamp is in milliseconds".to_owned(), mend);
+        add(id, &(number / 1000).to_string(), "webhook-timestamp is in milliseconds".to_owned(), fix);
     }
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(timestamp.trim()) {
-        add(id, &time.timestamp().to_string(), "webhook-timestamp was made a date".to_owned(), mend);
+        add(id, &time.timestamp().to_string(), "webhook-timestamp was made a date".to_owned(), fix);
     }
     if let Some(of_body) = id_in_body {
         let what = format!("the body is that of {of_body}, not of {id}");

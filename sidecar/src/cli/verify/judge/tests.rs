@@ -223,7 +223,7 @@ fn a_standard_signature_needs_a_timestamp() {
         now: NOW,
         tolerance_s: 300,
     };
-    assert!(claim.judge().unwrap_err().mend.contains("--timestamp"));
+    assert!(claim.judge().unwrap_err().fix.contains("--timestamp"));
     let (timestamp, signature) = (now(), standard());
     let with_it = Claim { timestamp: Some(&timestamp), signature: &signature, ..claim };
     assert!(with_it.judge().unwrap().is_valid(), "the id is in the body");
