@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::ApiError;
 use super::sessions::Sessions;
 
 pub const BUCKET_SECONDS: i32 = 10;
@@ -80,7 +80,7 @@ impl Activity {
     }
 
     /// Reads what has changed since the last refresh.
-    pub async fn refresh(&self, sessions: &Sessions) -> Result<(), Problem> {
+    pub async fn refresh(&self, sessions: &Sessions) -> Result<(), ApiError> {
         let now = Utc::now().timestamp();
         let known = {
             let mut buckets = self.buckets();
@@ -105,7 +105,7 @@ impl Activity {
     }
 
     /// The last hour, oldest bucket first; refreshed where nobody has viewed it of late.
-    pub async fn last_hour(&self, sessions: &Sessions) -> Result<Vec<Point>, Problem> {
+    pub async fn last_hour(&self, sessions: &Sessions) -> Result<Vec<Point>, ApiError> {
         if !self.buckets().is_fresh() {
             let _others_wait = self.refreshing.lock().await;
             if !self.buckets().is_fresh() {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::error::Problem;
+use super::error::ApiError;
 use super::state::Api;
 use super::tokens::{Caller, Role};
 
@@ -25,7 +25,7 @@ pub struct Credential<'a> {
 }
 
 /// The layer of `/api/v1`. An operation that asks for it gets the [`Caller`] as an extension.
-pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
         let caller = recognise(&api, &credential, origin(&request)).await?;
@@ -35,7 +35,7 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
                 check_own_page(request.headers())?;
             }
             if caller.role != Role::Manage {
-                return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "this token may only read")
+                return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "this token may only read")
                     .hint("This takes a token whose role is manage."));
             }
         }
@@ -45,22 +45,22 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
 }
 
 /// Who calls.
-pub async fn recognise(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, Problem> {
+pub async fn recognise(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, ApiError> {
     api.tokens.recognise(credential.token, from, &api.sessions, &api.limits).await
 }
 
 impl<'a> Credential<'a> {
     /// The token in the headers; the cookie's only where no Authorization is.
-    pub fn of(headers: &'a HeaderMap) -> Result<Self, Problem> {
+    pub fn of(headers: &'a HeaderMap) -> Result<Self, ApiError> {
         if let Some(authorization) = headers.get(AUTHORIZATION) {
             let token = authorization.to_str().ok().and_then(|text| {
                 let (scheme, token) = text.split_once(' ')?;
                 scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
             });
-            let token = token.ok_or_else(|| Problem::unauthorized("Authorization has no Bearer token"))?;
+            let token = token.ok_or_else(|| ApiError::unauthorized("Authorization has no Bearer token"))?;
             return Ok(Self { token, is_cookie: false });
         }
-        let token = cookie(headers).ok_or_else(|| Problem::unauthorized("a token is needed"))?;
+        let token = cookie(headers).ok_or_else(|| ApiError::unauthorized("a token is needed"))?;
         Ok(Self { token, is_cookie: true })
     }
 
@@ -80,7 +80,7 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A 403 unless a page of this server sent the request: another site's can not set the header, nor lie about itself.
-pub fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+pub fn check_own_page(headers: &HeaderMap) -> Result<(), ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_marked = header(REQUESTED_WITH.0) == Some(REQUESTED_WITH.1);
     let same_origin = match header("sec-fetch-site") {
@@ -93,7 +93,7 @@ pub fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
     if is_marked && same_origin {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(ApiError::new(
         StatusCode::FORBIDDEN,
         "csrf",
         "a cookie alone does not prove that a page of this server sent the request",

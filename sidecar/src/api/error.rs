@@ -17,7 +17,7 @@ const GRANT_HINT: &str = "The database needs CREATE EXTENSION pg_webhooks, and t
 
 /// Why a request is not served.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -25,7 +25,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
 }
 
-impl Problem {
+impl ApiError {
     /// With a status, a code and a message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), hint: None, retry_after: None }
@@ -50,8 +50,7 @@ impl Problem {
 
     /// 429.
     pub fn too_many(message: impl Into<String>, wait: Duration) -> Self {
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
-        Self { retry_after: Some(wait), ..problem }
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
     }
 
     /// 503: not now, perhaps soon.
@@ -71,10 +70,16 @@ impl Problem {
             .hint("Its log says more.")
     }
 
-    /// What the database said.
-    pub fn of_store(error: StoreError) -> Self {
-        let StoreError { kind, message, hint } = error;
-        let problem = match kind {
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// What the database said, in its own words.
+    fn from(StoreError { kind, message, hint }: StoreError) -> Self {
+        let error = match kind {
             Kind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             Kind::Invalid => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message),
             Kind::Conflict => Self::new(StatusCode::CONFLICT, "conflict", message),
@@ -85,12 +90,7 @@ impl Problem {
             Kind::Unreachable => Self::unavailable("the database cannot be reached just now"),
             Kind::Fault => return Self::fault(&message),
         };
-        Self { hint: problem.hint.or(hint), ..problem }
-    }
-
-    /// The sentence.
-    pub fn message(&self) -> &str {
-        &self.message
+        Self { hint: error.hint.or(hint), ..error }
     }
 }
 
@@ -121,7 +121,7 @@ struct Detail {
     hint: Option<String>,
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { status, code, message, hint, retry_after } = self;
         let mut response =

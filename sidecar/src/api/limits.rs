@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::error::Problem;
+use super::error::ApiError;
 
 /// Failed authentications: so many at once, then one a second.
 const FAILURES: u32 = 10;
@@ -35,13 +35,13 @@ impl Limits {
     }
 
     /// Counts a request of a token, or refuses it.
-    pub fn count(&self, token_id: &str) -> Result<(), Problem> {
+    pub fn count(&self, token_id: &str) -> Result<(), ApiError> {
         let counted = self.requests.check_key(&token_id.to_owned());
         counted.map_err(|refusal| too_many("too many requests with this token", refusal.earliest_possible()))
     }
 
     /// Refuses an address that has failed too often of late.
-    pub fn may_try(&self, from: IpAddr) -> Result<(), Problem> {
+    pub fn may_try(&self, from: IpAddr) -> Result<(), ApiError> {
         let shut_out = self.shut_out.lock().expect("nobody panics under it");
         match shut_out.get(&network(from)) {
             Some(until) if *until > Instant::now() => {
@@ -79,7 +79,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn too_many(message: &str, until: Instant) -> Problem {
+fn too_many(message: &str, until: Instant) -> ApiError {
     let wait = until.saturating_duration_since(Instant::now());
-    Problem::too_many(message, Duration::from_secs(wait.as_secs() + 1))
+    ApiError::too_many(message, Duration::from_secs(wait.as_secs() + 1))
 }

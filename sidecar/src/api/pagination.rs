@@ -1,6 +1,6 @@
 //! Pages of rows: so many at most, and an opaque word that says where the next page begins.
 
-use super::error::Problem;
+use super::error::ApiError;
 
 const MOST: i32 = 1000;
 const USUAL: i32 = 100;
@@ -11,12 +11,12 @@ pub struct Limit(i32);
 
 impl Limit {
     /// What was asked for, from 1 to 1000; 100 where nothing was.
-    pub fn of(asked: Option<i32>) -> Result<Self, Problem> {
+    pub fn of(asked: Option<i32>) -> Result<Self, ApiError> {
         let rows = asked.unwrap_or(USUAL);
         if (1..=MOST).contains(&rows) {
             return Ok(Self(rows));
         }
-        Err(Problem::malformed("invalid_parameter", format!("limit is {rows}; it must be from 1 to {MOST}")))
+        Err(ApiError::malformed("invalid_parameter", format!("limit is {rows}; it must be from 1 to {MOST}")))
     }
 
     /// How many rows to read: one more tells whether there is a next page.

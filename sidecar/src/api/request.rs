@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::error::Problem;
+use super::error::ApiError;
 
 /// Larger bodies are refused.
 pub const MOST_BYTES: usize = 64 * 1024;
@@ -31,9 +31,9 @@ pub struct NoParams;
 pub struct Id(pub String);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let said_json = says_json(request.headers());
         let bytes = read(request, state).await?;
         if said_json { parse(&bytes).map(Self) } else { Err(no_json()) }
@@ -41,9 +41,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let said_json = says_json(request.headers());
         let bytes = read(request, state).await?;
         match bytes.is_empty() {
@@ -55,13 +55,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
-            let problem = Problem::malformed("invalid_parameter", error.to_string());
+            let problem = ApiError::malformed("invalid_parameter", error.to_string());
             match &*error.path().to_string() {
                 "since" | "until" => problem.hint(TIME_HINT),
                 _ => problem,
@@ -71,12 +71,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for NoParams {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         match parts.uri.query().unwrap_or_default().split(['=', '&']).find(|name| !name.is_empty()) {
             None => Ok(Self),
-            Some(name) => Err(Problem::malformed(
+            Some(name) => Err(ApiError::malformed(
                 "invalid_parameter",
                 format!("unknown field `{name}`: this operation takes no parameters"),
             )),
@@ -85,31 +85,31 @@ impl<S: Send + Sync> FromRequestParts<S> for NoParams {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = Path::<String>::from_request_parts(parts, state).await;
-        id.map(|Path(id)| Self(id)).map_err(|rejection| Problem::malformed("invalid_parameter", rejection.body_text()))
+        id.map(|Path(id)| Self(id)).map_err(|rejection| ApiError::malformed("invalid_parameter", rejection.body_text()))
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {MOST_BYTES} bytes"))
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {MOST_BYTES} bytes"))
         }
-        other => Problem::malformed("malformed_body", other.body_text()),
+        other => ApiError::malformed("malformed_body", other.body_text()),
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // serde would take an array for a struct, its fields in their order; the description does not.
     if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::malformed("invalid_body", "the body must be a JSON object, not an array"));
+        return Err(ApiError::malformed("invalid_body", "the body must be a JSON object, not an array"));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         let code = if error.is_data() { "invalid_body" } else { "malformed_json" };
-        Problem::malformed(code, error.to_string())
+        ApiError::malformed(code, error.to_string())
     })
 }
 
@@ -118,7 +118,7 @@ fn says_json(headers: &HeaderMap) -> bool {
     said.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn no_json() -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON")
+fn no_json() -> ApiError {
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON")
         .hint("Content-Type: application/json")
 }

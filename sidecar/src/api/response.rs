@@ -5,10 +5,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::ApiError;
 
 /// What a handler returns.
-pub type Answer<T> = Result<Success<T>, Problem>;
+pub type ApiResult<T> = Result<Success<T>, ApiError>;
 
 /// See the module.
 #[derive(Serialize, ToSchema)]

@@ -5,7 +5,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 
-macro_rules! refusals {
+macro_rules! responses {
     ($($(#[$doc:meta])* $name:ident: $statuses:expr;)*) => {$(
         $(#[$doc])*
         pub struct $name;
@@ -18,21 +18,21 @@ macro_rules! refusals {
     )*};
 }
 
-refusals! {
+responses! {
     /// A look that takes no parameters.
-    Looking: [400, 401, 429, 503];
+    ListErrors: [400, 401, 429, 503];
     /// A look at one thing, or at what parameters say.
-    Reading: [400, 401, 404, 422, 429, 503];
+    ReadErrors: [400, 401, 404, 422, 429, 503];
     /// A change that makes something.
-    Making: [400, 401, 403, 413, 415, 422, 429, 503];
+    CreateErrors: [400, 401, 403, 413, 415, 422, 429, 503];
     /// A change of one thing.
-    Changing: [400, 401, 403, 404, 413, 415, 422, 429, 503];
+    UpdateErrors: [400, 401, 403, 404, 413, 415, 422, 429, 503];
     /// A change that the state of things may not allow.
-    Sending: [400, 401, 403, 404, 409, 413, 415, 422, 429, 503];
+    SendErrors: [400, 401, 403, 404, 409, 413, 415, 422, 429, 503];
     /// What depends on nothing but the caller's own headers.
-    Leaving: [400, 403];
+    LogoutErrors: [400, 403];
     /// What depends on the database alone.
-    Probing: [503];
+    ProbeErrors: [503];
 }
 
 fn described(status: u16) -> (String, RefOr<Response>) {

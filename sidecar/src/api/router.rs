@@ -14,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::require_token;
-use super::error::Problem;
+use super::error::ApiError;
 use super::guard::{MAX_CONCURRENT_LOGINS, MAX_CONCURRENT_REQUESTS, guard};
 use super::metrics::count_request;
 use super::request::MOST_BYTES;
@@ -52,15 +52,15 @@ pub fn router(api: Api) -> Router {
 fn answering(router: Router) -> Router {
     let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     router
-        .layer(CatchPanicLayer::custom(|_| Problem::fault(&"a handler panicked").into_response()))
+        .layer(CatchPanicLayer::custom(|_| ApiError::fault(&"a handler panicked").into_response()))
         .layer(unless_set(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(unless_set(CACHE_CONTROL, "no-store"))
         .layer(map_response(count_request))
 }
 
 /// 404 for a path that there is not.
-async fn no_such_path(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
         .hint("/api/docs lists the operations.")
 }
 
@@ -68,7 +68,7 @@ async fn no_such_path(uri: Uri) -> Problem {
 async fn no_such_method(method: Method) -> Response {
     match method {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        _ => Problem::new(
+        _ => ApiError::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             format!("{method} is not among the methods allowed here"),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error};
 
-use super::error::Problem;
+use super::error::ApiError;
 use crate::database::Database;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 const MOST: usize = 4;
 const WAIT: Duration = Duration::from_secs(2);
@@ -58,17 +58,17 @@ impl Sessions {
     }
 
     /// A session, or a 503 that says why there is none.
-    pub async fn get(&self) -> Result<Session, Problem> {
+    pub async fn get(&self) -> Result<Session, ApiError> {
         match self.pool.get().await {
             Ok(session) => Ok(Session(session)),
             Err(PoolError::Backend(error)) => {
                 // Most often it is the line, which `Display` names without the cause.
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::debug!("the API has no session: {error}{cause}");
-                Err(Problem::unavailable("the database cannot be reached just now"))
+                Err(ApiError::unavailable("the database cannot be reached just now"))
             }
-            Err(PoolError::Timeout(_)) => Err(Problem::unavailable("the database is too busy just now")),
-            Err(error) => Err(Problem::fault(&error)),
+            Err(PoolError::Timeout(_)) => Err(ApiError::unavailable("the database is too busy just now")),
+            Err(error) => Err(ApiError::fault(&error)),
         }
     }
 
@@ -91,11 +91,5 @@ impl Connect for Opener {
             client.batch_execute("SET statement_timeout = '5s'").await?;
             Ok((client, wire))
         })
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        Problem::of_store(error)
     }
 }

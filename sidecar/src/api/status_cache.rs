@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-use super::error::Problem;
+use super::error::ApiError;
 use super::sessions::Sessions;
 use crate::store::Status;
 
@@ -13,12 +13,12 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The status of the last second.
 #[derive(Default)]
 pub struct StatusCache {
-    last: Mutex<Option<(Instant, Result<Status, Problem>)>>,
+    last: Mutex<Option<(Instant, Result<Status, ApiError>)>>,
 }
 
 impl StatusCache {
     /// The status, or why there is none. Concurrent callers share one query.
-    pub async fn get(&self, sessions: &Sessions) -> Result<Status, Problem> {
+    pub async fn get(&self, sessions: &Sessions) -> Result<Status, ApiError> {
         let mut last = self.last.lock().await;
         match &*last {
             Some((at, told)) if at.elapsed() < FRESH => told.clone(),
@@ -31,6 +31,6 @@ impl StatusCache {
     }
 }
 
-async fn ask(sessions: &Sessions) -> Result<Status, Problem> {
+async fn ask(sessions: &Sessions) -> Result<Status, ApiError> {
     Ok(sessions.get().await?.store().status().await?)
 }

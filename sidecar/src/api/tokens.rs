@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::ApiError;
 use super::limits::Limits;
 use super::sessions::Sessions;
 use crate::store::TokenState;
@@ -54,7 +54,7 @@ impl Tokens {
         from: IpAddr,
         sessions: &Sessions,
         limits: &Limits,
-    ) -> Result<Arc<Caller>, Problem> {
+    ) -> Result<Arc<Caller>, ApiError> {
         let hash: Hash = Sha256::digest(token).into();
         match self.remembered(&hash) {
             Some((at, caller)) if at.elapsed() < BELIEVED => return Ok(caller),
@@ -96,14 +96,14 @@ impl Tokens {
     }
 }
 
-fn caller(told: TokenState) -> Result<Caller, Problem> {
+fn caller(told: TokenState) -> Result<Caller, ApiError> {
     let role = match told.role.as_deref() {
         Some("manage") => Role::Manage,
         _ => Role::Read,
     };
     match (&*told.state, told.id, told.name) {
         ("valid", Some(id), Some(name)) => Ok(Caller { id, name, role }),
-        (state @ ("expired" | "revoked"), ..) => Err(Problem::unauthorized(format!("the token is {state}"))),
-        _ => Err(Problem::unauthorized("the token is unknown")),
+        (state @ ("expired" | "revoked"), ..) => Err(ApiError::unauthorized(format!("the token is {state}"))),
+        _ => Err(ApiError::unauthorized("the token is unknown")),
     }
 }

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use crate::api::pagination::Limit;
 use crate::api::request::{Id, Params};
-use crate::api::response::{Answer, Success};
-use crate::api::responses::Reading;
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::ReadErrors;
 use crate::api::state::Api;
 use crate::store::{AttemptFilter, AttemptLine};
 
@@ -140,8 +140,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// A webhook's delivery log
 #[utoipa::path(get, path = "/webhooks/{id}/logs", tag = "log", operation_id = "show_logs",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c"), LogQuery),
-    responses((status = 200, description = "Newest first", body = Success<Logs>), Reading))]
-async fn logs(State(api): State<Api>, Id(id): Id, Params(query): Params<LogQuery>) -> Answer<Logs> {
+    responses((status = 200, description = "Newest first", body = Success<Logs>), ReadErrors))]
+async fn logs(State(api): State<Api>, Id(id): Id, Params(query): Params<LogQuery>) -> ApiResult<Logs> {
     let limit = Limit::of(query.limit)?;
     let filter = AttemptFilter {
         endpoint_id: Some(&id),
@@ -160,8 +160,8 @@ async fn logs(State(api): State<Api>, Id(id): Id, Params(query): Params<LogQuery
 
 /// The delivery log of all webhooks
 #[utoipa::path(get, path = "/attempts", tag = "log", operation_id = "list_attempts", params(AttemptQuery),
-    responses((status = 200, description = "Newest first", body = Success<Attempts>), Reading))]
-async fn attempts(State(api): State<Api>, Params(query): Params<AttemptQuery>) -> Answer<Attempts> {
+    responses((status = 200, description = "Newest first", body = Success<Attempts>), ReadErrors))]
+async fn attempts(State(api): State<Api>, Params(query): Params<AttemptQuery>) -> ApiResult<Attempts> {
     let limit = Limit::of(query.limit)?;
     let filter = AttemptFilter {
         endpoint_id: query.endpoint_id.as_deref(),

@@ -9,11 +9,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::attempts::EndpointLogLine;
-use crate::api::error::Problem;
+use crate::api::error::ApiError;
 use crate::api::pagination::Limit;
 use crate::api::request::{Id, NoParams, Params};
-use crate::api::response::{Answer, Success};
-use crate::api::responses::{Looking, Reading};
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::{ListErrors, ReadErrors};
 use crate::api::state::Api;
 use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
@@ -91,8 +91,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// Messages and the state of their deliveries
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(EventQuery),
-    responses((status = 200, description = "Newest first", body = Success<Events>), Reading))]
-async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> Answer<Events> {
+    responses((status = 200, description = "Newest first", body = Success<Events>), ReadErrors))]
+async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> ApiResult<Events> {
     let limit = Limit::of(query.limit)?;
     let filter = EventFilter {
         event: query.event.as_deref(),
@@ -110,8 +110,8 @@ async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> Answ
 /// One message: its bytes, its deliveries, its attempts and their headers
 #[utoipa::path(get, path = "/events/{webhook_id}", tag = "events", operation_id = "show_event",
     params(("webhook_id" = String, Path, example = "wh_00000000n40000007shm2fnpb8")),
-    responses((status = 200, description = "The message", body = Success<Event>), Reading))]
-async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> Answer<Event> {
+    responses((status = 200, description = "The message", body = Success<Event>), ReadErrors))]
+async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> ApiResult<Event> {
     let session = api.sessions.get().await?;
     let store = session.store();
     let message = store.message(&webhook_id).await?;
@@ -127,14 +127,14 @@ async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> Answer
 
 /// The built-in events: when each occurs, its JSON Schema, and a sample
 #[utoipa::path(get, path = "/event-types", tag = "events", operation_id = "list_event_types",
-    responses((status = 200, description = "All", body = Success<EventTypes>), Looking))]
-async fn event_types(State(api): State<Api>, _: NoParams) -> Answer<EventTypes> {
+    responses((status = 200, description = "All", body = Success<EventTypes>), ListErrors))]
+async fn event_types(State(api): State<Api>, _: NoParams) -> ApiResult<EventTypes> {
     let event_types = api.sessions.get().await?.store().event_types().await?;
     Ok(Success::new(EventTypes { event_types }))
 }
 
 /// An attempt with its headers. The database signs again what was signed then.
-async fn sent(store: Store<'_>, line: AttemptLine) -> Result<SentLine, Problem> {
+async fn sent(store: Store<'_>, line: AttemptLine) -> Result<SentLine, ApiError> {
     let signatures = match line.signed_at {
         Some(signed_at) => store.signatures(&line.webhook_id, &line.endpoint_id, signed_at).await?,
         None => None,

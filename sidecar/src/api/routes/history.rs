@@ -8,8 +8,8 @@ use utoipa_axum::routes;
 
 use crate::api::activity::{BUCKET_SECONDS, Point};
 use crate::api::request::NoParams;
-use crate::api::response::{Answer, Success};
-use crate::api::responses::Looking;
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::ListErrors;
 use crate::api::state::Api;
 
 /// The last hour.
@@ -25,8 +25,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// The last hour in stretches of ten seconds
 #[utoipa::path(get, path = "/history", tag = "operation", operation_id = "show_history",
-    responses((status = 200, description = "Oldest first", body = Success<LastHour>), Looking))]
-async fn history(State(api): State<Api>, _: NoParams) -> Answer<LastHour> {
+    responses((status = 200, description = "Oldest first", body = Success<LastHour>), ListErrors))]
+async fn history(State(api): State<Api>, _: NoParams) -> ApiResult<LastHour> {
     api.activity.mark_viewed();
     let points = api.activity.last_hour(&api.sessions).await?;
     Ok(Success::new(LastHour { bucket_seconds: BUCKET_SECONDS, points }))

@@ -12,10 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin, recognise};
-use crate::api::error::Problem;
+use crate::api::error::ApiError;
 use crate::api::request::{Body, NoParams};
-use crate::api::response::{Answer, Success};
-use crate::api::responses::{Leaving, Looking, Making};
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::{CreateErrors, ListErrors, LogoutErrors};
 use crate::api::state::Api;
 use crate::api::tokens::Caller;
 
@@ -37,7 +37,7 @@ struct Login {
 #[derive(Serialize, ToSchema)]
 struct LoggedOut {}
 
-type WithCookie<T> = Result<(AppendHeaders<[(HeaderName, String); 1]>, Success<T>), Problem>;
+type WithCookie<T> = Result<(AppendHeaders<[(HeaderName, String); 1]>, Success<T>), ApiError>;
 
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(log_in, show, log_out))
@@ -45,7 +45,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// Log in: sets the cookie `pgw_session`
 #[utoipa::path(post, path = "/session", tag = "session", operation_id = "log_in", request_body = Login, security(()),
-    responses((status = 200, description = "Logged in", body = Success<LoggedIn>), Making))]
+    responses((status = 200, description = "Logged in", body = Success<LoggedIn>), CreateErrors))]
 async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCookie<LoggedIn> {
     let from = origin(&request);
     let attributes = attributes(request.headers());
@@ -58,8 +58,8 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
 
 /// Who is logged in
 #[utoipa::path(get, path = "/session", tag = "session", operation_id = "show_session",
-    responses((status = 200, description = "By this token", body = Success<LoggedIn>), Looking))]
-async fn show(State(api): State<Api>, _: NoParams, request: Request) -> Answer<LoggedIn> {
+    responses((status = 200, description = "By this token", body = Success<LoggedIn>), ListErrors))]
+async fn show(State(api): State<Api>, _: NoParams, request: Request) -> ApiResult<LoggedIn> {
     let caller = recognise(&api, &Credential::of(request.headers())?, origin(&request)).await?;
     api.limits.count(&caller.id)?;
     Ok(Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) }))
@@ -67,7 +67,7 @@ async fn show(State(api): State<Api>, _: NoParams, request: Request) -> Answer<L
 
 /// Log out: clears the cookie
 #[utoipa::path(delete, path = "/session", tag = "session", operation_id = "log_out", security(()),
-    responses((status = 200, description = "Logged out", body = Success<LoggedOut>), Leaving))]
+    responses((status = 200, description = "Logged out", body = Success<LoggedOut>), LogoutErrors))]
 async fn log_out(_: NoParams, headers: HeaderMap) -> WithCookie<LoggedOut> {
     if cookie(&headers).is_some() {
         check_own_page(&headers)?;

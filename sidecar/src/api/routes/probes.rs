@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::response::{Answer, Success};
-use crate::api::responses::Probing;
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::ProbeErrors;
 use crate::api::state::Api;
 
 /// The process is there.
@@ -40,8 +40,8 @@ async fn healthz() -> Success<Alive> {
 
 /// The database can be reached, has the extension, and has granted what the API needs
 #[utoipa::path(get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
-    responses((status = 200, description = "All of it", body = Success<Ready>), Probing))]
-async fn readyz(State(api): State<Api>) -> Answer<Ready> {
+    responses((status = 200, description = "All of it", body = Success<Ready>), ProbeErrors))]
+async fn readyz(State(api): State<Api>) -> ApiResult<Ready> {
     let status = api.status.get(&api.sessions).await?;
     Ok(Success::new(Ready { version: status.version }))
 }

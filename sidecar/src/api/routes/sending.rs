@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::error::Problem;
+use crate::api::error::ApiError;
 use crate::api::request::{Body, Id, NoParams, OptionalBody};
 use crate::api::response::Success;
-use crate::api::responses::{Changing, Sending};
+use crate::api::responses::{SendErrors, UpdateErrors};
 use crate::api::state::Api;
 use crate::store::Replay;
 
@@ -74,7 +74,7 @@ fn yes() -> bool {
     true
 }
 
-type Accepted<T> = Result<(StatusCode, Success<T>), Problem>;
+type Accepted<T> = Result<(StatusCode, Success<T>), ApiError>;
 
 /// Under `/api/v1`.
 pub fn routes() -> OpenApiRouter<Api> {
@@ -88,7 +88,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 /// Send a `webhook.test`
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "sending", operation_id = "test_webhook",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
-    responses((status = 202, description = "Queued", body = Success<Queued>), Sending))]
+    responses((status = 202, description = "Queued", body = Success<Queued>), SendErrors))]
 async fn test(State(api): State<Api>, Id(id): Id, _: NoParams) -> Accepted<Queued> {
     let webhook_id = api.sessions.get().await?.store().test(&id).await?;
     Ok(accepted(Queued { webhook_id }))
@@ -97,7 +97,7 @@ async fn test(State(api): State<Api>, Id(id): Id, _: NoParams) -> Accepted<Queue
 /// Send a built-in event's sample
 #[utoipa::path(post, path = "/webhooks/{id}/trigger", tag = "sending", operation_id = "trigger_webhook",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Trigger,
-    responses((status = 202, description = "Queued", body = Success<Queued>), Sending))]
+    responses((status = 202, description = "Queued", body = Success<Queued>), SendErrors))]
 async fn trigger(
     State(api): State<Api>,
     Id(id): Id,
@@ -112,7 +112,7 @@ async fn trigger(
 #[utoipa::path(post, path = "/webhooks/{id}/replay", tag = "sending", operation_id = "replay_webhook",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Range,
     responses((status = 200, description = "Counted (dry_run)", body = Success<Replayed>),
-              (status = 202, description = "Queued", body = Success<Replayed>), Changing))]
+              (status = 202, description = "Queued", body = Success<Replayed>), UpdateErrors))]
 async fn replay(State(api): State<Api>, Id(id): Id, _: NoParams, Body(range): Body<Range>) -> Accepted<Replayed> {
     let Range { since, until, only_failed, dry_run } = range;
     let replay = Replay { since, until, only_failed, dry_run };
@@ -124,7 +124,7 @@ async fn replay(State(api): State<Api>, Id(id): Id, _: NoParams, Body(range): Bo
 /// Send a message again, the same bytes with the same `webhook_id`
 #[utoipa::path(post, path = "/events/{webhook_id}/redeliver", tag = "sending", operation_id = "redeliver_event",
     params(("webhook_id" = String, Path, example = "wh_00000000n40000007shm2fnpb8")), request_body = Option<Redelivery>,
-    responses((status = 202, description = "Queued", body = Success<Requeued>), Sending))]
+    responses((status = 202, description = "Queued", body = Success<Requeued>), SendErrors))]
 async fn redeliver(
     State(api): State<Api>,
     Id(webhook_id): Id,

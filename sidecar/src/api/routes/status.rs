@@ -7,8 +7,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::request::{NoParams, Params};
-use crate::api::response::{Answer, Success};
-use crate::api::responses::{Looking, Reading};
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::{ListErrors, ReadErrors};
 use crate::api::state::Api;
 use crate::store::{Health, LeaseRecord, Status};
 
@@ -43,8 +43,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// The state of delivery: what is behind, what is pending, who delivers
 #[utoipa::path(get, path = "/status", tag = "operation", operation_id = "show_status",
-    responses((status = 200, description = "Now", body = Success<Overview>), Looking))]
-async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
+    responses((status = 200, description = "Now", body = Success<Overview>), ListErrors))]
+async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Overview> {
     let session = api.sessions.get().await?;
     let (status, leases) = (session.store().status().await?, session.store().leases().await?);
     Ok(Success::new(Overview { status, leases }))
@@ -52,8 +52,8 @@ async fn status(State(api): State<Api>, _: NoParams) -> Answer<Overview> {
 
 /// The health of each webhook, by its latest 100 attempts in 24 hours
 #[utoipa::path(get, path = "/health", tag = "operation", operation_id = "show_health", params(HealthQuery),
-    responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), Reading))]
-async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> Answer<Checkup> {
+    responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), ReadErrors))]
+async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> ApiResult<Checkup> {
     let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), RECENT).await?;
     Ok(Success::new(Checkup { health }))
 }

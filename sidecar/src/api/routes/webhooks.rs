@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::error::Problem;
+use crate::api::error::ApiError;
 use crate::api::request::{Body, Id, NoParams, OptionalBody};
-use crate::api::response::{Answer, Success};
-use crate::api::responses::{Changing, Looking, Making, Reading};
+use crate::api::response::{ApiResult, Success};
+use crate::api::responses::{CreateErrors, ListErrors, ReadErrors, UpdateErrors};
 use crate::api::state::Api;
 use crate::api::tokens::Caller;
 use crate::store::{EndpointRecord, Registration};
@@ -106,8 +106,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// The registered webhooks
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "list_webhooks",
-    responses((status = 200, description = "All, oldest first", body = Success<Webhooks>), Looking))]
-async fn list(State(api): State<Api>, _: NoParams) -> Answer<Webhooks> {
+    responses((status = 200, description = "All, oldest first", body = Success<Webhooks>), ListErrors))]
+async fn list(State(api): State<Api>, _: NoParams) -> ApiResult<Webhooks> {
     let webhooks = api.sessions.get().await?.store().list().await?;
     Ok(Success::new(Webhooks { webhooks }))
 }
@@ -116,11 +116,11 @@ type Created = (StatusCode, AppendHeaders<[(HeaderName, String); 1]>, Success<We
 
 /// Register a webhook
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", operation_id = "register_webhook", request_body = NewWebhook,
-    responses((status = 201, description = "Registered", body = Success<Webhook>, headers(("Location" = String))), Making))]
-async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhook>) -> Result<Created, Problem> {
+    responses((status = 201, description = "Registered", body = Success<Webhook>, headers(("Location" = String))), CreateErrors))]
+async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhook>) -> Result<Created, ApiError> {
     if new.generate_secret && new.secret.is_some() {
         let message = "secret and generate_secret exclude each other";
-        return Err(Problem::malformed("invalid_body", message));
+        return Err(ApiError::malformed("invalid_body", message));
     }
     let session = api.sessions.get().await?;
     let store = session.store();
@@ -140,8 +140,8 @@ async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhoo
 
 /// One webhook
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
-    responses((status = 200, description = "The webhook", body = Success<Webhook>), Reading))]
-async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Webhook> {
+    responses((status = 200, description = "The webhook", body = Success<Webhook>), ReadErrors))]
+async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Webhook> {
     let webhook = api.sessions.get().await?.store().get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret: None }))
 }
@@ -149,14 +149,14 @@ async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Webhook
 /// Change a webhook
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "webhooks", operation_id = "change_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     request_body = Change,
-    responses((status = 200, description = "As it is now", body = Success<Webhook>), Changing))]
+    responses((status = 200, description = "As it is now", body = Success<Webhook>), UpdateErrors))]
 async fn change(
     State(api): State<Api>,
     Extension(caller): Extension<Arc<Caller>>,
     Id(id): Id,
     _: NoParams,
     Body(change): Body<Change>,
-) -> Answer<Webhook> {
+) -> ApiResult<Webhook> {
     let session = api.sessions.get().await?;
     let change = Registration {
         url: change.url.as_deref(),
@@ -172,8 +172,8 @@ async fn change(
 
 /// Delete a webhook and its pending deliveries
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "delete_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
-    responses((status = 200, description = "It is gone", body = Success<Deleted>), Changing))]
-async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Deleted> {
+    responses((status = 200, description = "It is gone", body = Success<Deleted>), UpdateErrors))]
+async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Deleted> {
     api.sessions.get().await?.store().delete(&id).await?;
     Ok(Success::new(Deleted { deleted: id }))
 }
@@ -181,13 +181,13 @@ async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> Answer<Delet
 /// Replace a webhook's secret; for a while the previous one stays valid
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "webhooks", operation_id = "rotate_secret",
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Option<Rotation>,
-    responses((status = 200, description = "Replaced", body = Success<Webhook>), Changing))]
+    responses((status = 200, description = "Replaced", body = Success<Webhook>), UpdateErrors))]
 async fn rotate_secret(
     State(api): State<Api>,
     Id(id): Id,
     _: NoParams,
     OptionalBody(rotation): OptionalBody<Rotation>,
-) -> Answer<Webhook> {
+) -> ApiResult<Webhook> {
     let session = api.sessions.get().await?;
     let overlap_s = rotation.overlap_seconds.unwrap_or(A_DAY_S);
     let secret = session.store().rotate_secret(&id, rotation.new_secret.as_deref(), overlap_s).await?;
