@@ -16,7 +16,7 @@ use super::tokens::{Caller, Role};
 /// The cookie that holds a token.
 pub const COOKIE_NAME: &str = "pgw_session";
 /// The header, with this value, that a page of ours sends and a form of someone else's can not.
-const REQUESTED_WITH: (&str, &str) = ("x-requested-with", "pg-webhooks");
+const OWN_PAGE_HEADER: (&str, &str) = ("x-requested-with", "pg-webhooks");
 
 /// A token and how it came.
 pub struct Credential<'a> {
@@ -28,8 +28,8 @@ pub struct Credential<'a> {
 pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
-        let caller = recognise(&api, &credential, origin(&request)).await?;
-        api.limits.count(&caller.id)?;
+        let caller = authenticate(&api, &credential, origin(&request)).await?;
+        api.limits.check_rate(&caller.id)?;
         if !is_safe(request.method()) {
             if credential.is_cookie {
                 check_own_page(request.headers())?;
@@ -45,8 +45,8 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
 }
 
 /// Who calls.
-pub async fn recognise(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, ApiError> {
-    api.tokens.recognise(credential.token, from, &api.sessions, &api.limits).await
+pub async fn authenticate(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, ApiError> {
+    api.tokens.authenticate(credential.token, from, &api.sessions, &api.limits).await
 }
 
 impl<'a> Credential<'a> {
@@ -82,7 +82,7 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
 /// A 403 unless a page of this server sent the request: another site's can not set the header, nor lie about itself.
 pub fn check_own_page(headers: &HeaderMap) -> Result<(), ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_marked = header(REQUESTED_WITH.0) == Some(REQUESTED_WITH.1);
+    let is_marked = header(OWN_PAGE_HEADER.0) == Some(OWN_PAGE_HEADER.1);
     let same_origin = match header("sec-fetch-site") {
         Some(site) => site == "same-origin",
         None => {

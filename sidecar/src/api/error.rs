@@ -2,8 +2,7 @@
 //! Message and hint of what the database refuses are the database's own.
 
 use axum::Json;
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::store::{Kind, StoreError};
 
-const SOON: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 const GRANT_HINT: &str = "The database needs CREATE EXTENSION pg_webhooks, and the role in DATABASE_URL the right to \
                           serve the API: GRANT webhooks_api TO <that role>.";
 
@@ -55,12 +54,12 @@ impl ApiError {
 
     /// 503: not now, perhaps soon.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { retry_after: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
+        Self { retry_after: Some(RETRY_AFTER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
     }
 
     /// 503: it took longer than a request may.
     pub fn too_slow(message: impl Into<String>) -> Self {
-        Self { retry_after: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message) }
+        Self { retry_after: Some(RETRY_AFTER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message) }
     }
 
     /// 500: ours. The log has the cause, the answer has not.
@@ -128,10 +127,10 @@ impl IntoResponse for ApiError {
             (status, Json(Failure { status: Failed::Error, error: Detail { code, message, hint } })).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pg_webhooks\""));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pg_webhooks\""));
         }
         if let Some(wait) = retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         response
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::error::ApiError;
 
 /// Failed authentications: so many at once, then one a second.
-const FAILURES: u32 = 10;
-const MOST_ADDRESSES: usize = 10_000;
+const FAILURE_BURST: u32 = 10;
+const MAX_SHUT_OUT_ADDRESSES: usize = 10_000;
 
 /// See the module.
 pub struct Limits {
@@ -26,7 +26,7 @@ impl Limits {
     /// So many requests a second for each token, and twice as many at once.
     pub fn new(requests_per_second: NonZeroU32) -> Self {
         let burst = requests_per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-        let failures = NonZeroU32::new(FAILURES).expect("it is not zero");
+        let failures = NonZeroU32::new(FAILURE_BURST).expect("it is not zero");
         Self {
             requests: RateLimiter::dashmap(Quota::per_second(requests_per_second).allow_burst(burst)),
             failures: RateLimiter::dashmap(Quota::per_second(NonZeroU32::MIN).allow_burst(failures)),
@@ -35,13 +35,13 @@ impl Limits {
     }
 
     /// Counts a request of a token, or refuses it.
-    pub fn count(&self, token_id: &str) -> Result<(), ApiError> {
+    pub fn check_rate(&self, token_id: &str) -> Result<(), ApiError> {
         let counted = self.requests.check_key(&token_id.to_owned());
         counted.map_err(|refusal| too_many("too many requests with this token", refusal.earliest_possible()))
     }
 
     /// Refuses an address that has failed too often of late.
-    pub fn may_try(&self, from: IpAddr) -> Result<(), ApiError> {
+    pub fn check_address(&self, from: IpAddr) -> Result<(), ApiError> {
         let shut_out = self.shut_out.lock().expect("nobody panics under it");
         match shut_out.get(&network(from)) {
             Some(until) if *until > Instant::now() => {
@@ -52,18 +52,18 @@ impl Limits {
     }
 
     /// Counts a failed authentication.
-    pub fn failed(&self, from: IpAddr) {
+    pub fn record_failure(&self, from: IpAddr) {
         let from = network(from);
         let Err(refusal) = self.failures.check_key(&from) else { return };
         let mut shut_out = self.shut_out.lock().expect("nobody panics under it");
-        if shut_out.len() >= MOST_ADDRESSES {
+        if shut_out.len() >= MAX_SHUT_OUT_ADDRESSES {
             shut_out.clear();
         }
         shut_out.insert(from, refusal.earliest_possible());
     }
 
     /// Forgets those who have not come for a while.
-    pub fn rest(&self) {
+    pub fn evict_idle(&self) {
         self.requests.retain_recent();
         self.failures.retain_recent();
         let now = Instant::now();

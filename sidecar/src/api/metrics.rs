@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::figures::DURATION;
 use crate::store::Status;
 
-const IS_UP: &str = "pg_webhooks_database_up";
+const DATABASE_UP: &str = "pg_webhooks_database_up";
 const REQUESTS: &str = "pg_webhooks_api_requests_total";
 /// Up to the thirty seconds that an attempt may take.
 const BUCKETS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -52,7 +52,7 @@ const READINGS: [Reading; 10] = [
 pub struct Metrics {
     handle: PrometheusHandle,
     readings: [(Gauge, Read); READINGS.len()],
-    is_up: Gauge,
+    database_up: Gauge,
 }
 
 impl Metrics {
@@ -63,17 +63,17 @@ impl Metrics {
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)?;
         describe_counter!(REQUESTS, "Requests that this process's API has answered, by HTTP status");
-        describe_gauge!(IS_UP, "Whether the database can be reached and has what the API needs");
+        describe_gauge!(DATABASE_UP, "Whether the database can be reached and has what the API needs");
         let readings = READINGS.map(|(name, help, read)| {
             describe_gauge!(name, help);
             (gauge!(name), read)
         });
-        Ok(Self { handle, readings, is_up: gauge!(IS_UP) })
+        Ok(Self { handle, readings, database_up: gauge!(DATABASE_UP) })
     }
 
     /// Takes the database's figures up.
-    pub fn show(&self, status: Option<&Status>) {
-        self.is_up.set(if status.is_some() { 1 } else { 0 });
+    pub fn set_status(&self, status: Option<&Status>) {
+        self.database_up.set(if status.is_some() { 1 } else { 0 });
         for (gauge, read) in &self.readings {
             gauge.set(status.map_or(f64::NAN, read));
         }
@@ -85,7 +85,7 @@ impl Metrics {
     }
 
     /// Adds what was recorded up: until then each duration is kept on its own.
-    pub fn rest(&self) {
+    pub fn run_upkeep(&self) {
         self.handle.run_upkeep();
     }
 }

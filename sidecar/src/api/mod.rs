@@ -45,9 +45,9 @@ pub async fn start(
     let address = listener.local_addr()?;
     let api = Arc::new(state::Shared::new(database, requests_per_second)?);
     tracing::info!("the API listens on http://{address}");
-    let housekeeping = tokio::spawn(server::keep_house(Arc::clone(&api)));
+    let upkeep = tokio::spawn(server::run_upkeep(Arc::clone(&api)));
     Ok(tokio::spawn(async move {
         server::run(listener, router::router(api), stop).await;
-        housekeeping.abort();
+        upkeep.abort();
     }))
 }

@@ -2,8 +2,8 @@
 
 use super::error::ApiError;
 
-const MOST: i32 = 1000;
-const USUAL: i32 = 100;
+const MAX_PAGE_ROWS: i32 = 1000;
+const DEFAULT_PAGE_ROWS: i32 = 100;
 
 /// How many rows a page has.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +12,11 @@ pub struct Limit(i32);
 impl Limit {
     /// What was asked for, from 1 to 1000; 100 where nothing was.
     pub fn of(asked: Option<i32>) -> Result<Self, ApiError> {
-        let rows = asked.unwrap_or(USUAL);
-        if (1..=MOST).contains(&rows) {
+        let rows = asked.unwrap_or(DEFAULT_PAGE_ROWS);
+        if (1..=MAX_PAGE_ROWS).contains(&rows) {
             return Ok(Self(rows));
         }
-        Err(ApiError::malformed("invalid_parameter", format!("limit is {rows}; it must be from 1 to {MOST}")))
+        Err(ApiError::malformed("invalid_parameter", format!("limit is {rows}; it must be from 1 to {MAX_PAGE_ROWS}")))
     }
 
     /// How many rows to read: one more tells whether there is a next page.

@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use super::error::ApiError;
 
 /// Larger bodies are refused.
-pub const MOST_BYTES: usize = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 const TIME_HINT: &str = "A time is 2026-11-23T00:00:00Z; the + of 2026-11-23T00:00:00+01:00 is %2B in a URL.";
 
 /// A JSON body.
@@ -95,9 +95,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {MOST_BYTES} bytes"))
-        }
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("a body has at most {MAX_BODY_BYTES} bytes"),
+        ),
         other => ApiError::malformed("malformed_body", other.body_text()),
     })
 }

@@ -17,7 +17,7 @@ use super::auth::require_token;
 use super::error::ApiError;
 use super::guard::{MAX_CONCURRENT_LOGINS, MAX_CONCURRENT_REQUESTS, guard};
 use super::metrics::count_request;
-use super::request::MOST_BYTES;
+use super::request::MAX_BODY_BYTES;
 use super::routes::{attempts, events, history, login, openapi, probes, sending, status, webhooks};
 use super::state::Api;
 
@@ -43,7 +43,7 @@ pub fn router(api: Api) -> Router {
         .merge(crate::web::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api);
     answering(router)
 }

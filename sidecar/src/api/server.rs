@@ -14,23 +14,23 @@ use tokio::sync::{Semaphore, watch};
 
 use super::state::Api;
 
-const CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS: usize = 512;
 /// For a request's head, and for the next one on an idle connection.
-const HEAD: Duration = Duration::from_secs(30);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// For requests under way at a stop.
-const GRACE: Duration = Duration::from_secs(5);
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = GracefulShutdown::new();
     loop {
         let accepted = async {
-            let seat = Arc::clone(&seats).acquire_owned().await.expect("nobody closes it");
-            (seat, listener.accept().await)
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
+            (slot, listener.accept().await)
         };
-        let (seat, accepted) = tokio::select! {
+        let (slot, accepted) = tokio::select! {
             accepted = accepted => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
@@ -43,33 +43,33 @@ pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receive
         let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(HEADER_READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // A peer that breaks off or talks nonsense is its own trouble.
             let _ = connection.await;
-            drop(seat);
+            drop(slot);
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(GRACE, connections.shutdown()).await;
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await;
 }
 
 /// Closes what is idle, forgets what is old, and keeps the history while somebody looks at it.
-pub async fn keep_house(api: Api) {
-    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+pub async fn run_upkeep(api: Api) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                api.sessions.rest();
-                api.limits.rest();
-                api.metrics.rest();
+                api.sessions.evict_idle();
+                api.limits.evict_idle();
+                api.metrics.run_upkeep();
             }
             () = api.activity.next_refresh() => {
                 // What fails is tried again at the next.
-                if let Err(problem) = api.activity.refresh(&api.sessions).await {
-                    tracing::debug!("no history for now: {}", problem.message());
+                if let Err(error) = api.activity.refresh(&api.sessions).await {
+                    tracing::debug!("no history for now: {}", error.message());
                 }
             }
         }

@@ -13,11 +13,11 @@ use super::error::ApiError;
 use crate::database::Database;
 use crate::store::Store;
 
-const MOST: usize = 4;
-const WAIT: Duration = Duration::from_secs(2);
-const CONNECT: Duration = Duration::from_secs(5);
+const MAX_SESSIONS: usize = 4;
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session that nobody has used for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pool; cheap to clone.
 #[derive(Clone)]
@@ -50,9 +50,13 @@ impl Sessions {
         let config = database.config().clone();
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = Pool::builder(Manager::from_connect(config, Opener(database), recycling))
-            .max_size(MOST)
+            .max_size(MAX_SESSIONS)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(WAIT) })
+            .timeouts(Timeouts {
+                wait: Some(CHECKOUT_TIMEOUT),
+                create: Some(CONNECT_TIMEOUT),
+                recycle: Some(CHECKOUT_TIMEOUT),
+            })
             .build()?;
         Ok(Self { pool })
     }
@@ -73,8 +77,8 @@ impl Sessions {
     }
 
     /// Closes what has been idle.
-    pub fn rest(&self) {
-        self.pool.retain(|_, session| session.last_used() < IDLE);
+    pub fn evict_idle(&self) {
+        self.pool.retain(|_, session| session.last_used() < IDLE_TIMEOUT);
     }
 }
 

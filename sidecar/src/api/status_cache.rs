@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::sessions::Sessions;
 use crate::store::Status;
 
-const FRESH: Duration = Duration::from_secs(1);
+const STATUS_TTL: Duration = Duration::from_secs(1);
 
 /// The status of the last second.
 #[derive(Default)]
@@ -21,7 +21,7 @@ impl StatusCache {
     pub async fn get(&self, sessions: &Sessions) -> Result<Status, ApiError> {
         let mut last = self.last.lock().await;
         match &*last {
-            Some((at, told)) if at.elapsed() < FRESH => told.clone(),
+            Some((at, told)) if at.elapsed() < STATUS_TTL => told.clone(),
             _ => {
                 let told = ask(sessions).await;
                 *last = Some((Instant::now(), told.clone()));

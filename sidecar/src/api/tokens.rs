@@ -15,10 +15,10 @@ use super::limits::Limits;
 use super::sessions::Sessions;
 use crate::store::TokenState;
 
-const BELIEVED: Duration = Duration::from_secs(3);
+const TOKEN_CACHE_TTL: Duration = Duration::from_secs(3);
 /// For so long a token that was valid is asked for again even where others from its address are shut out.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-const MOST: usize = 1024;
+const KNOWN_TOKEN_TTL: Duration = Duration::from_secs(3600);
+const MAX_CACHED_TOKENS: usize = 1024;
 
 /// Who calls.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -48,7 +48,7 @@ type Hash = [u8; 32];
 
 impl Tokens {
     /// Whose token it is, or a 401; a 429 for an address that has sent too many that do not hold.
-    pub async fn recognise(
+    pub async fn authenticate(
         &self,
         token: &str,
         from: IpAddr,
@@ -57,9 +57,9 @@ impl Tokens {
     ) -> Result<Arc<Caller>, ApiError> {
         let hash: Hash = Sha256::digest(token).into();
         match self.remembered(&hash) {
-            Some((at, caller)) if at.elapsed() < BELIEVED => return Ok(caller),
+            Some((at, caller)) if at.elapsed() < TOKEN_CACHE_TTL => return Ok(caller),
             Some(_) => {}
-            None => limits.may_try(from)?,
+            None => limits.check_address(from)?,
         }
         // A token is ASCII; the database need not see anything else.
         let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -72,25 +72,25 @@ impl Tokens {
                 self.remember(hash, Arc::clone(&caller));
                 Ok(caller)
             }
-            Err(problem) => {
+            Err(error) => {
                 self.known.lock().expect("nobody panics under it").remove(&hash);
-                limits.failed(from);
-                Err(problem)
+                limits.record_failure(from);
+                Err(error)
             }
         }
     }
 
     fn remembered(&self, hash: &Hash) -> Option<(Instant, Arc<Caller>)> {
         let known = self.known.lock().expect("nobody panics under it");
-        known.get(hash).filter(|(at, _)| at.elapsed() < REMEMBERED).cloned()
+        known.get(hash).filter(|(at, _)| at.elapsed() < KNOWN_TOKEN_TTL).cloned()
     }
 
     fn remember(&self, hash: Hash, caller: Arc<Caller>) {
         let mut known = self.known.lock().expect("nobody panics under it");
-        if known.len() >= MOST {
-            known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
+        if known.len() >= MAX_CACHED_TOKENS {
+            known.retain(|_, (at, _)| at.elapsed() < TOKEN_CACHE_TTL);
         }
-        if known.len() < MOST {
+        if known.len() < MAX_CACHED_TOKENS {
             known.insert(hash, (Instant::now(), caller));
         }
     }

@@ -19,7 +19,7 @@ use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
 
 /// A message's attempts that are shown, the newest.
-const ATTEMPTS: i32 = 200;
+const MAX_SHOWN_ATTEMPTS: i32 = 200;
 
 /// A page of messages.
 #[derive(Serialize, ToSchema)]
@@ -117,7 +117,7 @@ async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> ApiRes
     let message = store.message(&webhook_id).await?;
     let filter = AttemptFilter { webhook_id: Some(&webhook_id), ..AttemptFilter::default() };
     let mut attempts = Vec::new();
-    for line in store.attempts(&filter, ATTEMPTS).await? {
+    for line in store.attempts(&filter, MAX_SHOWN_ATTEMPTS).await? {
         attempts.push(sent(store, line).await?);
     }
     let deliveries = store.deliveries(&webhook_id).await?;

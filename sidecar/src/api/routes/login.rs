@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::auth::{COOKIE_NAME, Credential, check_own_page, cookie, origin, recognise};
+use crate::api::auth::{COOKIE_NAME, Credential, authenticate, check_own_page, cookie, origin};
 use crate::api::error::ApiError;
 use crate::api::request::{Body, NoParams};
 use crate::api::response::{ApiResult, Success};
@@ -50,8 +50,8 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
     let from = origin(&request);
     let attributes = attributes(request.headers());
     let Body(Login { token }) = Body::from_request(request, &()).await?;
-    let caller = recognise(&api, &Credential::told(&token), from).await?;
-    api.limits.count(&caller.id)?;
+    let caller = authenticate(&api, &Credential::told(&token), from).await?;
+    api.limits.check_rate(&caller.id)?;
     let set = AppendHeaders([(SET_COOKIE, format!("{COOKIE_NAME}={token}{attributes}"))]);
     Ok((set, Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) })))
 }
@@ -60,8 +60,8 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
 #[utoipa::path(get, path = "/session", tag = "session", operation_id = "show_session",
     responses((status = 200, description = "By this token", body = Success<LoggedIn>), ListErrors))]
 async fn show(State(api): State<Api>, _: NoParams, request: Request) -> ApiResult<LoggedIn> {
-    let caller = recognise(&api, &Credential::of(request.headers())?, origin(&request)).await?;
-    api.limits.count(&caller.id)?;
+    let caller = authenticate(&api, &Credential::of(request.headers())?, origin(&request)).await?;
+    api.limits.check_rate(&caller.id)?;
     Ok(Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) }))
 }
 

@@ -51,6 +51,6 @@ async fn readyz(State(api): State<Api>) -> ApiResult<Ready> {
     responses((status = 200, description = "In its text format", body = String, content_type = "text/plain")))]
 async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     api.activity.mark_viewed();
-    api.metrics.show(api.status.get(&api.sessions).await.ok().as_ref());
+    api.metrics.set_status(api.status.get(&api.sessions).await.ok().as_ref());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
 }

@@ -13,7 +13,7 @@ use crate::api::state::Api;
 use crate::store::{Health, LeaseRecord, Status};
 
 /// An endpoint's figures are of so many of its latest attempts.
-const RECENT: i32 = 100;
+const HEALTH_ATTEMPTS: i32 = 100;
 
 /// The state of delivery, and who delivers.
 #[derive(Serialize, ToSchema)]
@@ -54,6 +54,6 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Overview> {
 #[utoipa::path(get, path = "/health", tag = "operation", operation_id = "show_health", params(HealthQuery),
     responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), ReadErrors))]
 async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> ApiResult<Checkup> {
-    let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), RECENT).await?;
+    let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), HEALTH_ATTEMPTS).await?;
     Ok(Success::new(Checkup { health }))
 }

@@ -95,7 +95,7 @@ struct Deleted {
     deleted: String,
 }
 
-const A_DAY_S: i64 = 86_400;
+const DEFAULT_OVERLAP_SECONDS: i64 = 86_400;
 
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -189,7 +189,7 @@ async fn rotate_secret(
     OptionalBody(rotation): OptionalBody<Rotation>,
 ) -> ApiResult<Webhook> {
     let session = api.sessions.get().await?;
-    let overlap_s = rotation.overlap_seconds.unwrap_or(A_DAY_S);
+    let overlap_s = rotation.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
     let secret = session.store().rotate_secret(&id, rotation.new_secret.as_deref(), overlap_s).await?;
     let webhook = session.store().get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret }))
