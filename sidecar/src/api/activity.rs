@@ -89,10 +89,10 @@ impl Activity {
         };
         let oldest = bucket(now) - HOUR + BUCKET;
         let since = known.map_or(oldest, |(until, _)| bucket(until - REREAD_SECONDS).max(oldest));
-        let session = sessions.get().await?;
+        let store = sessions.store().await?;
         let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-        let activity = session.store().activity(time(since), time(now + BUCKET), BUCKET_SECONDS).await?;
-        let status = session.store().status().await?;
+        let activity = store.activity(time(since), time(now + BUCKET), BUCKET_SECONDS).await?;
+        let status = store.status().await?;
 
         let mut buckets = self.buckets();
         let Buckets { attempts, backlog, .. } = &mut *buckets;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
 
-use crate::store::{Kind, StoreError};
+use crate::store::{StoreError, StoreErrorKind};
 
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const GRANT_HINT: &str = "The database needs CREATE EXTENSION pg_webhooks, and the role in DATABASE_URL the right to \
@@ -79,15 +79,15 @@ impl From<StoreError> for ApiError {
     /// What the database said, in its own words.
     fn from(StoreError { kind, message, hint }: StoreError) -> Self {
         let error = match kind {
-            Kind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", message),
-            Kind::Invalid => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message),
-            Kind::Conflict => Self::new(StatusCode::CONFLICT, "conflict", message),
-            Kind::TooSlow => {
+            StoreErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            StoreErrorKind::Invalid => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_value", message),
+            StoreErrorKind::Conflict => Self::new(StatusCode::CONFLICT, "conflict", message),
+            StoreErrorKind::TooSlow => {
                 Self::too_slow("the database took too long").hint("Ask for less: a shorter time, fewer rows.")
             }
-            Kind::Unusable => Self::unavailable(message).hint(GRANT_HINT),
-            Kind::Unreachable => Self::unavailable("the database cannot be reached just now"),
-            Kind::Fault => return Self::fault(&message),
+            StoreErrorKind::Unusable => Self::unavailable(message).hint(GRANT_HINT),
+            StoreErrorKind::Unreachable => Self::unavailable("the database cannot be reached just now"),
+            StoreErrorKind::Fault => return Self::fault(&message),
         };
         Self { hint: error.hint.or(hint), ..error }
     }

@@ -7,11 +7,17 @@ const DEFAULT_PAGE_ROWS: i32 = 100;
 
 /// How many rows a page has.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit(i32);
+pub struct PageSize(i32);
 
-impl Limit {
+/// A page, and where the next begins; `None` on the last.
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    pub next_cursor: Option<String>,
+}
+
+impl PageSize {
     /// What was asked for, from 1 to 1000; 100 where nothing was.
-    pub fn of(asked: Option<i32>) -> Result<Self, ApiError> {
+    pub fn new(asked: Option<i32>) -> Result<Self, ApiError> {
         let rows = asked.unwrap_or(DEFAULT_PAGE_ROWS);
         if (1..=MAX_PAGE_ROWS).contains(&rows) {
             return Ok(Self(rows));
@@ -20,16 +26,17 @@ impl Limit {
     }
 
     /// How many rows to read: one more tells whether there is a next page.
-    pub fn to_read(self) -> i32 {
+    pub fn rows_to_read(self) -> i32 {
         self.0 + 1
     }
 
-    /// Cuts the rows that were read to the page, and says where the next begins: at the `place` of its last row.
-    pub fn cut<T>(self, rows: &mut Vec<T>, place: impl Fn(&T) -> String) -> Option<String> {
-        let most = usize::try_from(self.0).expect("it is from 1 to 1000");
-        let goes_on = rows.len() > most;
-        rows.truncate(most);
-        rows.last().filter(|_| goes_on).map(place)
+    /// Cuts the rows that were read to a page. The next begins after its last row, at the `position` of that.
+    pub fn page<T>(self, mut rows: Vec<T>, position: impl Fn(&T) -> &str) -> Page<T> {
+        let size = usize::try_from(self.0).expect("it is from 1 to 1000");
+        let is_last = rows.len() <= size;
+        rows.truncate(size);
+        let next_cursor = rows.last().filter(|_| !is_last).map(|row| position(row).to_owned());
+        Page { rows, next_cursor }
     }
 }
 
@@ -39,19 +46,19 @@ mod tests {
 
     #[test]
     fn a_page_goes_on_only_where_another_row_was_read() {
-        let limit = Limit::of(Some(2)).unwrap();
-        let mut rows = vec![1, 2, 3];
-        assert_eq!(limit.cut(&mut rows, ToString::to_string), Some("2".to_owned()));
-        assert_eq!(rows, [1, 2]);
-        assert_eq!(limit.cut(&mut vec![1, 2], ToString::to_string), None);
-        assert_eq!(limit.cut(&mut vec![], i32::to_string), None);
+        let size = PageSize::new(Some(2)).unwrap();
+        let page = |rows: &[&'static str]| size.page(rows.to_vec(), |row| *row);
+        let first = page(&["a", "b", "c"]);
+        assert_eq!((first.rows, first.next_cursor.as_deref()), (vec!["a", "b"], Some("b")));
+        assert_eq!(page(&["a", "b"]).next_cursor, None);
+        assert_eq!(page(&[]).next_cursor, None);
     }
 
     #[test]
     fn a_page_has_from_one_to_a_thousand_rows() {
         for bad in [i32::MIN, -1, 0, 1001, i32::MAX] {
-            assert!(Limit::of(Some(bad)).is_err(), "{bad}");
+            assert!(PageSize::new(Some(bad)).is_err(), "{bad}");
         }
-        assert_eq!(Limit::of(None).unwrap().to_read(), 101);
+        assert_eq!(PageSize::new(None).unwrap().rows_to_read(), 101);
     }
 }

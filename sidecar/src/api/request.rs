@@ -61,10 +61,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
-            let problem = ApiError::malformed("invalid_parameter", error.to_string());
+            let refusal = ApiError::malformed("invalid_parameter", error.to_string());
             match &*error.path().to_string() {
-                "since" | "until" => problem.hint(TIME_HINT),
-                _ => problem,
+                "since" | "until" => refusal.hint(TIME_HINT),
+                _ => refusal,
             }
         })
     }

@@ -3,7 +3,7 @@
 //! one is short and ends in a 503.
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use std::ops::Deref;
+use std::borrow::Borrow;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -25,20 +25,11 @@ pub struct Sessions {
     pool: Pool,
 }
 
-/// A session for as long as one request needs it. Dereferences to its client.
-pub struct Session(Object);
+/// A session for as long as one request needs it.
+pub struct PooledClient(Object);
 
-impl Session {
-    /// The functions that it can call.
-    pub fn store(&self) -> Store<'_> {
-        Store::new(self)
-    }
-}
-
-impl Deref for Session {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
+impl Borrow<Client> for PooledClient {
+    fn borrow(&self) -> &Client {
         &self.0
     }
 }
@@ -61,10 +52,10 @@ impl Sessions {
         Ok(Self { pool })
     }
 
-    /// A session, or a 503 that says why there is none.
-    pub async fn get(&self) -> Result<Session, ApiError> {
+    /// The functions that can be called with a session of the pool, or a 503 that says why there is none.
+    pub async fn store(&self) -> Result<Store<PooledClient>, ApiError> {
         match self.pool.get().await {
-            Ok(session) => Ok(Session(session)),
+            Ok(session) => Ok(Store::new(PooledClient(session))),
             Err(PoolError::Backend(error)) => {
                 // Most often it is the line, which `Display` names without the cause.
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

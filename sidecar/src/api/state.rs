@@ -4,12 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::activity::Activity;
+use super::error::ApiError;
 use super::limits::Limits;
 use super::metrics::Metrics;
-use super::sessions::Sessions;
+use super::sessions::{PooledClient, Sessions};
 use super::status_cache::StatusCache;
 use super::tokens::Tokens;
 use crate::database::Database;
+use crate::store::Store;
 
 /// Cheap to clone: every handler has one.
 pub type Api = Arc<Shared>;
@@ -35,5 +37,11 @@ impl Shared {
             activity: Activity::default(),
             metrics: Metrics::install()?,
         })
+    }
+
+    /// The functions of the database, for one request. Handlers call it once they have read all that the caller sends:
+    /// whoever is slow to send it holds no session.
+    pub async fn store(&self) -> Result<Store<PooledClient>, ApiError> {
+        self.sessions.store().await
     }
 }

@@ -32,5 +32,5 @@ impl StatusCache {
 }
 
 async fn ask(sessions: &Sessions) -> Result<Status, ApiError> {
-    Ok(sessions.get().await?.store().status().await?)
+    Ok(sessions.store().await?.status().await?)
 }

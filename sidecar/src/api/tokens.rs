@@ -63,7 +63,7 @@ impl Tokens {
         }
         // A token is ASCII; the database need not see anything else.
         let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => sessions.get().await?.store().authenticate(token).await?,
+            true => sessions.store().await?.authenticate(token).await?,
             false => TokenState { id: None, name: None, role: None, state: "unknown".to_owned() },
         };
         match caller(told) {

@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// The calls.
-    pub fn store(&self) -> Store<'_> {
+    pub fn store(&self) -> Store<&Client> {
         Store::new(&self.client)
     }
 

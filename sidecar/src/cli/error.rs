@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::output;
-use crate::store::{Kind, StoreError};
+use crate::store::{StoreError, StoreErrorKind};
 
 /// As `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
@@ -55,7 +55,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let StoreError { kind, message, hint } = error;
         let hint = hint.or_else(|| {
-            (kind == Kind::Unusable).then(|| {
+            (kind == StoreErrorKind::Unusable).then(|| {
                 "Is the extension in this database, and the role a member of webhooks_admin? pg-webhooks doctor says."
                     .to_owned()
             })

@@ -1,6 +1,7 @@
 //! Where a secret comes from. One that was made is shown once, alone on stdout; one that was given, never.
 
 use clap::Args;
+use tokio_postgres::Client;
 
 use super::error::Failure;
 use super::prompt;
@@ -32,7 +33,7 @@ impl NewSecret {
     }
 
     /// The secret that was asked for, if any was.
-    pub async fn take(self, store: Store<'_>) -> Result<Option<Secret>, Failure> {
+    pub async fn take(self, store: Store<&Client>) -> Result<Option<Secret>, Failure> {
         if self.generate_secret {
             return Ok(Some(Secret { text: store.generate_secret().await?, is_new: true }));
         }

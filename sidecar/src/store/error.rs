@@ -8,14 +8,14 @@ use tokio_postgres::error::SqlState;
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct StoreError {
-    pub kind: Kind,
+    pub kind: StoreErrorKind,
     pub message: String,
     pub hint: Option<String>,
 }
 
 /// Whose turn it is to do something about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum StoreErrorKind {
     /// The caller's: there is no such thing.
     NotFound,
     /// The caller's: a value is not right.
@@ -38,24 +38,24 @@ impl From<tokio_postgres::Error> for StoreError {
             let cause = error.source();
             // A row of another form is a fault; anything else that the server did not say is the line to it.
             let is_line = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
-            let kind = if is_line { Kind::Unreachable } else { Kind::Fault };
+            let kind = if is_line { StoreErrorKind::Unreachable } else { StoreErrorKind::Fault };
             let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
             return Self { kind, message, hint: None };
         };
         let kind = match told.code() {
-            &SqlState::UNDEFINED_OBJECT => Kind::NotFound,
-            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Kind::Conflict,
-            &SqlState::QUERY_CANCELED => Kind::TooSlow,
+            &SqlState::UNDEFINED_OBJECT => StoreErrorKind::NotFound,
+            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => StoreErrorKind::Conflict,
+            &SqlState::QUERY_CANCELED => StoreErrorKind::TooSlow,
             &SqlState::UNDEFINED_FUNCTION
             | &SqlState::INVALID_SCHEMA_NAME
             | &SqlState::UNDEFINED_TABLE
-            | &SqlState::INSUFFICIENT_PRIVILEGE => Kind::Unusable,
+            | &SqlState::INSUFFICIENT_PRIVILEGE => StoreErrorKind::Unusable,
             code => match code.code().get(..2) {
-                Some("22" | "23") => Kind::Invalid,
+                Some("22" | "23") => StoreErrorKind::Invalid,
                 // A deadlock with a report, say: the next try finds it resolved.
-                Some("40") => Kind::TooSlow,
-                Some("08" | "53" | "57") => Kind::Unreachable,
-                _ => Kind::Fault,
+                Some("40") => StoreErrorKind::TooSlow,
+                Some("08" | "53" | "57") => StoreErrorKind::Unreachable,
+                _ => StoreErrorKind::Fault,
             },
         };
         Self { kind, message: told.message().to_owned(), hint: told.hint().map(str::to_owned) }
@@ -66,7 +66,7 @@ impl From<serde_json::Error> for StoreError {
     fn from(error: serde_json::Error) -> Self {
         let message = format!("the database answered in a form that this version does not know: {error}");
         Self {
-            kind: Kind::Fault,
+            kind: StoreErrorKind::Fault,
             message,
             hint: Some("Are pg-webhooks and the extension of the same version?".to_owned()),
         }

@@ -4,7 +4,7 @@
 mod error;
 mod records;
 
-pub use error::{Kind, StoreError};
+pub use error::{StoreError, StoreErrorKind};
 pub use records::{
     ActivityPoint, AttemptLine, DeliveryLine, EndpointRecord, EventLine, EventType, Health, LeaseRecord, Message,
     Signatures, Status, TokenRecord, TokenState,
@@ -12,19 +12,19 @@ pub use records::{
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::borrow::Borrow;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 /// When something happened: UTC.
 pub type Time = chrono::DateTime<chrono::Utc>;
 
-type Answer<T> = Result<T, StoreError>;
+type Result<T> = std::result::Result<T, StoreError>;
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// A session's view of the extension.
-#[derive(Clone, Copy)]
-pub struct Store<'a> {
-    client: &'a Client,
+/// What a session can ask of the extension.
+pub struct Store<C> {
+    client: C,
 }
 
 /// What a registration says.
@@ -72,57 +72,57 @@ pub struct Replay {
     pub dry_run: bool,
 }
 
-impl<'a> Store<'a> {
-    pub fn new(client: &'a Client) -> Self {
+impl<C: Borrow<Client>> Store<C> {
+    pub fn new(client: C) -> Self {
         Self { client }
     }
 
     // Endpoints.
 
-    pub async fn list(self) -> Answer<Vec<EndpointRecord>> {
+    pub async fn list(&self) -> Result<Vec<EndpointRecord>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.list() r", &[]).await
     }
 
-    pub async fn get(self, endpoint_id: &str) -> Answer<EndpointRecord> {
+    pub async fn get(&self, endpoint_id: &str) -> Result<EndpointRecord> {
         self.row("SELECT row_to_json(r) FROM webhooks.get($1) r", &[&endpoint_id]).await
     }
 
     /// Returns the new `ep_…`.
-    pub async fn register(self, new: &Registration<'_>) -> Answer<String> {
+    pub async fn register(&self, new: &Registration<'_>) -> Result<String> {
         let sql = "SELECT webhooks.register($1, $2, $3, $4, $5)";
         self.value(sql, &[&new.url, &new.events, &new.secret, &new.active, &new.description]).await
     }
 
     /// What is `None` stays as it is; an empty secret removes it.
-    pub async fn update(self, endpoint_id: &str, change: &Registration<'_>) -> Answer<()> {
+    pub async fn update(&self, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
         let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)";
         let Registration { url, events, secret, active, description } = change;
         self.call(sql, &[&endpoint_id, url, events, secret, active, description]).await
     }
 
     /// The same in the name of somebody whom the database does not know.
-    pub async fn update_as(self, actor: &str, endpoint_id: &str, change: &Registration<'_>) -> Answer<()> {
+    pub async fn update_as(&self, actor: &str, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
         let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)
                      FROM (SELECT set_config('pg_webhooks.actor', $7, true) OFFSET 0) AS acting (actor) WHERE actor IS NOT NULL";
         let Registration { url, events, secret, active, description } = change;
         self.call(sql, &[&endpoint_id, url, events, secret, active, description, &actor]).await
     }
 
-    pub async fn delete(self, endpoint_id: &str) -> Answer<()> {
+    pub async fn delete(&self, endpoint_id: &str) -> Result<()> {
         self.call("SELECT webhooks.delete($1)", &[&endpoint_id]).await
     }
 
-    pub async fn generate_secret(self) -> Answer<String> {
+    pub async fn generate_secret(&self) -> Result<String> {
         self.value("SELECT webhooks.generate_secret()", &[]).await
     }
 
     /// Returns the secret that was made, where none was given.
     pub async fn rotate_secret(
-        self,
+        &self,
         endpoint_id: &str,
         new_secret: Option<&str>,
         overlap_s: i64,
-    ) -> Answer<Option<String>> {
+    ) -> Result<Option<String>> {
         let sql = "SELECT webhooks.rotate_secret($1, $2, $3::bigint * interval '1 s')";
         self.value(sql, &[&endpoint_id, &new_secret, &overlap_s]).await
     }
@@ -130,21 +130,21 @@ impl<'a> Store<'a> {
     // Sending.
 
     /// Returns the `wh_…`, as do the next two.
-    pub async fn test(self, endpoint_id: &str) -> Answer<String> {
+    pub async fn test(&self, endpoint_id: &str) -> Result<String> {
         self.value("SELECT webhooks.test($1)", &[&endpoint_id]).await
     }
 
-    pub async fn trigger(self, endpoint_id: &str, event: &str) -> Answer<String> {
+    pub async fn trigger(&self, endpoint_id: &str, event: &str) -> Result<String> {
         self.value("SELECT webhooks.trigger($1, $2)", &[&endpoint_id, &event]).await
     }
 
     /// Returns how many deliveries were queued.
-    pub async fn redeliver(self, webhook_id: &str, endpoint_id: Option<&str>) -> Answer<i32> {
+    pub async fn redeliver(&self, webhook_id: &str, endpoint_id: Option<&str>) -> Result<i32> {
         self.value("SELECT webhooks.redeliver($1, $2)", &[&webhook_id, &endpoint_id]).await
     }
 
     /// Returns how many deliveries were queued, or would be.
-    pub async fn replay(self, endpoint_id: &str, replay: &Replay) -> Answer<i64> {
+    pub async fn replay(&self, endpoint_id: &str, replay: &Replay) -> Result<i64> {
         let Replay { since, until, only_failed, dry_run } = replay;
         let sql = "SELECT webhooks.replay($1, $2, $3, $4, $5)";
         self.value(sql, &[&endpoint_id, since, until, only_failed, dry_run]).await
@@ -152,98 +152,98 @@ impl<'a> Store<'a> {
 
     // History.
 
-    pub async fn attempts(self, filter: &AttemptFilter<'_>, most: i32) -> Answer<Vec<AttemptLine>> {
+    pub async fn attempts(&self, filter: &AttemptFilter<'_>, most: i32) -> Result<Vec<AttemptLine>> {
         let AttemptFilter { endpoint_id, webhook_id, event, outcome, search, since, until, before } = filter;
         let sql = "SELECT row_to_json(r) FROM webhooks.attempts($1, $2, $3, $4, $5, $6, $7, $8, $9) r";
         self.rows(sql, &[endpoint_id, webhook_id, event, outcome, search, since, until, before, &most]).await
     }
 
-    pub async fn events(self, filter: &EventFilter<'_>, most: i32) -> Answer<Vec<EventLine>> {
+    pub async fn events(&self, filter: &EventFilter<'_>, most: i32) -> Result<Vec<EventLine>> {
         let EventFilter { event, endpoint_id, state, since, until, before } = filter;
         let sql = "SELECT row_to_json(r) FROM webhooks.events($1, $2, $3, $4, $5, $6, $7) r";
         self.rows(sql, &[event, endpoint_id, state, since, until, before, &most]).await
     }
 
-    pub async fn message(self, webhook_id: &str) -> Answer<Message> {
+    pub async fn message(&self, webhook_id: &str) -> Result<Message> {
         self.row("SELECT row_to_json(r) FROM webhooks.message($1) r", &[&webhook_id]).await
     }
 
-    pub async fn deliveries(self, webhook_id: &str) -> Answer<Vec<DeliveryLine>> {
+    pub async fn deliveries(&self, webhook_id: &str) -> Result<Vec<DeliveryLine>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.deliveries($1) r", &[&webhook_id]).await
     }
 
     /// What an attempt was signed with; `None` where the secret has been changed since.
-    pub async fn signatures(self, webhook_id: &str, endpoint_id: &str, signed_at: i64) -> Answer<Option<Signatures>> {
+    pub async fn signatures(&self, webhook_id: &str, endpoint_id: &str, signed_at: i64) -> Result<Option<Signatures>> {
         let sql = "SELECT row_to_json(r) FROM webhooks.signatures($1, $2, $3) r";
         Ok(self.rows(sql, &[&webhook_id, &endpoint_id, &signed_at]).await?.pop())
     }
 
-    pub async fn event_types(self) -> Answer<Vec<EventType>> {
+    pub async fn event_types(&self) -> Result<Vec<EventType>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.event_types() r", &[]).await
     }
 
     // How it goes.
 
-    pub async fn status(self) -> Answer<Status> {
+    pub async fn status(&self) -> Result<Status> {
         let sql = "SELECT row_to_json(r) FROM (SELECT *, extract(epoch FROM behind)::float8 AS behind_seconds FROM webhooks.status()) r";
         self.row(sql, &[]).await
     }
 
-    pub async fn leases(self) -> Answer<Vec<LeaseRecord>> {
+    pub async fn leases(&self) -> Result<Vec<LeaseRecord>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.leases() r", &[]).await
     }
 
     /// Of one endpoint or all, from their latest `recent` attempts.
-    pub async fn health(self, endpoint_id: Option<&str>, recent: i32) -> Answer<Vec<Health>> {
+    pub async fn health(&self, endpoint_id: Option<&str>, recent: i32) -> Result<Vec<Health>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.health($1, $2) r", &[&endpoint_id, &recent]).await
     }
 
     /// Attempts from `since` on, in stretches of so many seconds; stretches without any are left out.
-    pub async fn activity(self, since: Time, until: Time, bucket_s: i32) -> Answer<Vec<ActivityPoint>> {
+    pub async fn activity(&self, since: Time, until: Time, bucket_s: i32) -> Result<Vec<ActivityPoint>> {
         let sql = "SELECT row_to_json(r) FROM webhooks.activity($1, $2, $3::integer * interval '1 s') r";
         self.rows(sql, &[&since, &until, &bucket_s]).await
     }
 
     /// Whose token it is.
-    pub async fn authenticate(self, token: &str) -> Answer<TokenState> {
+    pub async fn authenticate(&self, token: &str) -> Result<TokenState> {
         self.row("SELECT row_to_json(r) FROM webhooks.authenticate($1) r", &[&token]).await
     }
 
     // Tokens.
 
-    pub async fn tokens(self) -> Answer<Vec<TokenRecord>> {
+    pub async fn tokens(&self) -> Result<Vec<TokenRecord>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.tokens() r", &[]).await
     }
 
     /// Returns the token, this once.
-    pub async fn create_token(self, name: &str, role: &str, expires: Option<Time>) -> Answer<String> {
+    pub async fn create_token(&self, name: &str, role: &str, expires: Option<Time>) -> Result<String> {
         self.value("SELECT webhooks.create_token($1, $2, $3)", &[&name, &role, &expires]).await
     }
 
     /// Takes the `tk_…` or the token itself.
-    pub async fn revoke_token(self, token_id: &str) -> Answer<()> {
+    pub async fn revoke_token(&self, token_id: &str) -> Result<()> {
         self.call("SELECT webhooks.revoke_token($1)", &[&token_id]).await
     }
 
-    async fn rows<T: DeserializeOwned>(self, sql: &str, parameters: Parameters<'_>) -> Answer<Vec<T>> {
-        let rows = self.client.query(sql, parameters).await?;
+    async fn rows<T: DeserializeOwned>(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<T>> {
+        let rows = self.client.borrow().query(sql, parameters).await?;
         rows.iter().map(|row| Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)).collect()
     }
 
-    async fn row<T: DeserializeOwned>(self, sql: &str, parameters: Parameters<'_>) -> Answer<T> {
-        let row = self.client.query_one(sql, parameters).await?;
+    async fn row<T: DeserializeOwned>(&self, sql: &str, parameters: Parameters<'_>) -> Result<T> {
+        let row = self.client.borrow().query_one(sql, parameters).await?;
         Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)
     }
 
-    async fn value<T>(self, sql: &str, parameters: Parameters<'_>) -> Answer<T>
+    async fn value<T>(&self, sql: &str, parameters: Parameters<'_>) -> Result<T>
     where
         T: for<'r> tokio_postgres::types::FromSql<'r>,
     {
-        Ok(self.client.query_one(sql, parameters).await?.try_get(0)?)
+        Ok(self.client.borrow().query_one(sql, parameters).await?.try_get(0)?)
     }
 
-    async fn call(self, sql: &str, parameters: Parameters<'_>) -> Answer<()> {
-        self.client.query_one(sql, parameters).await?;
+    async fn call(&self, sql: &str, parameters: Parameters<'_>) -> Result<()> {
+        self.client.borrow().query_one(sql, parameters).await?;
         Ok(())
     }
 }

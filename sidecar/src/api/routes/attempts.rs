@@ -7,7 +7,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::pagination::Limit;
+use crate::api::error::ApiError;
+use crate::api::pagination::{Page, PageSize};
 use crate::api::request::{Id, Params};
 use crate::api::response::{ApiResult, Success};
 use crate::api::responses::ReadErrors;
@@ -142,27 +143,23 @@ pub fn routes() -> OpenApiRouter<Api> {
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c"), LogQuery),
     responses((status = 200, description = "Newest first", body = Success<Logs>), ReadErrors))]
 async fn logs(State(api): State<Api>, Id(id): Id, Params(query): Params<LogQuery>) -> ApiResult<Logs> {
-    let limit = Limit::of(query.limit)?;
-    let filter = AttemptFilter {
-        endpoint_id: Some(&id),
-        webhook_id: None,
-        event: query.event.as_deref(),
-        outcome: query.outcome.as_deref(),
-        search: query.search.as_deref(),
-        since: query.since,
-        until: query.until,
-        before: query.cursor.as_deref(),
-    };
-    let mut lines = api.sessions.get().await?.store().attempts(&filter, limit.to_read()).await?;
-    let next_cursor = limit.cut(&mut lines, |line| line.position.clone());
-    Ok(Success::new(Logs { logs: lines.into_iter().map(LogLine::from).collect(), next_cursor }))
+    let LogQuery { event, outcome, search, since, until, limit, cursor } = query;
+    let (endpoint_id, webhook_id) = (Some(id), None);
+    let query = AttemptQuery { endpoint_id, webhook_id, event, outcome, search, since, until, limit, cursor };
+    let Page { rows, next_cursor } = page(&api, &query).await?;
+    Ok(Success::new(Logs { logs: rows.into_iter().map(LogLine::from).collect(), next_cursor }))
 }
 
 /// The delivery log of all webhooks
 #[utoipa::path(get, path = "/attempts", tag = "log", operation_id = "list_attempts", params(AttemptQuery),
     responses((status = 200, description = "Newest first", body = Success<Attempts>), ReadErrors))]
 async fn attempts(State(api): State<Api>, Params(query): Params<AttemptQuery>) -> ApiResult<Attempts> {
-    let limit = Limit::of(query.limit)?;
+    let Page { rows, next_cursor } = page(&api, &query).await?;
+    Ok(Success::new(Attempts { attempts: rows.into_iter().map(EndpointLogLine::from).collect(), next_cursor }))
+}
+
+async fn page(api: &Api, query: &AttemptQuery) -> Result<Page<AttemptLine>, ApiError> {
+    let size = PageSize::new(query.limit)?;
     let filter = AttemptFilter {
         endpoint_id: query.endpoint_id.as_deref(),
         webhook_id: query.webhook_id.as_deref(),
@@ -173,7 +170,6 @@ async fn attempts(State(api): State<Api>, Params(query): Params<AttemptQuery>) -
         until: query.until,
         before: query.cursor.as_deref(),
     };
-    let mut lines = api.sessions.get().await?.store().attempts(&filter, limit.to_read()).await?;
-    let next_cursor = limit.cut(&mut lines, |line| line.position.clone());
-    Ok(Success::new(Attempts { attempts: lines.into_iter().map(EndpointLogLine::from).collect(), next_cursor }))
+    let rows = api.store().await?.attempts(&filter, size.rows_to_read()).await?;
+    Ok(size.page(rows, |line| &line.position))
 }

@@ -10,10 +10,11 @@ use utoipa_axum::routes;
 
 use super::attempts::EndpointLogLine;
 use crate::api::error::ApiError;
-use crate::api::pagination::Limit;
+use crate::api::pagination::{Page, PageSize};
 use crate::api::request::{Id, NoParams, Params};
 use crate::api::response::{ApiResult, Success};
 use crate::api::responses::{ListErrors, ReadErrors};
+use crate::api::sessions::PooledClient;
 use crate::api::state::Api;
 use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
@@ -93,7 +94,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(EventQuery),
     responses((status = 200, description = "Newest first", body = Success<Events>), ReadErrors))]
 async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> ApiResult<Events> {
-    let limit = Limit::of(query.limit)?;
+    let size = PageSize::new(query.limit)?;
     let filter = EventFilter {
         event: query.event.as_deref(),
         endpoint_id: query.endpoint_id.as_deref(),
@@ -102,8 +103,8 @@ async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> ApiR
         until: query.until,
         before: query.cursor.as_deref(),
     };
-    let mut events = api.sessions.get().await?.store().events(&filter, limit.to_read()).await?;
-    let next_cursor = limit.cut(&mut events, |event| event.webhook_id.clone());
+    let rows = api.store().await?.events(&filter, size.rows_to_read()).await?;
+    let Page { rows: events, next_cursor } = size.page(rows, |event| &event.webhook_id);
     Ok(Success::new(Events { events, next_cursor }))
 }
 
@@ -112,13 +113,12 @@ async fn list(State(api): State<Api>, Params(query): Params<EventQuery>) -> ApiR
     params(("webhook_id" = String, Path, example = "wh_00000000n40000007shm2fnpb8")),
     responses((status = 200, description = "The message", body = Success<Event>), ReadErrors))]
 async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> ApiResult<Event> {
-    let session = api.sessions.get().await?;
-    let store = session.store();
+    let store = api.store().await?;
     let message = store.message(&webhook_id).await?;
     let filter = AttemptFilter { webhook_id: Some(&webhook_id), ..AttemptFilter::default() };
     let mut attempts = Vec::new();
     for line in store.attempts(&filter, MAX_SHOWN_ATTEMPTS).await? {
-        attempts.push(sent(store, line).await?);
+        attempts.push(sent(&store, line).await?);
     }
     let deliveries = store.deliveries(&webhook_id).await?;
     let (event, occurred_at, body) = (message.event, message.occurred_at, message.body);
@@ -129,12 +129,12 @@ async fn show(State(api): State<Api>, Id(webhook_id): Id, _: NoParams) -> ApiRes
 #[utoipa::path(get, path = "/event-types", tag = "events", operation_id = "list_event_types",
     responses((status = 200, description = "All", body = Success<EventTypes>), ListErrors))]
 async fn event_types(State(api): State<Api>, _: NoParams) -> ApiResult<EventTypes> {
-    let event_types = api.sessions.get().await?.store().event_types().await?;
+    let event_types = api.store().await?.event_types().await?;
     Ok(Success::new(EventTypes { event_types }))
 }
 
 /// An attempt with its headers. The database signs again what was signed then.
-async fn sent(store: Store<'_>, line: AttemptLine) -> Result<SentLine, ApiError> {
+async fn sent(store: &Store<PooledClient>, line: AttemptLine) -> Result<SentLine, ApiError> {
     let signatures = match line.signed_at {
         Some(signed_at) => store.signatures(&line.webhook_id, &line.endpoint_id, signed_at).await?,
         None => None,

@@ -90,7 +90,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     responses((status = 202, description = "Queued", body = Success<Queued>), SendErrors))]
 async fn test(State(api): State<Api>, Id(id): Id, _: NoParams) -> Accepted<Queued> {
-    let webhook_id = api.sessions.get().await?.store().test(&id).await?;
+    let webhook_id = api.store().await?.test(&id).await?;
     Ok(accepted(Queued { webhook_id }))
 }
 
@@ -104,7 +104,7 @@ async fn trigger(
     _: NoParams,
     Body(Trigger { event }): Body<Trigger>,
 ) -> Accepted<Queued> {
-    let webhook_id = api.sessions.get().await?.store().trigger(&id, &event).await?;
+    let webhook_id = api.store().await?.trigger(&id, &event).await?;
     Ok(accepted(Queued { webhook_id }))
 }
 
@@ -116,7 +116,7 @@ async fn trigger(
 async fn replay(State(api): State<Api>, Id(id): Id, _: NoParams, Body(range): Body<Range>) -> Accepted<Replayed> {
     let Range { since, until, only_failed, dry_run } = range;
     let replay = Replay { since, until, only_failed, dry_run };
-    let deliveries = api.sessions.get().await?.store().replay(&id, &replay).await?;
+    let deliveries = api.store().await?.replay(&id, &replay).await?;
     let replayed = Replayed { deliveries, dry_run };
     Ok(if dry_run { (StatusCode::OK, Success::new(replayed)) } else { accepted(replayed) })
 }
@@ -131,7 +131,7 @@ async fn redeliver(
     _: NoParams,
     OptionalBody(Redelivery { endpoint_id }): OptionalBody<Redelivery>,
 ) -> Accepted<Requeued> {
-    let deliveries = api.sessions.get().await?.store().redeliver(&webhook_id, endpoint_id.as_deref()).await?;
+    let deliveries = api.store().await?.redeliver(&webhook_id, endpoint_id.as_deref()).await?;
     Ok(accepted(Requeued { deliveries }))
 }
 

@@ -45,8 +45,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(get, path = "/status", tag = "operation", operation_id = "show_status",
     responses((status = 200, description = "Now", body = Success<Overview>), ListErrors))]
 async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Overview> {
-    let session = api.sessions.get().await?;
-    let (status, leases) = (session.store().status().await?, session.store().leases().await?);
+    let store = api.store().await?;
+    let (status, leases) = (store.status().await?, store.leases().await?);
     Ok(Success::new(Overview { status, leases }))
 }
 
@@ -54,6 +54,6 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Overview> {
 #[utoipa::path(get, path = "/health", tag = "operation", operation_id = "show_health", params(HealthQuery),
     responses((status = 200, description = "Webhook by webhook", body = Success<Checkup>), ReadErrors))]
 async fn health(State(api): State<Api>, Params(query): Params<HealthQuery>) -> ApiResult<Checkup> {
-    let health = api.sessions.get().await?.store().health(query.endpoint_id.as_deref(), HEALTH_ATTEMPTS).await?;
+    let health = api.store().await?.health(query.endpoint_id.as_deref(), HEALTH_ATTEMPTS).await?;
     Ok(Success::new(Checkup { health }))
 }

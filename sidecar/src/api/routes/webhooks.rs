@@ -108,7 +108,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks", operation_id = "list_webhooks",
     responses((status = 200, description = "All, oldest first", body = Success<Webhooks>), ListErrors))]
 async fn list(State(api): State<Api>, _: NoParams) -> ApiResult<Webhooks> {
-    let webhooks = api.sessions.get().await?.store().list().await?;
+    let webhooks = api.store().await?.list().await?;
     Ok(Success::new(Webhooks { webhooks }))
 }
 
@@ -122,8 +122,7 @@ async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhoo
         let message = "secret and generate_secret exclude each other";
         return Err(ApiError::malformed("invalid_body", message));
     }
-    let session = api.sessions.get().await?;
-    let store = session.store();
+    let store = api.store().await?;
     let generated = if new.generate_secret { Some(store.generate_secret().await?) } else { None };
     let registration = Registration {
         url: Some(&new.url),
@@ -142,7 +141,7 @@ async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhoo
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "webhooks", operation_id = "show_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     responses((status = 200, description = "The webhook", body = Success<Webhook>), ReadErrors))]
 async fn show(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Webhook> {
-    let webhook = api.sessions.get().await?.store().get(&id).await?;
+    let webhook = api.store().await?.get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret: None }))
 }
 
@@ -157,7 +156,7 @@ async fn change(
     _: NoParams,
     Body(change): Body<Change>,
 ) -> ApiResult<Webhook> {
-    let session = api.sessions.get().await?;
+    let store = api.store().await?;
     let change = Registration {
         url: change.url.as_deref(),
         events: change.events.as_deref(),
@@ -165,8 +164,8 @@ async fn change(
         active: change.active,
         description: change.description.as_deref(),
     };
-    session.store().update_as(&caller.name, &id, &change).await?;
-    let webhook = session.store().get(&id).await?;
+    store.update_as(&caller.name, &id, &change).await?;
+    let webhook = store.get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret: None }))
 }
 
@@ -174,7 +173,7 @@ async fn change(
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", operation_id = "delete_webhook", params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")),
     responses((status = 200, description = "It is gone", body = Success<Deleted>), UpdateErrors))]
 async fn delete(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Deleted> {
-    api.sessions.get().await?.store().delete(&id).await?;
+    api.store().await?.delete(&id).await?;
     Ok(Success::new(Deleted { deleted: id }))
 }
 
@@ -188,9 +187,9 @@ async fn rotate_secret(
     _: NoParams,
     OptionalBody(rotation): OptionalBody<Rotation>,
 ) -> ApiResult<Webhook> {
-    let session = api.sessions.get().await?;
+    let store = api.store().await?;
     let overlap_s = rotation.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
-    let secret = session.store().rotate_secret(&id, rotation.new_secret.as_deref(), overlap_s).await?;
-    let webhook = session.store().get(&id).await?;
+    let secret = store.rotate_secret(&id, rotation.new_secret.as_deref(), overlap_s).await?;
+    let webhook = store.get(&id).await?;
     Ok(Success::new(Webhook { webhook, secret }))
 }
