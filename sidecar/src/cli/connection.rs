@@ -4,37 +4,37 @@ use std::time::Duration;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::error::Failure;
+use super::error::CliError;
 use super::output::{self, Tone};
 use crate::database::Database;
 use crate::store::{Store, StoreError, Time};
 
 /// Where the database is.
-pub fn database(url: Option<&str>) -> Result<Database, Failure> {
+pub fn database(url: Option<&str>) -> Result<Database, CliError> {
     let url = url.ok_or_else(|| {
-        Failure::usage(
+        CliError::usage(
             "no database was named",
             "Set DATABASE_URL or give --database-url, such as postgres://manager@localhost/shop.",
         )
     })?;
     url.parse().map_err(|error: crate::database::DatabaseError| {
-        Failure::usage(error.to_string(), "A URL looks like postgres://manager@localhost/shop.")
+        CliError::usage(error.to_string(), "A URL looks like postgres://manager@localhost/shop.")
     })
 }
 
 /// An open session.
-pub struct Session {
+pub struct Connection {
     pub client: Client,
 }
 
-impl Session {
+impl Connection {
     /// Connects.
-    pub async fn open(database: &Database) -> Result<Self, Failure> {
+    pub async fn open(database: &Database) -> Result<Self, CliError> {
         match database.open_hearing(hear).await {
             Ok((client, _)) => Ok(Self { client }),
             // What the server itself says names what is wrong; where nobody answers, the place does.
             Err(error) if error.as_db_error().is_some() => Err(error.into()),
-            Err(error) => Err(Failure::from(error).at(&database.address())),
+            Err(error) => Err(CliError::from(error).at(&database.address())),
         }
     }
 
@@ -44,13 +44,13 @@ impl Session {
     }
 
     /// The server's clock: the log is written by it.
-    pub async fn now(&self) -> Result<Time, Failure> {
+    pub async fn now(&self) -> Result<Time, CliError> {
         let row = self.client.query_one("SELECT clock_timestamp()", &[]).await?;
         Ok(row.try_get(0).map_err(StoreError::from)?)
     }
 
     /// How long an attempt may take, and so how late the log learns of it.
-    pub async fn request_timeout(&self) -> Result<Duration, Failure> {
+    pub async fn request_timeout(&self) -> Result<Duration, CliError> {
         // Where nobody has set it, only a session that has used the extension knows the setting.
         let row = self.client.query_one("SELECT current_setting('pg_webhooks.request_timeout', true)", &[]).await?;
         let known: Option<String> = row.try_get(0).map_err(StoreError::from)?;

@@ -2,56 +2,57 @@
 
 use std::io;
 use std::process::ExitCode;
+use thiserror::Error;
 
 use super::output;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// As `EX_USAGE` of sysexits.h.
-const USAGE: u8 = 64;
+const EX_USAGE: u8 = 64;
 
 /// What a command leads to.
-pub type Outcome = Result<ExitCode, Failure>;
+pub type CommandResult = Result<ExitCode, CliError>;
 
-/// A command that failed.
-#[derive(Debug)]
-pub enum Failure {
-    Told {
-        status: u8,
-        message: String,
-        hint: Option<String>,
-    },
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    #[error("{message}")]
+    Message { status: u8, message: String, hint: Option<String> },
     /// Whoever read stdout has gone.
-    Unread,
+    #[error("nobody reads stdout")]
+    BrokenPipe,
 }
 
-impl Failure {
+impl CliError {
     /// The caller asked for what makes no sense; status 64.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Told { status: USAGE, message: message.into(), hint: Some(hint.into()) }
+        Self::Message { status: EX_USAGE, message: message.into(), hint: Some(hint.into()) }
     }
 
     /// Something else; status 1.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Told { status: 1, message: message.into(), hint: Some(hint.into()) }
+        Self::Message { status: 1, message: message.into(), hint: Some(hint.into()) }
     }
 
     /// The same, with where it happened in front.
     pub fn at(self, place: &str) -> Self {
         match self {
-            Self::Told { status, message, hint } => Self::Told { status, message: format!("{place}: {message}"), hint },
-            Self::Unread => Self::Unread,
+            Self::Message { status, message, hint } => {
+                Self::Message { status, message: format!("{place}: {message}"), hint }
+            }
+            Self::BrokenPipe => Self::BrokenPipe,
         }
     }
 
     /// Says so, and gives the exit status.
     pub fn report(self) -> ExitCode {
-        let Self::Told { status, message, hint } = self else { return ExitCode::SUCCESS };
+        let Self::Message { status, message, hint } = self else { return ExitCode::SUCCESS };
         output::tell(output::Tone::Bad, "error", &message, hint.as_deref());
         ExitCode::from(status)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let StoreError { kind, message, hint } = error;
         let hint = hint.or_else(|| {
@@ -60,21 +61,21 @@ impl From<StoreError> for Failure {
                     .to_owned()
             })
         });
-        Self::Told { status: 1, message, hint }
+        Self::Message { status: 1, message, hint }
     }
 }
 
-impl From<tokio_postgres::Error> for Failure {
+impl From<tokio_postgres::Error> for CliError {
     fn from(error: tokio_postgres::Error) -> Self {
         StoreError::from(error).into()
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::Unread;
+            return Self::BrokenPipe;
         }
-        Self::Told { status: 1, message: error.to_string(), hint: None }
+        Self::Message { status: 1, message: error.to_string(), hint: None }
     }
 }

@@ -4,15 +4,15 @@ use clap::Args;
 use serde_json::Value;
 use std::process::ExitCode;
 
-use super::connection::Session;
-use super::error::Outcome;
+use super::connection::Connection;
+use super::error::CommandResult;
 use super::logs;
 use super::output::{self, Format, Table, Tone, cell, paint};
 use super::time::{self, Moment};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
 /// More than a message ever has.
-const ALL: i32 = 10_000;
+const MAX_ATTEMPTS: i32 = 10_000;
 
 #[derive(Args, Debug)]
 pub struct Events {
@@ -51,8 +51,8 @@ pub struct Event {
 }
 
 impl Events {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let now = session.now().await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let now = connection.now().await?;
         let filter = EventFilter {
             event: self.event.as_deref(),
             endpoint_id: self.endpoint.as_deref(),
@@ -61,7 +61,7 @@ impl Events {
             until: self.until.map(|until| until.resolve(now)),
             before: None,
         };
-        let mut events = session.store().events(&filter, self.limit).await?;
+        let mut events = connection.store().events(&filter, self.limit).await?;
         events.reverse();
         if self.format.json {
             output::json(&events)?;
@@ -93,15 +93,15 @@ pub fn when(time: Time, now: Time) -> String {
 }
 
 impl Event {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let message = session.store().message(&self.webhook_id).await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let message = connection.store().message(&self.webhook_id).await?;
         if self.body {
             output::bytes(message.body.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let deliveries = session.store().deliveries(&self.webhook_id).await?;
+        let deliveries = connection.store().deliveries(&self.webhook_id).await?;
         let filter = AttemptFilter { webhook_id: Some(&self.webhook_id), ..AttemptFilter::default() };
-        let mut attempts = session.store().attempts(&filter, ALL).await?;
+        let mut attempts = connection.store().attempts(&filter, MAX_ATTEMPTS).await?;
         attempts.reverse();
         if self.format.json {
             let Message { event, occurred_at, body } = message;
@@ -110,7 +110,7 @@ impl Event {
                 "deliveries": deliveries, "attempts": attempts,
             }))?;
         } else {
-            self.show(&message, deliveries, attempts, session.now().await?)?;
+            self.show(&message, deliveries, attempts, connection.now().await?)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -153,6 +153,6 @@ impl Event {
         }
         attempts
             .iter()
-            .try_for_each(|attempt| output::line(&logs::told(attempt, &attempt.endpoint_id, output::width())))
+            .try_for_each(|attempt| output::line(&logs::format_attempt(attempt, &attempt.endpoint_id, output::width())))
     }
 }

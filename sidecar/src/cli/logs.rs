@@ -3,8 +3,8 @@
 use clap::Args;
 use std::process::ExitCode;
 
-use super::connection::Session;
-use super::error::Outcome;
+use super::connection::Connection;
+use super::error::CommandResult;
 use super::output::{self, Format, Tone, paint};
 use super::tail::{self, Tail};
 use super::time::{self, Moment};
@@ -41,8 +41,8 @@ pub struct Logs {
 }
 
 impl Logs {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let now = session.now().await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let now = connection.now().await?;
         let filter = AttemptFilter {
             endpoint_id: self.endpoint_id.as_deref(),
             event: self.event.as_deref(),
@@ -51,20 +51,20 @@ impl Logs {
             ..AttemptFilter::default()
         };
         // Before what is there is shown: what comes meanwhile is shown by the one or the other, and not by both.
-        let mut tail = if self.follow { Some(Tail::from_now(session, filter).await?) } else { None };
+        let mut tail = if self.follow { Some(Tail::from_now(connection, filter).await?) } else { None };
         let shown = AttemptFilter {
             since: self.since.map(|since| since.resolve(now)),
             until: self.until.map(|until| until.resolve(now)),
             ..filter
         };
-        let mut lines = session.store().attempts(&shown, self.limit).await?;
+        let mut lines = connection.store().attempts(&shown, self.limit).await?;
         lines.reverse();
         if let Some(tail) = &mut tail {
             tail.pass_over(&lines);
             self.show_each(&lines)?;
             loop {
-                tokio::time::sleep(tail::INTERVAL).await;
-                self.show_each(&tail.look().await?)?;
+                tokio::time::sleep(tail::POLL_INTERVAL).await;
+                self.show_each(&tail.poll().await?)?;
             }
         }
         if self.format.json {
@@ -86,7 +86,7 @@ impl Logs {
                 if self.endpoint_id.is_none() {
                     ids.push_str(&format!("  {}", line.endpoint_id));
                 }
-                output::line(&told(line, &ids, output::width()))?;
+                output::line(&format_attempt(line, &ids, output::width()))?;
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl Logs {
 }
 
 /// An attempt and whose it is, on as many lines as the width asks for.
-pub fn told(line: &AttemptLine, ids: &str, width: Option<usize>) -> String {
+pub fn format_attempt(line: &AttemptLine, ids: &str, width: Option<usize>) -> String {
     let tone = Tone::of(&line.outcome);
     let status = line.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let head = format!(
@@ -148,7 +148,7 @@ mod tests {
     fn an_attempt_is_one_line_off_the_terminal_and_fits_a_narrow_one() {
         let line = line();
         let ids = format!("{}  {}", line.webhook_id, line.endpoint_id);
-        let plain = |width| anstream::adapter::strip_str(&told(&line, &ids, width)).to_string();
+        let plain = |width| anstream::adapter::strip_str(&format_attempt(&line, &ids, width)).to_string();
         assert_eq!(plain(None).lines().count(), 1);
         let narrow = plain(Some(80));
         assert_eq!(narrow.lines().count(), 3);

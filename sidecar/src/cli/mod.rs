@@ -33,8 +33,8 @@ use std::process::ExitCode;
 use tokio::sync::watch;
 
 use crate::settings::Settings;
-use connection::Session;
-use error::{Failure, Outcome};
+use connection::Connection;
+use error::{CliError, CommandResult};
 pub use listen::Listen;
 
 /// Delivers and manages the webhooks of the pg_webhooks Postgres extension.
@@ -144,32 +144,27 @@ impl Refusal {
 /// Does what was asked and says what failed. A signal ends it with status 130.
 pub async fn run(command: OneShot, database_url: Option<&str>, mut stop: watch::Receiver<bool>) -> ExitCode {
     tokio::select! {
-        outcome = obey(command, database_url) => outcome.unwrap_or_else(Failure::report),
+        outcome = execute(command, database_url) => outcome.unwrap_or_else(CliError::report),
         _ = stop.wait_for(|stop| *stop) => ExitCode::from(130),
     }
 }
 
-async fn obey(command: OneShot, database_url: Option<&str>) -> Outcome {
-    let session = match command {
-        OneShot::Verify(verify) => return verify.run().await,
-        OneShot::Completions(completions) => return completions.run(Cli::command()),
-        OneShot::Man(man) => return man.run(Cli::command()),
-        OneShot::Doctor(doctor) => return doctor.run(&connection::database(database_url)?).await,
-        _ => Session::open(&connection::database(database_url)?).await?,
-    };
+async fn execute(command: OneShot, database_url: Option<&str>) -> CommandResult {
+    let connect = async || Connection::open(&connection::database(database_url)?).await;
     match command {
-        OneShot::Webhooks(webhooks) => webhooks.run(&session).await,
-        OneShot::Logs(logs) => logs.run(&session).await,
-        OneShot::Events(events) => events.run(&session).await,
-        OneShot::Event(event) => event.run(&session).await,
-        OneShot::Redeliver(redeliver) => redeliver.run(&session).await,
-        OneShot::Replay(replay) => replay.run(&session).await,
-        OneShot::Trigger(trigger) => trigger.run(&session).await,
-        OneShot::Tokens(tokens) => tokens.run(&session).await,
-        OneShot::Status(status) => status.run(&session).await,
-        OneShot::Doctor(_) | OneShot::Verify(_) | OneShot::Completions(_) | OneShot::Man(_) => {
-            unreachable!("they need no session, and have returned")
-        }
+        OneShot::Webhooks(webhooks) => webhooks.run(&connect().await?).await,
+        OneShot::Logs(logs) => logs.run(&connect().await?).await,
+        OneShot::Events(events) => events.run(&connect().await?).await,
+        OneShot::Event(event) => event.run(&connect().await?).await,
+        OneShot::Redeliver(redeliver) => redeliver.run(&connect().await?).await,
+        OneShot::Replay(replay) => replay.run(&connect().await?).await,
+        OneShot::Trigger(trigger) => trigger.run(&connect().await?).await,
+        OneShot::Tokens(tokens) => tokens.run(&connect().await?).await,
+        OneShot::Status(status) => status.run(&connect().await?).await,
+        OneShot::Doctor(doctor) => doctor.run(&connection::database(database_url)?).await,
+        OneShot::Verify(verify) => verify.run().await,
+        OneShot::Completions(completions) => completions.run(Cli::command()),
+        OneShot::Man(man) => man.run(Cli::command()),
     }
 }
 

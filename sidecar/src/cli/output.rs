@@ -165,7 +165,7 @@ impl<T: ToString> From<T> for Cell {
 }
 
 /// Columns of a wrapped column below which nobody can read it.
-const LEGIBLE: usize = 16;
+const MIN_COLUMN_WIDTH: usize = 16;
 
 /// Rows under a head, in columns. Where the terminal is too narrow for them, it breaks the lines itself.
 pub struct Table {
@@ -251,7 +251,7 @@ impl Table {
 fn least_width(contents: &[u16], whole: &[usize]) -> usize {
     let least = |(at, &content): (usize, &u16)| {
         let content = usize::from(content);
-        2 + if whole.contains(&at) { content } else { content.min(LEGIBLE) }
+        2 + if whole.contains(&at) { content } else { content.min(MIN_COLUMN_WIDTH) }
     };
     contents.iter().enumerate().map(least).sum::<usize>().saturating_sub(2)
 }
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_column_that_wraps_stays_legible() {
-        assert_eq!(least_width(&[29, 8, 60], &[0, 1]), 29 + 2 + 8 + 2 + LEGIBLE);
+        assert_eq!(least_width(&[29, 8, 60], &[0, 1]), 29 + 2 + 8 + 2 + MIN_COLUMN_WIDTH);
         assert_eq!(least_width(&[29, 5], &[0]), 29 + 2 + 5);
         assert_eq!(least_width(&[], &[]), 0);
     }

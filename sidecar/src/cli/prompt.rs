@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use super::error::Failure;
+use super::error::CliError;
 use super::output;
 
 /// Whether there is somebody to ask.
@@ -11,7 +11,7 @@ pub fn is_possible() -> bool {
 }
 
 /// Yes or no; no is what Enter says.
-pub async fn confirm(question: &str) -> Result<bool, Failure> {
+pub async fn confirm(question: &str) -> Result<bool, CliError> {
     let prompt = format!("{} [y/N] ", output::paint(output::Tone::Strong, question));
     let _ = write!(anstream::stderr().lock(), "{prompt}");
     let answer = line_of_stdin().await?;
@@ -19,7 +19,7 @@ pub async fn confirm(question: &str) -> Result<bool, Failure> {
 }
 
 /// A line of stdin without its end. It may take for ever, so it has a thread of its own.
-pub async fn line_of_stdin() -> Result<String, Failure> {
+pub async fn line_of_stdin() -> Result<String, CliError> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::connection::Session;
-use super::error::{Failure, Outcome};
+use super::connection::Connection;
+use super::error::{CliError, CommandResult};
 use super::output::{self, Format};
 use super::prompt;
 use super::tail::{self, Tail};
@@ -53,41 +53,41 @@ struct Tally {
 }
 
 impl Replay {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let now = session.now().await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let now = connection.now().await?;
         let since = self.since.resolve(now);
         let until = self.until.map_or(now, |until| until.resolve(now));
         let what = store::Replay { since, until: Some(until), only_failed: !self.all, dry_run: true };
-        let count = session.store().replay(&self.endpoint_id, &what).await?;
+        let count = connection.store().replay(&self.endpoint_id, &what).await?;
         if self.dry_run || count == 0 {
             if self.format.json {
                 output::json(
                     &json!({ "endpoint_id": self.endpoint_id, "since": since, "until": until, "messages": count }),
                 )?;
             } else {
-                output::line(&self.told(count, since, until))?;
+                output::line(&self.format_count(count, since, until))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
         if !self.format.json {
-            output::note(&self.told(count, since, until));
+            output::note(&self.format_count(count, since, until));
         }
         if !self.yes && prompt::is_possible() && !prompt::confirm("Send them?").await? {
-            return Err(Failure::new("nothing was sent", "Answer y to send them."));
+            return Err(CliError::new("nothing was sent", "Answer y to send them."));
         }
-        self.send(session, store::Replay { dry_run: false, ..what }, until).await
+        self.send(connection, store::Replay { dry_run: false, ..what }, until).await
     }
 
-    fn told(&self, count: i64, since: Time, until: Time) -> String {
+    fn format_count(&self, count: i64, since: Time, until: Time) -> String {
         let messages = if count == 1 { "message" } else { "messages" };
         let which = if self.all { "" } else { " not delivered" };
         format!("{count} {messages}{which} from {} to {}", time::exact(since), time::exact(until))
     }
 
-    async fn send(&self, session: &Session, what: store::Replay, until: Time) -> Outcome {
-        let begin = session.now().await?;
+    async fn send(&self, connection: &Connection, what: store::Replay, until: Time) -> CommandResult {
+        let begin = connection.now().await?;
         if self.no_wait {
-            let queued = session.store().replay(&self.endpoint_id, &what).await?;
+            let queued = connection.store().replay(&self.endpoint_id, &what).await?;
             if self.format.json {
                 output::json(&json!({ "endpoint_id": self.endpoint_id, "queued": queued }))?;
             } else {
@@ -96,14 +96,14 @@ impl Replay {
             return Ok(ExitCode::SUCCESS);
         }
         // In one transaction, so that none of them is delivered before it is known which they are.
-        session.client.batch_execute("BEGIN").await?;
-        let before = self.waiting(session, what.since, until).await?;
-        let queued = session.store().replay(&self.endpoint_id, &what).await?;
-        let mut left = self.waiting(session, what.since, until).await?;
-        session.client.batch_execute("COMMIT").await?;
+        connection.client.batch_execute("BEGIN").await?;
+        let before = self.waiting(connection, what.since, until).await?;
+        let queued = connection.store().replay(&self.endpoint_id, &what).await?;
+        let mut left = self.waiting(connection, what.since, until).await?;
+        connection.client.batch_execute("COMMIT").await?;
         left.retain(|webhook_id| !before.contains(webhook_id));
 
-        let tally = self.watch(session, left, begin).await?;
+        let tally = self.watch(connection, left, begin).await?;
         let waiting = queued - i64::try_from(tally.delivered + tally.failed).unwrap_or(0);
         if self.format.json {
             output::json(&json!({
@@ -118,7 +118,7 @@ impl Replay {
     }
 
     /// The messages of that time that wait for an attempt.
-    async fn waiting(&self, session: &Session, since: Time, until: Time) -> Result<HashSet<String>, Failure> {
+    async fn waiting(&self, connection: &Connection, since: Time, until: Time) -> Result<HashSet<String>, CliError> {
         let filter = EventFilter {
             endpoint_id: Some(&self.endpoint_id),
             state: Some("waiting"),
@@ -126,34 +126,34 @@ impl Replay {
             until: Some(until),
             ..EventFilter::default()
         };
-        let waiting = session.store().events(&filter, i32::MAX).await?;
+        let waiting = connection.store().events(&filter, i32::MAX).await?;
         Ok(waiting.into_iter().map(|event| event.webhook_id).collect())
     }
 
     /// Waits until nothing is left, or the webhook is disabled.
-    async fn watch(&self, session: &Session, mut left: HashSet<String>, begin: Time) -> Result<Tally, Failure> {
-        if session.store().status().await?.shards_held == 0 {
+    async fn watch(&self, connection: &Connection, mut left: HashSet<String>, begin: Time) -> Result<Tally, CliError> {
+        if connection.store().status().await?.shards_held == 0 {
             let hint = Some("pg-webhooks serve starts one.");
             output::tell(output::Tone::Warning, "warning", "no sidecar is running, so nothing is sent", hint);
         }
         let bar = progress_bar(left.len());
         let filter = AttemptFilter { endpoint_id: Some(&self.endpoint_id), ..AttemptFilter::default() };
-        let mut tail = Tail::since(session, filter, begin).await?;
+        let mut tail = Tail::since(connection, filter, begin).await?;
         let mut tally = Tally::default();
         while !left.is_empty() {
             // Asked before the log: what has left the queue by now is in the log by then.
-            let health = session.store().health(Some(&self.endpoint_id), 1).await?;
+            let health = connection.store().health(Some(&self.endpoint_id), 1).await?;
             let is_over = health.first().is_none_or(|one| !one.active || one.pending == 0);
-            for attempt in if is_over { tail.look_deep().await? } else { tail.look().await? } {
+            for attempt in if is_over { tail.poll_deep().await? } else { tail.poll().await? } {
                 tally.count(&mut left, attempt.webhook_id, &attempt.outcome);
             }
             bar.set_position((tally.delivered + tally.failed) as u64);
-            bar.set_message(tally.told());
+            bar.set_message(tally.format_rest());
             if is_over {
                 break;
             }
             if !left.is_empty() {
-                tokio::time::sleep(tail::INTERVAL).await;
+                tokio::time::sleep(tail::POLL_INTERVAL).await;
             }
         }
         bar.finish_and_clear();
@@ -182,7 +182,7 @@ impl Tally {
         }
     }
 
-    fn told(&self) -> String {
+    fn format_rest(&self) -> String {
         let mut text = String::new();
         if self.failed > 0 {
             text.push_str(&format!(", {} failed", self.failed));
@@ -216,9 +216,9 @@ mod tests {
         {
             tally.count(&mut left, id.to_owned(), outcome);
         }
-        assert_eq!((tally.delivered, tally.failed, tally.told().as_str()), (1, 0, ", 1 wait for a retry"));
+        assert_eq!((tally.delivered, tally.failed, tally.format_rest().as_str()), (1, 0, ", 1 wait for a retry"));
         tally.count(&mut left, "a".to_owned(), "rejected");
-        assert_eq!((tally.delivered, tally.failed, tally.told().as_str()), (1, 1, ", 1 failed"));
+        assert_eq!((tally.delivered, tally.failed, tally.format_rest().as_str()), (1, 1, ", 1 failed"));
         assert_eq!(left, HashSet::from(["c".to_owned()]));
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use tokio_postgres::Client;
 
-use super::error::Failure;
+use super::error::CliError;
 use super::prompt;
 use crate::store::Store;
 
@@ -33,7 +33,7 @@ impl NewSecret {
     }
 
     /// The secret that was asked for, if any was.
-    pub async fn take(self, store: Store<&Client>) -> Result<Option<Secret>, Failure> {
+    pub async fn take(self, store: Store<&Client>) -> Result<Option<Secret>, CliError> {
         if self.generate_secret {
             return Ok(Some(Secret { text: store.generate_secret().await?, is_new: true }));
         }
@@ -43,10 +43,10 @@ impl NewSecret {
 }
 
 /// The first line of stdin.
-pub async fn from_stdin() -> Result<String, Failure> {
+pub async fn from_stdin() -> Result<String, CliError> {
     let line = prompt::line_of_stdin().await?;
     if line.is_empty() {
-        return Err(Failure::usage(
+        return Err(CliError::usage(
             "stdin holds no secret",
             "For example: pass show shop/webhook | pg-webhooks webhooks add … --secret-stdin",
         ));

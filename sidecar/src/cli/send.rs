@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
-use super::connection::Session;
-use super::error::Outcome;
+use super::connection::Connection;
+use super::error::CommandResult;
 use super::output::{self, Format};
 use super::webhooks::Sending;
 
@@ -34,8 +34,8 @@ pub struct Trigger {
 }
 
 impl Redeliver {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let queued = session.store().redeliver(&self.webhook_id, self.to.as_deref()).await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let queued = connection.store().redeliver(&self.webhook_id, self.to.as_deref()).await?;
         if self.format.json {
             output::json(&json!({ "webhook_id": self.webhook_id, "queued": queued }))?;
         } else {
@@ -47,8 +47,8 @@ impl Redeliver {
 }
 
 impl Trigger {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let webhook_id = session.store().trigger(&self.endpoint_id, &self.event).await?;
-        self.sending.finish(session, &webhook_id).await
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let webhook_id = connection.store().trigger(&self.endpoint_id, &self.event).await?;
+        self.sending.finish(connection, &webhook_id).await
     }
 }

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::error::Outcome;
+use super::error::CommandResult;
 use super::output;
 
 #[derive(Args, Debug)]
@@ -23,7 +23,7 @@ pub struct Man {
 }
 
 impl Completions {
-    pub fn run(self, mut root: clap::Command) -> Outcome {
+    pub fn run(self, mut root: clap::Command) -> CommandResult {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut root, "pg-webhooks", &mut script);
         output::bytes(&script)?;
@@ -32,7 +32,7 @@ impl Completions {
 }
 
 impl Man {
-    pub fn run(self, root: clap::Command) -> Outcome {
+    pub fn run(self, root: clap::Command) -> CommandResult {
         std::fs::create_dir_all(&self.directory)?;
         clap_mangen::generate_to(root, &self.directory)?;
         Ok(ExitCode::SUCCESS)

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
-use super::connection::Session;
-use super::error::Outcome;
+use super::connection::Connection;
+use super::error::CommandResult;
 use super::events::when;
 use super::output::{self, Format, Table, Tone, cell, paint};
 use super::time;
@@ -18,10 +18,10 @@ pub struct Status {
 }
 
 impl Status {
-    pub async fn run(self, session: &Session) -> Outcome {
-        let status = session.store().status().await?;
-        let leases = session.store().leases().await?;
-        let health = session.store().health(None, 100).await?;
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let status = connection.store().status().await?;
+        let leases = connection.store().leases().await?;
+        let health = connection.store().health(None, 100).await?;
         if self.format.json {
             let mut answer = serde_json::to_value(&status).map_err(std::io::Error::from)?;
             answer["leases"] = json!(leases);
@@ -36,7 +36,7 @@ impl Status {
             return Ok(ExitCode::SUCCESS);
         }
         output::line("")?;
-        let now = session.now().await?;
+        let now = connection.now().await?;
         let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "LAST ERROR"])
             .whole(&[0, 1, 2, 3, 4])
             .numbers(&[2, 3, 4]);

@@ -5,52 +5,52 @@ use chrono::TimeDelta;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::connection::Session;
-use super::error::Failure;
+use super::connection::Connection;
+use super::error::CliError;
 use crate::store::{AttemptFilter, AttemptLine, Time};
 
 /// How long to wait between two looks.
-pub const INTERVAL: Duration = Duration::from_millis(500);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How far back a look reads, and how far every so often: an attempt is late by the time that it took, at most the
 /// timeout of a request, and by what its report takes.
-const SHALLOW: TimeDelta = TimeDelta::seconds(5);
-const DEEP_EVERY: Duration = Duration::from_secs(5);
-const REPORT: Duration = Duration::from_secs(30);
+const SHALLOW_REREAD: TimeDelta = TimeDelta::seconds(5);
+const DEEP_POLL_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_REPORT_DELAY: Duration = Duration::from_secs(30);
 /// Lines asked for at once.
-const PAGE: i32 = 500;
+const PAGE_ROWS: i32 = 500;
 
 /// What came to the log since a time.
 pub struct Tail<'a> {
-    session: &'a Session,
+    connection: &'a Connection,
     filter: AttemptFilter<'a>,
     begin: Time,
     began: Instant,
     /// Attempts that began earlier are of no interest.
     from: Time,
     late: TimeDelta,
-    looked: Time,
-    looked_deep: Option<Instant>,
+    polled_at: Time,
+    polled_deep_at: Option<Instant>,
     /// By position, with the time when it began.
     seen: HashMap<String, Time>,
 }
 
 impl<'a> Tail<'a> {
     /// Gives what matches the filter and began at `from` or later.
-    pub async fn since(session: &'a Session, filter: AttemptFilter<'a>, from: Time) -> Result<Self, Failure> {
-        let late = session.request_timeout().await? + REPORT;
+    pub async fn since(connection: &'a Connection, filter: AttemptFilter<'a>, from: Time) -> Result<Self, CliError> {
+        let late = connection.request_timeout().await? + MAX_REPORT_DELAY;
         let late = TimeDelta::from_std(late).unwrap_or(TimeDelta::MAX);
-        let begin = session.now().await?;
+        let begin = connection.now().await?;
         let (began, seen) = (Instant::now(), HashMap::new());
-        Ok(Self { session, filter, begin, began, from, late, looked: from, looked_deep: None, seen })
+        Ok(Self { connection, filter, begin, began, from, late, polled_at: from, polled_deep_at: None, seen })
     }
 
     /// Gives what matches the filter and comes from now on.
-    pub async fn from_now(session: &'a Session, filter: AttemptFilter<'a>) -> Result<Self, Failure> {
-        let now = session.now().await?;
-        let mut tail = Self::since(session, filter, now).await?;
+    pub async fn from_now(connection: &'a Connection, filter: AttemptFilter<'a>) -> Result<Self, CliError> {
+        let now = connection.now().await?;
+        let mut tail = Self::since(connection, filter, now).await?;
         tail.from = now - tail.late;
-        tail.looked = tail.from;
-        tail.look().await?;
+        tail.polled_at = tail.from;
+        tail.poll().await?;
         Ok(tail)
     }
 
@@ -60,13 +60,13 @@ impl<'a> Tail<'a> {
     }
 
     /// What is new, oldest first.
-    pub async fn look(&mut self) -> Result<Vec<AttemptLine>, Failure> {
+    pub async fn poll(&mut self) -> Result<Vec<AttemptLine>, CliError> {
         let now = self.begin + TimeDelta::from_std(self.began.elapsed()).unwrap_or_default();
-        let is_deep = self.looked_deep.is_none_or(|at| at.elapsed() >= DEEP_EVERY);
-        let since = (self.looked - if is_deep { self.late } else { SHALLOW }).max(self.from);
-        self.looked = now;
+        let is_deep = self.polled_deep_at.is_none_or(|at| at.elapsed() >= DEEP_POLL_INTERVAL);
+        let since = (self.polled_at - if is_deep { self.late } else { SHALLOW_REREAD }).max(self.from);
+        self.polled_at = now;
         if is_deep {
-            self.looked_deep = Some(Instant::now());
+            self.polled_deep_at = Some(Instant::now());
         }
         let mut new = self.read(since).await?;
         new.reverse();
@@ -76,19 +76,19 @@ impl<'a> Tail<'a> {
     }
 
     /// The same, late ones included.
-    pub async fn look_deep(&mut self) -> Result<Vec<AttemptLine>, Failure> {
-        self.looked_deep = None;
-        self.look().await
+    pub async fn poll_deep(&mut self) -> Result<Vec<AttemptLine>, CliError> {
+        self.polled_deep_at = None;
+        self.poll().await
     }
 
     /// What is unknown and began at `since` or later, newest first.
-    async fn read(&mut self, since: Time) -> Result<Vec<AttemptLine>, Failure> {
+    async fn read(&mut self, since: Time) -> Result<Vec<AttemptLine>, CliError> {
         let mut new = Vec::new();
         let mut before: Option<String> = None;
         loop {
             let filter = AttemptFilter { since: Some(since), before: before.as_deref(), ..self.filter };
-            let page = self.session.store().attempts(&filter, PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
+            let page = self.connection.store().attempts(&filter, PAGE_ROWS).await?;
+            let is_last = page.len() < PAGE_ROWS as usize;
             before = page.last().map(|line| line.position.clone());
             for line in page {
                 if self.seen.insert(line.position.clone(), line.timestamp).is_none() {

@@ -5,8 +5,8 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::connection::Session;
-use super::error::{Failure, Outcome};
+use super::connection::Connection;
+use super::error::{CliError, CommandResult};
 use super::events::when;
 use super::output::{self, Format, Table, Tone, cell};
 use super::time;
@@ -46,18 +46,18 @@ pub struct Revoke {
 }
 
 impl Tokens {
-    pub async fn run(self, session: &Session) -> Outcome {
+    pub async fn run(self, connection: &Connection) -> CommandResult {
         match self {
-            Self::List(format) => list(session, format).await?,
-            Self::Create(create) => create.run(session).await?,
-            Self::Revoke(revoke) => revoke.run(session).await?,
+            Self::List(format) => list(connection, format).await?,
+            Self::Create(create) => create.run(connection).await?,
+            Self::Revoke(revoke) => revoke.run(connection).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn list(session: &Session, format: Format) -> Result<(), Failure> {
-    let tokens = session.store().tokens().await?;
+async fn list(connection: &Connection, format: Format) -> Result<(), CliError> {
+    let tokens = connection.store().tokens().await?;
     if format.json {
         return Ok(output::json(&tokens)?);
     }
@@ -65,7 +65,7 @@ async fn list(session: &Session, format: Format) -> Result<(), Failure> {
         output::note("no tokens; pg-webhooks tokens create NAME makes one");
         return Ok(());
     }
-    let now = session.now().await?;
+    let now = connection.now().await?;
     let titles = ["ID", "NAME", "ROLE", "STATE", "EXPIRES", "LAST_USED"];
     let mut table = Table::new(&titles).whole(&[0, 2, 3, 4, 5]);
     for token in tokens {
@@ -83,16 +83,16 @@ async fn list(session: &Session, format: Format) -> Result<(), Failure> {
 }
 
 impl Create {
-    async fn run(self, session: &Session) -> Result<(), Failure> {
+    async fn run(self, connection: &Connection) -> Result<(), CliError> {
         let role = if self.manage { "manage" } else { "read" };
         let expires = match self.expires {
             Some(duration) => Some(
-                time::after(session.now().await?, duration)
-                    .map_err(|why| Failure::usage(format!("--expires is {why}"), "For example 90d."))?,
+                time::after(connection.now().await?, duration)
+                    .map_err(|why| CliError::usage(format!("--expires is {why}"), "For example 90d."))?,
             ),
             None => None,
         };
-        let token = session.store().create_token(&self.name, role, expires).await?;
+        let token = connection.store().create_token(&self.name, role, expires).await?;
         if self.format.json {
             output::json(&json!({ "name": self.name, "role": role, "expires_at": expires, "token": token }))?;
         } else {
@@ -104,8 +104,8 @@ impl Create {
 }
 
 impl Revoke {
-    async fn run(self, session: &Session) -> Result<(), Failure> {
-        session.store().revoke_token(&self.token_id).await?;
+    async fn run(self, connection: &Connection) -> Result<(), CliError> {
+        connection.store().revoke_token(&self.token_id).await?;
         // Not what was given: that may be the token itself.
         if self.format.json {
             output::json(&json!({ "revoked": true }))?;

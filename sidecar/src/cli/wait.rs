@@ -3,27 +3,27 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::connection::Session;
-use super::error::{Failure, Outcome};
+use super::connection::Connection;
+use super::error::{CliError, CommandResult};
 use super::output;
 use crate::store::DeliveryLine;
 
 /// How long to wait between two looks.
-const INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Waits until a message has been tried. Success is that it was delivered.
-pub async fn first_attempt(session: &Session, webhook_id: &str, patience: Duration, json: bool) -> Outcome {
-    let delivery = tried(session, webhook_id, patience).await?;
+pub async fn first_attempt(connection: &Connection, webhook_id: &str, patience: Duration, json: bool) -> CommandResult {
+    let delivery = tried(connection, webhook_id, patience).await?;
     let was_delivered = delivery.state == "delivered";
     if json {
         output::json(&serde_json::json!({ "webhook_id": webhook_id, "delivery": delivery }))?;
     } else {
-        output::line(&told(&delivery))?;
+        output::line(&format_delivery(&delivery))?;
     }
     Ok(if was_delivered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(delivery: &DeliveryLine) -> String {
+fn format_delivery(delivery: &DeliveryLine) -> String {
     let mut text = output::paint(output::Tone::of(&delivery.state), &delivery.state);
     // An error that is an answer's names the status itself.
     match (&delivery.error, delivery.http_status) {
@@ -37,9 +37,9 @@ fn told(delivery: &DeliveryLine) -> String {
     text
 }
 
-async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Result<DeliveryLine, Failure> {
+async fn tried(connection: &Connection, webhook_id: &str, patience: Duration) -> Result<DeliveryLine, CliError> {
     let began = Instant::now();
-    let status = session.store().status().await?;
+    let status = connection.store().status().await?;
     if status.shards_held == 0 {
         output::tell(
             output::Tone::Warning,
@@ -50,19 +50,19 @@ async fn tried(session: &Session, webhook_id: &str, patience: Duration) -> Resul
     }
     loop {
         let delivery =
-            session.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
-                Failure::new("the webhook was deleted", "pg-webhooks webhooks list shows the others.")
+            connection.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
+                CliError::new("the webhook was deleted", "pg-webhooks webhooks list shows the others.")
             })?;
         // One that had no room is waiting, and was not tried yet.
         if delivery.attempts > 0 || delivery.state == "skipped" {
             return Ok(delivery);
         }
         if began.elapsed() >= patience {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 format!("{webhook_id} was not tried within {}", humantime::format_duration(patience)),
                 "pg-webhooks doctor looks for the reason; once that is gone, the message is sent.",
             ));
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

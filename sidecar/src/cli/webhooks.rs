@@ -5,8 +5,8 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::connection::Session;
-use super::error::{Failure, Outcome};
+use super::connection::Connection;
+use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Table, Tone, cell};
 use super::secret::{self, NewSecret};
 use super::{prompt, time, wait};
@@ -134,25 +134,25 @@ pub struct Rotate {
 }
 
 impl Webhooks {
-    pub async fn run(self, session: &Session) -> Outcome {
+    pub async fn run(self, connection: &Connection) -> CommandResult {
         match self {
-            Self::List(format) => list(session, format).await,
-            Self::Add(add) => add.run(session).await,
-            Self::Update(update) => update.run(session).await,
-            Self::Remove(remove) => remove.run(session).await,
+            Self::List(format) => list(connection, format).await,
+            Self::Add(add) => add.run(connection).await,
+            Self::Update(update) => update.run(connection).await,
+            Self::Remove(remove) => remove.run(connection).await,
             Self::Test(Test { endpoint_id, sending }) => {
-                let webhook_id = session.store().test(&endpoint_id).await?;
-                sending.finish(session, &webhook_id).await
+                let webhook_id = connection.store().test(&endpoint_id).await?;
+                sending.finish(connection, &webhook_id).await
             }
-            Self::Enable(one) => one.switch(session, Active::On).await,
-            Self::Disable(one) => one.switch(session, Active::Off).await,
-            Self::Rotate(rotate) => rotate.run(session).await,
+            Self::Enable(one) => one.switch(connection, Active::On).await,
+            Self::Disable(one) => one.switch(connection, Active::Off).await,
+            Self::Rotate(rotate) => rotate.run(connection).await,
         }
     }
 }
 
-async fn list(session: &Session, format: Format) -> Outcome {
-    let webhooks = session.store().list().await?;
+async fn list(connection: &Connection, format: Format) -> CommandResult {
+    let webhooks = connection.store().list().await?;
     if format.json {
         output::json(&webhooks)?;
         return Ok(ExitCode::SUCCESS);
@@ -161,7 +161,7 @@ async fn list(session: &Session, format: Format) -> Outcome {
         output::note("no webhooks; pg-webhooks webhooks add URL EVENT registers one");
         return Ok(ExitCode::SUCCESS);
     }
-    let health = session.store().health(None, 100).await?;
+    let health = connection.store().health(None, 100).await?;
     let mut table = Table::new(&["ID", "STATE", "EVENTS", "URL"]).whole(&[0, 1]);
     for webhook in webhooks {
         let state = health.iter().find(|one| one.id == webhook.id).map_or("", |one| &one.state);
@@ -182,8 +182,8 @@ async fn list(session: &Session, format: Format) -> Outcome {
 }
 
 impl Add {
-    async fn run(self, session: &Session) -> Outcome {
-        let secret = self.secret.take(session.store()).await?;
+    async fn run(self, connection: &Connection) -> CommandResult {
+        let secret = self.secret.take(connection.store()).await?;
         let new = Registration {
             url: Some(&self.url),
             events: Some(&self.events),
@@ -191,7 +191,7 @@ impl Add {
             active: Some(!self.inactive),
             description: self.description.as_deref(),
         };
-        let id = session.store().register(&new).await?;
+        let id = connection.store().register(&new).await?;
         let made = secret.filter(|secret| secret.is_new);
         match made {
             Some(secret) if self.format.json => output::json(&json!({ "id": id, "secret": secret.text }))?,
@@ -207,21 +207,21 @@ impl Add {
 }
 
 impl Update {
-    async fn run(self, session: &Session) -> Outcome {
+    async fn run(self, connection: &Connection) -> CommandResult {
         if self.url.is_none()
             && self.events.is_empty()
             && !self.secret.is_given()
             && !self.no_secret
             && self.description.is_none()
         {
-            return Err(Failure::usage(
+            return Err(CliError::usage(
                 "there is nothing to change",
                 "Give --url, --event, --secret-stdin, --generate-secret, --no-secret or --description.",
             ));
         }
         // An unknown id is to fail before stdin is read.
-        session.store().get(&self.endpoint_id).await?;
-        let secret = self.secret.take(session.store()).await?;
+        connection.store().get(&self.endpoint_id).await?;
+        let secret = self.secret.take(connection.store()).await?;
         let change = Registration {
             url: self.url.as_deref(),
             events: (!self.events.is_empty()).then_some(&self.events),
@@ -229,23 +229,23 @@ impl Update {
             active: None,
             description: self.description.as_deref(),
         };
-        session.store().update(&self.endpoint_id, &change).await?;
+        connection.store().update(&self.endpoint_id, &change).await?;
         let made = secret.filter(|secret| secret.is_new);
-        show_changed(session, &self.endpoint_id, "updated", made.map(|secret| secret.text), self.format).await
+        show_changed(connection, &self.endpoint_id, "updated", made.map(|secret| secret.text), self.format).await
     }
 }
 
 /// Says what became of a webhook; a secret that was made is alone on stdout.
 async fn show_changed(
-    session: &Session,
+    connection: &Connection,
     endpoint_id: &str,
     what: &str,
     secret: Option<String>,
     format: Format,
-) -> Outcome {
+) -> CommandResult {
     if format.json {
         let mut webhook =
-            serde_json::to_value(session.store().get(endpoint_id).await?).map_err(std::io::Error::from)?;
+            serde_json::to_value(connection.store().get(endpoint_id).await?).map_err(std::io::Error::from)?;
         if let Some(secret) = secret {
             webhook["secret"] = secret.into();
         }
@@ -260,21 +260,21 @@ async fn show_changed(
 }
 
 impl Remove {
-    async fn run(self, session: &Session) -> Outcome {
-        let webhook = session.store().get(&self.endpoint_id).await?;
+    async fn run(self, connection: &Connection) -> CommandResult {
+        let webhook = connection.store().get(&self.endpoint_id).await?;
         if !self.yes {
             if !prompt::is_possible() {
-                return Err(Failure::usage("there is no terminal to confirm it on", "--yes deletes without asking."));
+                return Err(CliError::usage("there is no terminal to confirm it on", "--yes deletes without asking."));
             }
             let waiting =
-                session.store().health(Some(&self.endpoint_id), 1).await?.first().map_or(0, |one| one.pending);
+                connection.store().health(Some(&self.endpoint_id), 1).await?.first().map_or(0, |one| one.pending);
             let waiting =
                 if waiting > 0 { format!(" and the {waiting} messages that wait for it") } else { String::new() };
             if !prompt::confirm(&format!("Delete the webhook {}{waiting}?", output::tame_line(&webhook.url))).await? {
-                return Err(Failure::new("nothing was deleted", "Answer y to delete it."));
+                return Err(CliError::new("nothing was deleted", "Answer y to delete it."));
             }
         }
-        session.store().delete(&self.endpoint_id).await?;
+        connection.store().delete(&self.endpoint_id).await?;
         if self.format.json {
             output::json(&json!({ "id": webhook.id, "url": webhook.url, "deleted": true }))?;
         } else {
@@ -291,32 +291,32 @@ enum Active {
 }
 
 impl One {
-    async fn switch(self, session: &Session, active: Active) -> Outcome {
+    async fn switch(self, connection: &Connection, active: Active) -> CommandResult {
         let change = Registration { active: Some(active == Active::On), ..Registration::default() };
-        session.store().update(&self.endpoint_id, &change).await?;
+        connection.store().update(&self.endpoint_id, &change).await?;
         let what = if active == Active::On { "enabled" } else { "disabled" };
-        show_changed(session, &self.endpoint_id, what, None, self.format).await
+        show_changed(connection, &self.endpoint_id, what, None, self.format).await
     }
 }
 
 impl Rotate {
-    async fn run(self, session: &Session) -> Outcome {
-        session.store().get(&self.endpoint_id).await?;
+    async fn run(self, connection: &Connection) -> CommandResult {
+        connection.store().get(&self.endpoint_id).await?;
         let given = if self.secret_stdin { Some(secret::from_stdin().await?) } else { None };
         let overlap_s = i64::try_from(self.overlap.as_secs()).unwrap_or(i64::MAX);
-        let made = session.store().rotate_secret(&self.endpoint_id, given.as_deref(), overlap_s).await?;
-        show_changed(session, &self.endpoint_id, "rotated", made, self.format).await
+        let made = connection.store().rotate_secret(&self.endpoint_id, given.as_deref(), overlap_s).await?;
+        show_changed(connection, &self.endpoint_id, "rotated", made, self.format).await
     }
 }
 
 impl Sending {
     /// Shows the id of a message that was queued, or waits for what comes of it.
-    pub async fn finish(self, session: &Session, webhook_id: &str) -> Outcome {
+    pub async fn finish(self, connection: &Connection, webhook_id: &str) -> CommandResult {
         if self.wait {
             if !self.format.json {
                 output::line(webhook_id)?;
             }
-            return wait::first_attempt(session, webhook_id, self.timeout, self.format.json).await;
+            return wait::first_attempt(connection, webhook_id, self.timeout, self.format.json).await;
         }
         if self.format.json {
             output::json(&json!({ "webhook_id": webhook_id }))?;

@@ -9,18 +9,18 @@ use tokio::task::JoinSet;
 use url::{Host, Url};
 
 use super::finding::Findings;
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::store::EndpointRecord;
 use crate::targets::{TargetError, Targets};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Receivers dialled at once.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_DIALS: usize = 32;
 
-pub async fn check(session: &Session, targets: &Targets, findings: &mut Findings) -> Result<(), Failure> {
-    let webhooks = session.store().list().await?;
+pub async fn check(connection: &Connection, targets: &Targets, findings: &mut Findings) -> Result<(), CliError> {
+    let webhooks = connection.store().list().await?;
     if webhooks.is_empty() {
         let fix = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
         findings.warning("webhooks", "none is registered", fix);
@@ -91,7 +91,7 @@ async fn reach(receivers: Vec<String>, targets: &Targets) -> Vec<(String, Reach)
     let mut found = Vec::new();
     let mut under_way = JoinSet::new();
     for receiver in receivers {
-        if under_way.len() >= AT_ONCE {
+        if under_way.len() >= MAX_CONCURRENT_DIALS {
             found.extend(under_way.join_next().await.and_then(Result::ok));
         }
         let targets = targets.clone();
@@ -117,16 +117,16 @@ async fn dial(receiver: &str, targets: &Targets) -> Result<Reach, TargetError> {
         Some(ip) => targets.check(ip).map(|()| vec![SocketAddr::new(ip, port)])?,
         None => {
             let host = url.host_str().ok_or_else(unknown)?;
-            tokio::time::timeout(PATIENCE, targets.look_up(host, port)).await.map_err(|_| unknown())??
+            tokio::time::timeout(DIAL_TIMEOUT, targets.look_up(host, port)).await.map_err(|_| unknown())??
         }
     };
     let mut failed = None;
     for address in addresses {
         let began = Instant::now();
-        match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+        match tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(Reach::Connected(address, began.elapsed())),
             Ok(Err(error)) => failed = Some(Reach::Failed(address, error.to_string())),
-            Err(_) => failed = Some(Reach::Failed(address, format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => failed = Some(Reach::Failed(address, format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
         }
     }
     failed.ok_or_else(unknown)

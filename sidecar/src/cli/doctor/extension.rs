@@ -1,10 +1,10 @@
 //! The extension in this database, whether it fits this program, and what the connected role may do with it.
 
 use super::finding::Findings;
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 
-const HERE: &str = env!("CARGO_PKG_VERSION");
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the connected role may do.
 pub struct Rights {
@@ -13,11 +13,11 @@ pub struct Rights {
 }
 
 /// Nothing where there is no extension to look at.
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<Option<Rights>, Failure> {
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<Option<Rights>, CliError> {
     let sql = "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'), current_database()::text,
                       EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'pg_webhooks'),
                       EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'pg_webhooks' AND version = $1)";
-    let row = session.client.query_one(sql, &[&HERE]).await?;
+    let row = connection.client.query_one(sql, &[&OWN_VERSION]).await?;
     let (installed, database): (Option<String>, String) = (row.get(0), row.get(1));
     let (is_available, has_ours): (bool, bool) = (row.get(2), row.get(3));
     let Some(installed) = installed else {
@@ -29,20 +29,20 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<Option<
         findings.problem("extension", format!("pg_webhooks is not installed in database {database}"), fix);
         return Ok(None);
     };
-    if installed == HERE {
+    if installed == OWN_VERSION {
         findings.ok("extension", format!("pg_webhooks {installed}, the same as this program"));
     } else {
         let fix = if has_ours {
-            format!("ALTER EXTENSION pg_webhooks UPDATE TO '{HERE}';")
+            format!("ALTER EXTENSION pg_webhooks UPDATE TO '{OWN_VERSION}';")
         } else {
             "Install the same version of the extension and of pg-webhooks: make install.".to_owned()
         };
-        findings.problem("extension", format!("pg_webhooks is {installed}, this program is {HERE}"), fix);
+        findings.problem("extension", format!("pg_webhooks is {installed}, this program is {OWN_VERSION}"), fix);
     }
-    roles(session, findings).await.map(Some)
+    roles(connection, findings).await.map(Some)
 }
 
-async fn roles(session: &Session, findings: &mut Findings) -> Result<Rights, Failure> {
+async fn roles(connection: &Connection, findings: &mut Findings) -> Result<Rights, CliError> {
     let sql = "SELECT current_user::text,
                       ARRAY(SELECT name FROM unnest(ARRAY['webhooks_admin', 'webhooks_api', 'webhooks_sidecar']) name
                              WHERE to_regrole(name) IS NULL),
@@ -51,7 +51,7 @@ async fn roles(session: &Session, findings: &mut Findings) -> Result<Rights, Fai
                       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
                       EXISTS (SELECT FROM pg_roles r WHERE r.rolcanlogin AND NOT r.rolsuper
                                  AND pg_has_role(r.oid, to_regrole('webhooks_sidecar'), 'USAGE'))";
-    let row = session.client.query_one(sql, &[]).await?;
+    let row = connection.client.query_one(sql, &[]).await?;
     let (me, missing, held): (String, Vec<String>, Vec<String>) = (row.get(0), row.get(1), row.get(2));
     let (is_superuser, has_sender): (Option<bool>, Option<bool>) = (row.get(3), row.get(4));
     for role in missing {

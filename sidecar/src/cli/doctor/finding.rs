@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::error::Failure;
+use crate::cli::error::CliError;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,8 +55,8 @@ impl Findings {
     }
 
     /// A check that could not be made is a problem.
-    pub fn unless_failed(&mut self, check: &'static str, made: Result<(), Failure>) {
-        if let Err(Failure::Told { message, hint, .. }) = made {
+    pub fn unless_failed(&mut self, check: &'static str, made: Result<(), CliError>) {
+        if let Err(CliError::Message { message, hint, .. }) = made {
             let fix = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
             self.problem(check, format!("could not be checked: {message}"), fix);
         }

@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use serde_json::json;
 use std::process::ExitCode;
 
-use super::connection::Session;
-use super::error::{Failure, Outcome};
+use super::connection::Connection;
+use super::error::CommandResult;
 use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
 use crate::settings::net;
@@ -36,11 +36,11 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    pub async fn run(self, database: &Database) -> Outcome {
+    pub async fn run(self, database: &Database) -> CommandResult {
         let mut findings = Findings::default();
-        match Session::open(database).await {
-            Ok(session) => examine(&session, database, &Targets::new(&self.allow_nets), &mut findings).await,
-            Err(failure) => findings.problem("connection", told(failure), "psql \"$DATABASE_URL\" says more."),
+        match Connection::open(database).await {
+            Ok(connection) => examine(&connection, database, &Targets::new(&self.allow_nets), &mut findings).await,
+            Err(error) => findings.problem("connection", error.to_string(), "psql \"$DATABASE_URL\" says more."),
         }
         findings.sort();
         if self.format.json {
@@ -55,38 +55,31 @@ impl Doctor {
 }
 
 /// All checks; one that can not be made is a finding itself.
-async fn examine(session: &Session, database: &Database, targets: &Targets, findings: &mut Findings) {
-    let checked = server::check(session, findings).await;
+async fn examine(connection: &Connection, database: &Database, targets: &Targets, findings: &mut Findings) {
+    let checked = server::check(connection, findings).await;
     findings.unless_failed("server", checked);
-    let checked = settings::check(session, findings).await;
+    let checked = settings::check(connection, findings).await;
     findings.unless_failed("settings", checked);
     let checked = pooler::check(database, findings).await;
     findings.unless_failed("session", checked);
-    let checked = transactions::check(session, findings).await;
+    let checked = transactions::check(connection, findings).await;
     findings.unless_failed("transactions", checked);
-    let rights = match extension::check(session, findings).await {
+    let rights = match extension::check(connection, findings).await {
         Ok(Some(rights)) => rights,
         Ok(None) => return,
-        Err(failure) => return findings.unless_failed("extension", Err(failure)),
+        Err(error) => return findings.unless_failed("extension", Err(error)),
     };
-    let checked = tables::check(session, findings).await;
+    let checked = tables::check(connection, findings).await;
     findings.unless_failed("tables", checked);
-    let checked = partitions::check(session, findings).await;
+    let checked = partitions::check(connection, findings).await;
     findings.unless_failed("partitions", checked);
     if rights.manages {
-        let checked = settings::check_stored(session, findings).await;
+        let checked = settings::check_stored(connection, findings).await;
         findings.unless_failed("settings", checked);
-        let checked = sidecars::check(session, findings).await;
+        let checked = sidecars::check(connection, findings).await;
         findings.unless_failed("sidecars", checked);
-        let checked = endpoints::check(session, targets, findings).await;
+        let checked = endpoints::check(connection, targets, findings).await;
         findings.unless_failed("webhooks", checked);
-    }
-}
-
-fn told(failure: Failure) -> String {
-    match failure {
-        Failure::Told { message, .. } => message,
-        Failure::Unread => String::new(),
     }
 }
 

@@ -4,16 +4,17 @@ use chrono::{Days, NaiveDate};
 use std::time::Duration;
 
 use super::finding::Findings;
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 
 /// Housekeeping makes days up to the one after tomorrow.
-const AHEAD: u64 = 2;
+const DAYS_AHEAD: u64 = 2;
 /// Days that may be left beyond the retention: one has begun, one waits for housekeeping.
-const SLACK: u64 = 2;
-const FIX: &str = "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";
+const SLACK_DAYS: u64 = 2;
+const MAINTAIN_FIX: &str =
+    "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";
 
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT p.relname::text, ARRAY(SELECT to_date(right(c.relname, 8), 'YYYYMMDD')::text
                                                FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                                               WHERE i.inhparent = p.oid ORDER BY 1),
@@ -23,7 +24,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
                  FROM pg_class p JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'webhooks'
                 WHERE p.relname IN ('event', 'attempt') AND p.relkind = 'p'
                 ORDER BY 1";
-    for row in session.client.query(sql, &[]).await? {
+    for row in connection.client.query(sql, &[]).await? {
         let name: String = row.get(0);
         let days: Vec<NaiveDate> = row.get::<_, Vec<String>>(1).iter().filter_map(|day| day.parse().ok()).collect();
         let Ok(today) = row.get::<_, String>(2).parse::<NaiveDate>() else { continue };
@@ -33,15 +34,23 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
             .and_then(|text| webhooks_core::duration::parse(&text).ok())
             .unwrap_or(default);
         let missing: Vec<NaiveDate> = missing(&days, today);
-        let told = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let days_missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         if missing.contains(&today) {
-            findings.problem("partitions", format!("webhooks.{name} has no partition for today, {told}"), FIX);
+            findings.problem(
+                "partitions",
+                format!("webhooks.{name} has no partition for today, {days_missing}"),
+                MAINTAIN_FIX,
+            );
         } else if !missing.is_empty() {
-            findings.warning("partitions", format!("webhooks.{name} has no partition for {told}"), FIX);
+            findings.warning(
+                "partitions",
+                format!("webhooks.{name} has no partition for {days_missing}"),
+                MAINTAIN_FIX,
+            );
         } else {
             findings.ok(
                 "partitions",
-                format!("webhooks.{name}: {} days, the last of them {}", days.len(), today + Days::new(AHEAD)),
+                format!("webhooks.{name}: {} days, the last of them {}", days.len(), today + Days::new(DAYS_AHEAD)),
             );
         }
         if let Some(oldest) = days.iter().min().filter(|oldest| is_overdue(**oldest, today, kept)) {
@@ -50,7 +59,7 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
                 format!(
                     "webhooks.{name} still has {oldest}, beyond its retention: it is in use, or not all of it was sent"
                 ),
-                FIX,
+                MAINTAIN_FIX,
             );
         }
     }
@@ -58,11 +67,11 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
 }
 
 fn missing(days: &[NaiveDate], today: NaiveDate) -> Vec<NaiveDate> {
-    (0..=AHEAD).map(|ahead| today + Days::new(ahead)).filter(|day| !days.contains(day)).collect()
+    (0..=DAYS_AHEAD).map(|ahead| today + Days::new(ahead)).filter(|day| !days.contains(day)).collect()
 }
 
 fn is_overdue(oldest: NaiveDate, today: NaiveDate, kept: Duration) -> bool {
-    oldest.checked_add_days(Days::new(kept.as_secs() / 86_400 + SLACK)).is_some_and(|end| end < today)
+    oldest.checked_add_days(Days::new(kept.as_secs() / 86_400 + SLACK_DAYS)).is_some_and(|end| end < today)
 }
 
 #[cfg(test)]

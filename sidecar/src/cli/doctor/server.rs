@@ -4,20 +4,20 @@ use chrono::{TimeDelta, Utc};
 use std::time::{Duration, Instant};
 
 use super::finding::Findings;
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 use crate::store::Time;
 
 /// What the extension is built for.
-const VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
+const SUPPORTED_VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
 
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_version'),
                       getdatabaseencoding()::text, current_database()::text, pg_is_in_recovery()";
-    let row = session.client.query_one(sql, &[]).await?;
+    let row = connection.client.query_one(sql, &[]).await?;
     let (major, version, encoding): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
     let (database, is_standby): (String, bool) = (row.get(3), row.get(4));
-    if VERSIONS.contains(&major) {
+    if SUPPORTED_VERSIONS.contains(&major) {
         findings.ok("server", format!("PostgreSQL {version}, database {database}"));
     } else {
         let fix = "pg_upgrade, or dump and restore, to a version from 14 to 18.";
@@ -35,14 +35,14 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
             fix,
         );
     }
-    clock(session, findings).await
+    clock(connection, findings).await
 }
 
-async fn clock(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+async fn clock(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     // The first call of a session takes longer than the next.
-    session.now().await?;
+    connection.now().await?;
     let (began, before) = (Instant::now(), Utc::now());
-    let server = session.now().await?;
+    let server = connection.now().await?;
     let took = began.elapsed();
     let here = before + TimeDelta::from_std(took / 2).unwrap_or_default();
     match difference(server, here, took) {

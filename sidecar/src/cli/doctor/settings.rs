@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::finding::{Findings, Level};
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 
 /// A setting, when it is odd, and what is to be said then.
 struct Odd {
@@ -16,7 +16,7 @@ struct Odd {
     fix: &'static str,
 }
 
-const ODD: &[Odd] = &[
+const ODD_SETTINGS: &[Odd] = &[
     Odd {
         name: "fsync",
         is_odd: is_off,
@@ -89,10 +89,11 @@ const ODD: &[Odd] = &[
     },
 ];
 
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
-    let names = ODD.iter().map(|odd| odd.name).chain(["pg_webhooks.event_retention", "pg_webhooks.log_retention"]);
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
+    let names =
+        ODD_SETTINGS.iter().map(|odd| odd.name).chain(["pg_webhooks.event_retention", "pg_webhooks.log_retention"]);
     let sql = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) name";
-    let rows = session.client.query(sql, &[&names.collect::<Vec<_>>()]).await?;
+    let rows = connection.client.query(sql, &[&names.collect::<Vec<_>>()]).await?;
     // What is unset, or not known to this version of Postgres, has its default.
     let values = rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(1)?)));
     judge(&values.collect(), findings);
@@ -100,9 +101,9 @@ pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Fai
 }
 
 /// Settings that ALTER DATABASE or ALTER ROLE took though they are not valid.
-pub async fn check_stored(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+pub async fn check_stored(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT setting, value, fix FROM webhooks.invalid_settings()";
-    for row in session.client.query(sql, &[]).await? {
+    for row in connection.client.query(sql, &[]).await? {
         let (setting, value): (&str, &str) = (row.get("setting"), row.get("value"));
         let message = format!("{setting} = {value} is not valid: another value counts instead");
         findings.problem("settings", message, row.get::<_, &str>("fix"));
@@ -112,7 +113,7 @@ pub async fn check_stored(session: &Session, findings: &mut Findings) -> Result<
 
 fn judge(values: &HashMap<String, String>, findings: &mut Findings) {
     let before = findings.all().len();
-    for odd in ODD.iter().filter(|odd| values.get(odd.name).is_some_and(|value| (odd.is_odd)(value))) {
+    for odd in ODD_SETTINGS.iter().filter(|odd| values.get(odd.name).is_some_and(|value| (odd.is_odd)(value))) {
         findings.add("settings", odd.level, odd.what, odd.fix);
     }
     let days = |name: &str, default: u64| {

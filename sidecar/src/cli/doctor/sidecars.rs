@@ -1,13 +1,13 @@
 //! Whether somebody delivers, and keeps up.
 
 use super::finding::Findings;
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 use crate::cli::time;
 use crate::store::Status;
 
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
-    let status = session.store().status().await?;
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
+    let status = connection.store().status().await?;
     judge(&status, findings);
     Ok(())
 }

@@ -2,16 +2,16 @@
 
 use super::extension::quoted;
 use super::finding::{Findings, Level};
-use crate::cli::connection::Session;
-use crate::cli::error::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::error::CliError;
 
-pub async fn check(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
-    attached(session, findings).await?;
-    unattached(session, findings).await?;
-    muted(session, findings).await
+pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
+    attached(connection, findings).await?;
+    unattached(connection, findings).await?;
+    muted(connection, findings).await
 }
 
-async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+async fn attached(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT t.tgrelid::regclass::text, split_part(encode(t.tgargs, 'escape'), '\\000', 1),
                       t.tgenabled::text, t.tgparentid <> 0
                  FROM pg_trigger t
@@ -19,7 +19,7 @@ async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Fail
                  JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'webhooks'
                 ORDER BY 1";
     let mut sound = Vec::new();
-    let rows = session.client.query(sql, &[]).await?;
+    let rows = connection.client.query(sql, &[]).await?;
     for row in &rows {
         let (table, kind, enabled): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let fix = format!("ALTER TABLE {table} ENABLE TRIGGER webhooks_capture;");
@@ -53,7 +53,7 @@ async fn attached(session: &Session, findings: &mut Findings) -> Result<(), Fail
     Ok(())
 }
 
-async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+async fn unattached(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     // There is a function wanted_… for each kind of table. (webhooks.kinds() takes a right that a caller may lack.)
     let sql = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                  JOIN pg_proc p ON p.pronamespace = 'webhooks'::regnamespace AND p.proname = 'wanted_' || c.relname
@@ -61,7 +61,7 @@ async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Fa
                   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'webhooks')
                   AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'webhooks_capture')
                 ORDER BY 1";
-    for row in session.client.query(sql, &[]).await? {
+    for row in connection.client.query(sql, &[]).await? {
         let table: String = row.get(0);
         let fix = format!("SELECT webhooks.attach('{}');", table.replace('\'', "''"));
         findings.warning("tables", format!("{table} is not attached: its rows make no events"), fix);
@@ -70,7 +70,7 @@ async fn unattached(session: &Session, findings: &mut Findings) -> Result<(), Fa
 }
 
 /// Settings under which capture stays silent.
-async fn muted(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
+async fn muted(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT split_part(assignment, '=', 1), split_part(assignment, '=', 2), d.datname::text, r.rolname::text
                  FROM pg_db_role_setting s
                  LEFT JOIN pg_database d ON d.oid = s.setdatabase
@@ -79,7 +79,7 @@ async fn muted(session: &Session, findings: &mut Findings) -> Result<(), Failure
                 WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
                   AND assignment ~* '^(session_replication_role=replica|pg_webhooks\\.enabled=(off?|f|fa|fal|fals|false|no?|0))$'";
     let mut is_told = false;
-    for row in session.client.query(sql, &[]).await? {
+    for row in connection.client.query(sql, &[]).await? {
         let (name, value): (String, String) = (row.get(0), row.get(1));
         let (database, role): (Option<String>, Option<String>) = (row.get(2), row.get(3));
         let database = database.map(|name| quoted(&name));
@@ -98,7 +98,7 @@ async fn muted(session: &Session, findings: &mut Findings) -> Result<(), Failure
         findings.add("capture", level, message, format!("ALTER {subject} RESET {name};"));
     }
     let sql = "SELECT current_setting('session_replication_role'), coalesce(current_setting('pg_webhooks.enabled', true), 'on')";
-    let row = session.client.query_one(sql, &[]).await?;
+    let row = connection.client.query_one(sql, &[]).await?;
     for (name, value, silent) in
         [("session_replication_role", row.get::<_, String>(0), "replica"), ("pg_webhooks.enabled", row.get(1), "off")]
     {

@@ -21,12 +21,12 @@ pub struct Claim<'a> {
 
 /// Which of the two signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Scheme {
     Plain,
     Standard,
 }
 
-impl Kind {
+impl Scheme {
     /// The header that carries it.
     pub fn header(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Kind {
 /// What is to be thought of it.
 #[derive(Debug)]
 pub struct Judgement {
-    pub kind: Kind,
+    pub scheme: Scheme,
     pub mistakes: Vec<Mistake>,
 }
 
@@ -50,60 +50,60 @@ impl Judgement {
 }
 
 /// A message with the text before it, which X-Webhook-Signature has not.
-type Form = (Kind, String);
+type Form = (Scheme, String);
 
 impl Claim<'_> {
     /// The verdict; an error where a standard signature comes without what it signs.
     pub fn judge(&self) -> Result<Judgement, Mistake> {
         let (name, header) = without_name(self.signature);
-        let kind = self.kind(name, header);
+        let scheme = self.scheme(name, header);
         let id_in_body = variants::id_in(self.body);
         let id = self.id.or(id_in_body.as_deref());
-        if kind == Kind::Standard && (id.is_none() || self.timestamp.is_none()) {
+        if scheme == Scheme::Standard && (id.is_none() || self.timestamp.is_none()) {
             return Err(mistake(
                 "webhook-signature covers webhook-id, webhook-timestamp and the body",
                 "Give --id and --timestamp, from the headers webhook-id and webhook-timestamp.",
             ));
         }
         let standard = Standard { id, timestamp: self.timestamp, signature: Some(header) };
-        let verdict = match kind {
-            Kind::Plain => signature(Some(header), self.body, Some(self.secret)),
-            Kind::Standard => standard.verify(self.body, Some(self.secret)),
+        let verdict = match scheme {
+            Scheme::Plain => signature(Some(header), self.body, Some(self.secret)),
+            Scheme::Standard => standard.verify(self.body, Some(self.secret)),
         };
         let mut mistakes = match verdict {
             Verdict::Valid => Vec::new(),
-            _ => self.explain(kind, header, id, id_in_body.as_deref()),
+            _ => self.explain(scheme, header, id, id_in_body.as_deref()),
         };
-        if kind == Kind::Standard {
+        if scheme == Scheme::Standard {
             mistakes.extend(self.staleness());
         }
-        Ok(Judgement { kind, mistakes })
+        Ok(Judgement { scheme, mistakes })
     }
 
-    fn kind(&self, name: Option<Kind>, header: &str) -> Kind {
+    fn scheme(&self, name: Option<Scheme>, header: &str) -> Scheme {
         let header = header.trim();
         match name {
-            Some(kind) => kind,
-            None if header.starts_with("v1") => Kind::Standard,
-            None if header.starts_with("sha256=") => Kind::Plain,
-            None if self.timestamp.is_some() => Kind::Standard,
-            None => Kind::Plain,
+            Some(scheme) => scheme,
+            None if header.starts_with("v1") => Scheme::Standard,
+            None if header.starts_with("sha256=") => Scheme::Plain,
+            None if self.timestamp.is_some() => Scheme::Standard,
+            None => Scheme::Plain,
         }
     }
 
     /// The mistakes of a signature that is not valid.
-    fn explain(&self, kind: Kind, header: &str, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
-        let own = writings(&[kind], header);
-        let Some((_, first_written)) = own.first() else { return vec![unreadable(kind, header)] };
+    fn explain(&self, scheme: Scheme, header: &str, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
+        let own = writings(&[scheme], header);
+        let Some((_, first_written)) = own.first() else { return vec![unreadable(scheme, header)] };
         let bodies = variants::bodies(self.body);
-        let forms = self.forms(kind, id, id_in_body);
+        let forms = self.forms(scheme, id, id_in_body);
         let mut found: Option<Vec<Mistake>> = None;
         for (form, form_mistake) in &forms {
             // One that belongs to the other header is written as that header is.
-            let writings = writings(&[kind, form.0], header);
+            let writings = writings(&[scheme, form.0], header);
             let keys = match form.0 {
-                Kind::Plain => variants::plain_keys(self.secret),
-                Kind::Standard => variants::standard_keys(self.secret),
+                Scheme::Plain => variants::plain_keys(self.secret),
+                Scheme::Standard => variants::standard_keys(self.secret),
             };
             for ((key, key_mistake), (body, body_mistake)) in
                 keys.iter().flat_map(|key| bodies.iter().map(move |body| (key, body)))
@@ -125,27 +125,27 @@ impl Claim<'_> {
                 vec![mistake("the signature has blanks or quotation marks around it", "Take the header as it is.")]
             }
             Some(mistakes) => mistakes,
-            None => first_written.iter().cloned().chain(self.guess(kind, id, id_in_body)).collect(),
+            None => first_written.iter().cloned().chain(self.guess(scheme, id, id_in_body)).collect(),
         }
     }
 
     /// What may have been signed before the body: as it should be, and in other ways.
-    fn forms(&self, kind: Kind, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Variant<Form>> {
-        let other = |what: Kind| {
-            (what != kind).then(|| {
+    fn forms(&self, scheme: Scheme, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Variant<Form>> {
+        let other = |what: Scheme| {
+            (what != scheme).then(|| {
                 mistake(
-                    format!("the signature is that of {}, not of {}", what.header(), kind.header()),
+                    format!("the signature is that of {}, not of {}", what.header(), scheme.header()),
                     format!("{} Check each header with its own rule.", rule(what)),
                 )
             })
         };
-        let mut forms = vec![((Kind::Plain, String::new()), other(Kind::Plain))];
+        let mut forms = vec![((Scheme::Plain, String::new()), other(Scheme::Plain))];
         if let (Some(id), Some(timestamp)) = (id, self.timestamp) {
             for ((id, timestamp), mistake) in variants::stamps(id, timestamp, id_in_body) {
-                // Of a signature of the other kind it would be one mistake too many to tell.
-                if kind == Kind::Standard || mistake.is_none() {
-                    let form = (Kind::Standard, format!("{id}.{timestamp}."));
-                    forms.push((form, mistake.or_else(|| other(Kind::Standard))));
+                // Of a signature of the other scheme it would be one mistake too many to tell.
+                if scheme == Scheme::Standard || mistake.is_none() {
+                    let form = (Scheme::Standard, format!("{id}.{timestamp}."));
+                    forms.push((form, mistake.or_else(|| other(Scheme::Standard))));
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Claim<'_> {
     }
 
     /// What is likely, when nothing that was tried explains it.
-    fn guess(&self, kind: Kind, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
+    fn guess(&self, scheme: Scheme, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if let (Some(id), Some(of_body)) = (id, id_in_body)
             && id != of_body
@@ -174,9 +174,9 @@ impl Claim<'_> {
         }
         if mistakes.is_empty() {
             let compare = id_in_body.unwrap_or("wh_…");
-            let what = match kind {
-                Kind::Plain => "this secret did not sign this body: it is another secret, or the body was changed",
-                Kind::Standard => {
+            let what = match scheme {
+                Scheme::Plain => "this secret did not sign this body: it is another secret, or the body was changed",
+                Scheme::Standard => {
                     "this secret did not sign this id, timestamp and body: the secret is another one, or one of the three \
                      is not as it was sent"
                 }
@@ -213,23 +213,23 @@ impl Claim<'_> {
     }
 }
 
-fn rule(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Plain => "X-Webhook-Signature is sha256= and the hex HMAC of the body.",
-        Kind::Standard => "webhook-signature is v1, and the base64 HMAC of id.timestamp.body.",
+fn rule(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Plain => "X-Webhook-Signature is sha256= and the hex HMAC of the body.",
+        Scheme::Standard => "webhook-signature is v1, and the base64 HMAC of id.timestamp.body.",
     }
 }
 
 /// A header without its name, where somebody copied that, too, or all the headers of a request.
-fn without_name(header: &str) -> (Option<Kind>, &str) {
-    for kind in [Kind::Plain, Kind::Standard] {
-        let name = kind.header();
+fn without_name(header: &str) -> (Option<Scheme>, &str) {
+    for scheme in [Scheme::Plain, Scheme::Standard] {
+        let name = scheme.header();
         for line in header.lines().map(str::trim_start) {
             if let (Some(start), Some(rest)) = (line.get(..name.len()), line.get(name.len()..))
                 && start.eq_ignore_ascii_case(name)
                 && let Some(value) = rest.trim_start().strip_prefix(':')
             {
-                return (Some(kind), value.trim());
+                return (Some(scheme), value.trim());
             }
         }
     }
@@ -237,47 +237,47 @@ fn without_name(header: &str) -> (Option<Kind>, &str) {
     (None, header.trim_end_matches(['\r', '\n']))
 }
 
-/// The signatures in a header, and how each is written otherwise than it should be, in the kind that it fits best.
-fn writings(kinds: &[Kind], header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
+/// The signatures in a header, and how each is written otherwise than it should be, in the scheme that it fits best.
+fn writings(schemes: &[Scheme], header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
     let parts = header.split_whitespace().map(|part| part.trim_matches(['"', '\'']));
     let written =
-        |part| kinds.iter().filter_map(|kind| writing(*kind, part)).min_by_key(|(_, mistakes)| mistakes.len());
+        |part| schemes.iter().filter_map(|scheme| writing(*scheme, part)).min_by_key(|(_, mistakes)| mistakes.len());
     parts.filter_map(written).collect()
 }
 
-fn writing(kind: Kind, part: &str) -> Option<([u8; 32], Vec<Mistake>)> {
+fn writing(scheme: Scheme, part: &str) -> Option<([u8; 32], Vec<Mistake>)> {
     let prefix = ["sha256=", "SHA256=", "v1,", "v1="].into_iter().find(|prefix| part.starts_with(prefix));
     let (given, encoding) = variants::decode(&part[prefix.map_or(0, str::len)..])?;
-    let right = if kind == Kind::Plain { "sha256=" } else { "v1," };
+    let right = if scheme == Scheme::Plain { "sha256=" } else { "v1," };
     let mut mistakes = Vec::new();
     match prefix {
         Some(prefix) if prefix == right => {}
         Some(prefix) => mistakes.push(mistake(
             format!("the signature begins with {prefix} where it should begin with {right}"),
-            rule(kind),
+            rule(scheme),
         )),
-        None => mistakes.push(mistake(format!("the signature lacks {right} in front"), rule(kind))),
+        None => mistakes.push(mistake(format!("the signature lacks {right} in front"), rule(scheme))),
     }
-    let why = match (kind, encoding) {
-        (Kind::Plain, Encoding::Hex) | (Kind::Standard, Encoding::Base64) => None,
-        (Kind::Plain, Encoding::UpperHex) => Some("the signature is in upper case"),
-        (Kind::Plain, _) => Some("the signature is base64 where it should be hex"),
-        (Kind::Standard, Encoding::Base64Url) => Some("the signature is base64url where it should be base64"),
-        (Kind::Standard, _) => Some("the signature is hex where it should be base64"),
+    let why = match (scheme, encoding) {
+        (Scheme::Plain, Encoding::Hex) | (Scheme::Standard, Encoding::Base64) => None,
+        (Scheme::Plain, Encoding::UpperHex) => Some("the signature is in upper case"),
+        (Scheme::Plain, _) => Some("the signature is base64 where it should be hex"),
+        (Scheme::Standard, Encoding::Base64Url) => Some("the signature is base64url where it should be base64"),
+        (Scheme::Standard, _) => Some("the signature is hex where it should be base64"),
     };
-    mistakes.extend(why.map(|why| mistake(why, rule(kind))));
+    mistakes.extend(why.map(|why| mistake(why, rule(scheme))));
     Some((given, mistakes))
 }
 
-fn unreadable(kind: Kind, header: &str) -> Mistake {
+fn unreadable(scheme: Scheme, header: &str) -> Mistake {
     let length = header.trim().chars().count();
-    let whole = if kind == Kind::Plain { 7 + 64 } else { 3 + 44 };
+    let whole = if scheme == Scheme::Plain { 7 + 64 } else { 3 + 44 };
     let what = match length {
         0 => "the signature is empty".to_owned(),
         _ if length < whole => format!("the signature is cut off: {length} of {whole} characters"),
         _ => "this is no signature: neither hex nor base64 of 32 bytes".to_owned(),
     };
-    mistake(what, rule(kind))
+    mistake(what, rule(scheme))
 }
 
 #[cfg(test)]

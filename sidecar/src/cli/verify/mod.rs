@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::error::{Failure, Outcome};
+use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
 use super::time;
 use judge::{Claim, Judgement};
@@ -44,10 +44,10 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub async fn run(self) -> Outcome {
+    pub async fn run(self) -> CommandResult {
         let files = [Some(&self.body), self.signature_file.as_ref(), Some(&self.secret_file)];
         if files.iter().flatten().filter(|file| is_stdin(file)).count() > 1 {
-            return Err(Failure::usage("only one of the files can be stdin", "Give the others as files."));
+            return Err(CliError::usage("only one of the files can be stdin", "Give the others as files."));
         }
         let body = read(&self.body)?;
         let signature = match (self.signature, &self.signature_file) {
@@ -63,7 +63,7 @@ impl Verify {
             }
         }
         if secret.is_empty() {
-            return Err(Failure::usage("the secret is empty", "The file must hold the secret and nothing else."));
+            return Err(CliError::usage("the secret is empty", "The file must hold the secret and nothing else."));
         }
         let claim = Claim {
             body: &body,
@@ -74,14 +74,14 @@ impl Verify {
             now: now(),
             tolerance_s: i64::try_from(self.tolerance.as_secs()).unwrap_or(i64::MAX),
         };
-        let judgement = claim.judge().map_err(|lack| Failure::usage(lack.what, lack.fix))?;
+        let judgement = claim.judge().map_err(|lack| CliError::usage(lack.what, lack.fix))?;
         show(&judgement, self.format)?;
         Ok(if judgement.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 fn show(judgement: &Judgement, format: Format) -> std::io::Result<()> {
-    let name = judgement.kind.header();
+    let name = judgement.scheme.header();
     if format.json {
         return output::json(
             &json!({ "valid": judgement.is_valid(), "signature": name, "mistakes": judgement.mistakes }),
@@ -102,20 +102,20 @@ fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+fn read(file: &Path) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let done = if is_stdin(file) {
         std::io::stdin().lock().read_to_end(&mut bytes)
     } else {
         std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
     };
-    done.map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display()), "Use - for stdin."))?;
+    done.map_err(|error| CliError::usage(format!("cannot read {}: {error}", file.display()), "Use - for stdin."))?;
     Ok(bytes)
 }
 
-fn text(bytes: Vec<u8>, what: &str) -> Result<String, Failure> {
+fn text(bytes: Vec<u8>, what: &str) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|_| {
-        Failure::usage(format!("the {what} is not UTF-8"), "The file must hold it as plain text and nothing else.")
+        CliError::usage(format!("the {what} is not UTF-8"), "The file must hold it as plain text and nothing else.")
     })
 }
 

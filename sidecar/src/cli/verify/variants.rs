@@ -35,7 +35,7 @@ fn distinct<T: PartialEq>(all: Vec<Variant<T>>) -> Vec<Variant<T>> {
 
 /// What the sender may have signed.
 pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
-    const RAW: &str =
+    const RAW_BODY_FIX: &str =
         "Check the bytes as received, before anything parses them: the raw body, not the framework's object.";
     let mut all = vec![(body.to_vec(), None)];
     let mut add = |meant: Vec<u8>, what: &str, fix: &str| all.push((meant, Some(mistake(what, fix))));
@@ -46,22 +46,22 @@ pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
         "the body has a line break or blanks at its end that were not sent",
         "Save it without them: printf '%s' \"$body\" > FILE instead of echo, or curl --data-binary.",
     );
-    add([body, b"\n"].concat(), "the body lacks the line break at its end that was sent", RAW);
+    add([body, b"\n"].concat(), "the body lacks the line break at its end that was sent", RAW_BODY_FIX);
     if let Some(rest) = body.strip_prefix(b"\xef\xbb\xbf") {
         add(rest.to_vec(), "the body begins with a byte order mark that was not sent", "Save it as UTF-8 without BOM.");
     }
     if let Ok(text) = std::str::from_utf8(body) {
-        add(text.replace("\r\n", "\n").into_bytes(), "the body's line breaks were turned into CR LF", RAW);
+        add(text.replace("\r\n", "\n").into_bytes(), "the body's line breaks were turned into CR LF", RAW_BODY_FIX);
         // Read as Latin-1, each byte became a character.
         if let Some(bytes) = text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>() {
             add(bytes, "the body was read as Latin-1", "Messages are UTF-8: read the bytes, or decode them as UTF-8.");
         }
     }
     if let Ok(inner) = serde_json::from_slice::<String>(body) {
-        add(inner.into_bytes(), "the body is the message inside a JSON string", RAW);
+        add(inner.into_bytes(), "the body is the message inside a JSON string", RAW_BODY_FIX);
     }
     if let Some(compact) = compact(body) {
-        add(compact, "the body was parsed and serialised again, with different white space or escapes", RAW);
+        add(compact, "the body was parsed and serialised again, with different white space or escapes", RAW_BODY_FIX);
     }
     distinct(all)
 }
@@ -112,7 +112,7 @@ pub fn id_in(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Value>(body).ok()?.get("webhook_id")?.as_str().map(str::to_owned)
 }
 
-const WHOLE: &str = "Give the secret exactly as it was registered, whsec_ included.";
+const WHOLE_SECRET_FIX: &str = "Give the secret exactly as it was registered, whsec_ included.";
 
 /// The texts that the secret may have been registered as.
 fn secrets(secret: &str) -> Vec<Variant<String>> {
@@ -135,7 +135,7 @@ fn secrets(secret: &str) -> Vec<Variant<String>> {
             "the secret was registered without whsec_ in front",
             "Leave whsec_ out, or register the secret with it.",
         ),
-        None => add(format!("whsec_{unquoted}"), "the secret lacks its whsec_ in front", WHOLE),
+        None => add(format!("whsec_{unquoted}"), "the secret lacks its whsec_ in front", WHOLE_SECRET_FIX),
     }
     add(
         format!("{unquoted}\n"),
