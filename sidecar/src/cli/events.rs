@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::connection::Connection;
 use super::error::CommandResult;
 use super::logs;
-use super::output::{self, Format, Table, Tone, cell, paint};
+use super::output::{self, Format, Table, Tone, cell, paint, when};
 use super::time::{self, Moment};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
@@ -85,11 +85,6 @@ impl Events {
         table.print()?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// How long ago for a person, the time itself for anything else.
-pub fn when(time: Time, now: Time) -> String {
-    if output::is_terminal() { time::relative(time, now) } else { time::exact(time) }
 }
 
 impl Event {

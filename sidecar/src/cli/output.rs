@@ -7,12 +7,22 @@ use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArra
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
+use super::time;
+use crate::store::Time;
+
 /// How an answer looks.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Format {
     /// Print JSON, with the column names of the SQL functions
     #[arg(long)]
     pub json: bool,
+}
+
+impl Format {
+    /// The document, or the line that says the same to a person.
+    pub fn answer(self, document: &impl Serialize, text: &str) -> io::Result<()> {
+        if self.json { json(document) } else { line(text) }
+    }
 }
 
 /// What a text is to be taken for.
@@ -74,6 +84,11 @@ pub fn is_terminal() -> bool {
 /// How many columns there are; none where stdout is no terminal.
 pub fn width() -> Option<usize> {
     comfy_table::Table::new().width().map(usize::from)
+}
+
+/// How long ago for a person, the time itself for anything else.
+pub fn when(time: Time, now: Time) -> String {
+    if is_terminal() { time::relative(time, now) } else { time::exact(time) }
 }
 
 /// A line on stdout.

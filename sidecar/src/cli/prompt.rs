@@ -24,12 +24,11 @@ pub async fn line_of_stdin() -> Result<String, CliError> {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)
     });
-    let mut line = read.await.map_err(io::Error::other)??;
-    if line.ends_with('\n') {
-        line.pop();
-        if line.ends_with('\r') {
-            line.pop();
-        }
-    }
-    Ok(line)
+    let line = read.await.map_err(io::Error::other)??;
+    Ok(without_line_break(&line).to_owned())
+}
+
+/// The text without the line break at its end.
+pub fn without_line_break(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }

@@ -60,13 +60,10 @@ impl Replay {
         let what = store::Replay { since, until: Some(until), only_failed: !self.all, dry_run: true };
         let count = connection.store().replay(&self.endpoint_id, &what).await?;
         if self.dry_run || count == 0 {
-            if self.format.json {
-                output::json(
-                    &json!({ "endpoint_id": self.endpoint_id, "since": since, "until": until, "messages": count }),
-                )?;
-            } else {
-                output::line(&self.format_count(count, since, until))?;
-            }
+            self.format.answer(
+                &json!({ "endpoint_id": self.endpoint_id, "since": since, "until": until, "messages": count }),
+                &self.format_count(count, since, until),
+            )?;
             return Ok(ExitCode::SUCCESS);
         }
         if !self.format.json {
@@ -88,11 +85,8 @@ impl Replay {
         let begin = connection.now().await?;
         if self.no_wait {
             let queued = connection.store().replay(&self.endpoint_id, &what).await?;
-            if self.format.json {
-                output::json(&json!({ "endpoint_id": self.endpoint_id, "queued": queued }))?;
-            } else {
-                output::line(&format!("queued {queued}"))?;
-            }
+            let document = json!({ "endpoint_id": self.endpoint_id, "queued": queued });
+            self.format.answer(&document, &format!("queued {queued}"))?;
             return Ok(ExitCode::SUCCESS);
         }
         // In one transaction, so that none of them is delivered before it is known which they are.
@@ -105,15 +99,14 @@ impl Replay {
 
         let tally = self.watch(connection, left, begin).await?;
         let waiting = queued - i64::try_from(tally.delivered + tally.failed).unwrap_or(0);
-        if self.format.json {
-            output::json(&json!({
+        let still = if waiting > 0 { format!(", {waiting} still waiting") } else { String::new() };
+        self.format.answer(
+            &json!({
                 "endpoint_id": self.endpoint_id, "queued": queued, "delivered": tally.delivered,
                 "failed": tally.failed, "waiting": waiting,
-            }))?;
-        } else {
-            let waiting = if waiting > 0 { format!(", {waiting} still waiting") } else { String::new() };
-            output::line(&format!("{} delivered, {} failed{waiting}", tally.delivered, tally.failed))?;
-        }
+            }),
+            &format!("{} delivered, {} failed{still}", tally.delivered, tally.failed),
+        )?;
         Ok(if tally.failed == 0 && waiting <= 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

@@ -1,10 +1,11 @@
 //! Where a secret comes from. One that was made is shown once, alone on stdout; one that was given, never.
 
 use clap::Args;
+use std::io;
 use tokio_postgres::Client;
 
 use super::error::CliError;
-use super::prompt;
+use super::{output, prompt};
 use crate::store::Store;
 
 #[derive(Args, Debug)]
@@ -40,6 +41,12 @@ impl NewSecret {
         let given = if self.secret_stdin { Some(from_stdin().await?) } else { self.secret };
         Ok(given.map(|text| Secret { text, is_new: false }))
     }
+}
+
+/// Shows a secret that was made, alone on stdout.
+pub fn show(what: &str, secret: &str) -> io::Result<()> {
+    output::note(&format!("{what}; its secret, shown only this once:"));
+    output::bytes(format!("{secret}\n").as_bytes())
 }
 
 /// The first line of stdin.

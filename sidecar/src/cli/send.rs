@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use super::connection::Connection;
 use super::error::CommandResult;
-use super::output::{self, Format};
-use super::webhooks::Sending;
+use super::output::Format;
+use super::wait::Sending;
 
 #[derive(Args, Debug)]
 pub struct Redeliver {
@@ -36,12 +36,11 @@ pub struct Trigger {
 impl Redeliver {
     pub async fn run(self, connection: &Connection) -> CommandResult {
         let queued = connection.store().redeliver(&self.webhook_id, self.to.as_deref()).await?;
-        if self.format.json {
-            output::json(&json!({ "webhook_id": self.webhook_id, "queued": queued }))?;
-        } else {
-            let deliveries = if queued == 1 { "delivery" } else { "deliveries" };
-            output::line(&format!("queued {queued} {deliveries} of {}", self.webhook_id))?;
-        }
+        let deliveries = if queued == 1 { "delivery" } else { "deliveries" };
+        self.format.answer(
+            &json!({ "webhook_id": self.webhook_id, "queued": queued }),
+            &format!("queued {queued} {deliveries} of {}", self.webhook_id),
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }

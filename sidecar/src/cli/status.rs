@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use super::connection::Connection;
 use super::error::CommandResult;
-use super::events::when;
-use super::output::{self, Format, Table, Tone, cell, paint};
+use super::output::{self, Format, Table, Tone, cell, paint, when};
 use super::time;
 use crate::store;
 

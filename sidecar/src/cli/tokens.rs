@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::error::{CliError, CommandResult};
-use super::events::when;
-use super::output::{self, Format, Table, Tone, cell};
+use super::output::{self, Format, Table, Tone, cell, when};
 use super::time;
 
 #[derive(Subcommand, Debug)]
@@ -107,11 +106,6 @@ impl Revoke {
     async fn run(self, connection: &Connection) -> Result<(), CliError> {
         connection.store().revoke_token(&self.token_id).await?;
         // Not what was given: that may be the token itself.
-        if self.format.json {
-            output::json(&json!({ "revoked": true }))?;
-        } else {
-            output::line("revoked")?;
-        }
-        Ok(())
+        Ok(self.format.answer(&json!({ "revoked": true }), "revoked")?)
     }
 }

@@ -9,7 +9,8 @@ use super::connection::Connection;
 use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Table, Tone, cell};
 use super::secret::{self, NewSecret};
-use super::{prompt, time, wait};
+use super::wait::Sending;
+use super::{prompt, time};
 use crate::store::Registration;
 
 #[derive(Subcommand, Debug)]
@@ -25,9 +26,9 @@ pub enum Webhooks {
     /// Send a test message to a webhook
     Test(Test),
     /// Enable a webhook; its pending deliveries go out
-    Enable(One),
+    Enable(Switch),
     /// Disable a webhook; its pending deliveries wait until it is enabled
-    Disable(One),
+    Disable(Switch),
     /// Replace the secret; for a while receivers may keep using the previous one
     Rotate(Rotate),
 }
@@ -96,21 +97,8 @@ pub struct Test {
     sending: Sending,
 }
 
-/// What to do after a message was queued.
 #[derive(Args, Debug)]
-pub struct Sending {
-    /// Wait for the first attempt, and fail unless it succeeds
-    #[arg(long)]
-    wait: bool,
-    /// How long to wait for it
-    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = time::duration, requires = "wait")]
-    timeout: Duration,
-    #[command(flatten)]
-    format: Format,
-}
-
-#[derive(Args, Debug)]
-pub struct One {
+pub struct Switch {
     /// Id of the webhook, ep_…
     #[arg(value_name = "EP")]
     endpoint_id: String,
@@ -144,8 +132,8 @@ impl Webhooks {
                 let webhook_id = connection.store().test(&endpoint_id).await?;
                 sending.finish(connection, &webhook_id).await
             }
-            Self::Enable(one) => one.switch(connection, Active::On).await,
-            Self::Disable(one) => one.switch(connection, Active::Off).await,
+            Self::Enable(switch) => switch.run(connection, true).await,
+            Self::Disable(switch) => switch.run(connection, false).await,
             Self::Rotate(rotate) => rotate.run(connection).await,
         }
     }
@@ -192,15 +180,10 @@ impl Add {
             description: self.description.as_deref(),
         };
         let id = connection.store().register(&new).await?;
-        let made = secret.filter(|secret| secret.is_new);
-        match made {
+        match secret.filter(|secret| secret.is_new) {
             Some(secret) if self.format.json => output::json(&json!({ "id": id, "secret": secret.text }))?,
-            None if self.format.json => output::json(&json!({ "id": id }))?,
-            Some(secret) => {
-                output::note(&format!("registered {id}; its secret, shown only this once:"));
-                output::bytes(format!("{}\n", secret.text).as_bytes())?;
-            }
-            None => output::line(&id)?,
+            Some(secret) => secret::show(&format!("registered {id}"), &secret.text)?,
+            None => self.format.answer(&json!({ "id": id }), &id)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -251,8 +234,7 @@ async fn show_changed(
         }
         output::json(&webhook)?;
     } else if let Some(secret) = secret {
-        output::note(&format!("{what} {endpoint_id}; its secret, shown only this once:"));
-        output::bytes(format!("{secret}\n").as_bytes())?;
+        secret::show(&format!("{what} {endpoint_id}"), &secret)?;
     } else {
         output::line(&format!("{what} {endpoint_id}"))?;
     }
@@ -275,26 +257,19 @@ impl Remove {
             }
         }
         connection.store().delete(&self.endpoint_id).await?;
-        if self.format.json {
-            output::json(&json!({ "id": webhook.id, "url": webhook.url, "deleted": true }))?;
-        } else {
-            output::line(&format!("deleted {} ({})", webhook.id, output::tame_line(&webhook.url)))?;
-        }
+        self.format.answer(
+            &json!({ "id": webhook.id, "url": webhook.url, "deleted": true }),
+            &format!("deleted {} ({})", webhook.id, output::tame_line(&webhook.url)),
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Active {
-    On,
-    Off,
-}
-
-impl One {
-    async fn switch(self, connection: &Connection, active: Active) -> CommandResult {
-        let change = Registration { active: Some(active == Active::On), ..Registration::default() };
+impl Switch {
+    async fn run(self, connection: &Connection, active: bool) -> CommandResult {
+        let change = Registration { active: Some(active), ..Registration::default() };
         connection.store().update(&self.endpoint_id, &change).await?;
-        let what = if active == Active::On { "enabled" } else { "disabled" };
+        let what = if active { "enabled" } else { "disabled" };
         show_changed(connection, &self.endpoint_id, what, None, self.format).await
     }
 }
@@ -306,23 +281,5 @@ impl Rotate {
         let overlap_s = i64::try_from(self.overlap.as_secs()).unwrap_or(i64::MAX);
         let made = connection.store().rotate_secret(&self.endpoint_id, given.as_deref(), overlap_s).await?;
         show_changed(connection, &self.endpoint_id, "rotated", made, self.format).await
-    }
-}
-
-impl Sending {
-    /// Shows the id of a message that was queued, or waits for what comes of it.
-    pub async fn finish(self, connection: &Connection, webhook_id: &str) -> CommandResult {
-        if self.wait {
-            if !self.format.json {
-                output::line(webhook_id)?;
-            }
-            return wait::first_attempt(connection, webhook_id, self.timeout, self.format.json).await;
-        }
-        if self.format.json {
-            output::json(&json!({ "webhook_id": webhook_id }))?;
-        } else {
-            output::line(webhook_id)?;
-        }
-        Ok(ExitCode::SUCCESS)
     }
 }

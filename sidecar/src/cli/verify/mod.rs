@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
-use super::time;
+use super::{prompt, time};
 use judge::{Claim, Judgement};
 
 #[derive(Args, Debug)]
@@ -55,20 +55,15 @@ impl Verify {
             (None, Some(file)) => text(read(file)?, "signature")?,
             (None, None) => unreachable!("clap asks for one of them"),
         };
-        let mut secret = text(read(&self.secret_file)?, "secret")?;
-        if secret.ends_with('\n') {
-            secret.pop();
-            if secret.ends_with('\r') {
-                secret.pop();
-            }
-        }
+        let secret = text(read(&self.secret_file)?, "secret")?;
+        let secret = prompt::without_line_break(&secret);
         if secret.is_empty() {
             return Err(CliError::usage("the secret is empty", "The file must hold the secret and nothing else."));
         }
         let claim = Claim {
             body: &body,
             signature: &signature,
-            secret: &secret,
+            secret,
             id: self.id.as_deref(),
             timestamp: self.timestamp.as_deref(),
             now: now(),
