@@ -1,5 +1,6 @@
-//! Where the database is and how a session with it is opened: libpq's `sslmode` in rustls. As in libpq, `prefer` and `require` encrypt
-//! and check no certificate; `verify-ca` and `verify-full` check it and the host's name against the system's roots.
+//! Where the database is and how a session with it is opened: libpq's `sslmode` in rustls. As in libpq, `prefer` and
+//! `require` encrypt and check no certificate; `verify-ca` and `verify-full` check it and the host's name against the
+//! system's roots.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -21,7 +22,7 @@ pub struct Database {
     tls: Option<MakeRustlsConnect>,
 }
 
-/// The connection string is none. The message does not repeat it: there may be a password in it.
+/// Why a connection string is refused. The message does not repeat it: it may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     #[error("DATABASE_URL is no connection string that Postgres knows: {0}")]
@@ -68,8 +69,8 @@ impl FromStr for Database {
     }
 }
 
-/// The connection string with `require` in place of the two modes that verify, which tokio-postgres does not know; and
-/// whether it had one of them.
+/// Puts `require` in place of the two modes that verify, which tokio-postgres does not know. Returns whether there was
+/// one.
 fn without_verification(text: &str) -> (String, bool) {
     let mut verifies = false;
     let mut known = |parameter: &str, key: &str, mode: &str| {
@@ -95,7 +96,8 @@ fn without_verification(text: &str) -> (String, bool) {
     (text, verifies)
 }
 
-/// The parameters of a connection string such as `host=db password='a b'`: each whole, its key, and its value as written.
+/// Splits a connection string such as `host=db password='a b'` into its parameters: each whole, its key, and its value
+/// as written.
 fn parameters(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let mut rest = text.trim();
     std::iter::from_fn(move || {
@@ -108,7 +110,8 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// How long the value is that the text begins with: quoted, or up to a blank. A backslash escapes the next character.
+/// Returns the length of the value that the text begins with: quoted, or up to a blank. A backslash escapes the next
+/// character.
 fn value_length(text: &str) -> usize {
     let is_quoted = text.starts_with('\'');
     let mut is_escaped = false;
@@ -125,18 +128,18 @@ fn value_length(text: &str) -> usize {
 }
 
 impl Database {
-    /// The same database, for sessions that `pg_stat_activity` shows under another name.
+    /// Names the sessions in `pg_stat_activity`.
     pub fn named(mut self, application: &str) -> Self {
         self.config.application_name(application);
         self
     }
 
-    /// How to reach it, without the encryption.
+    /// Returns how to reach it, without the encryption.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The hosts and their ports, to be shown.
+    /// Returns the hosts and their ports, to be shown.
     pub fn address(&self) -> String {
         let hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
@@ -152,13 +155,13 @@ impl Database {
         all.join(", ")
     }
 
-    /// Opens a session. Each notification, or several at once, is told to `tell`, which closes with the session.
+    /// Opens a session. `tell` gets a word for each notification, or for several at once, and closes with the session.
     pub async fn connect(&self, tell: Option<mpsc::Sender<()>>) -> Result<Client, Error> {
         let (client, _) = self.open(tell).await?;
         Ok(client)
     }
 
-    /// The same, with the task that carries the session's messages.
+    /// Opens a session as `connect` does, and returns the task that carries its messages, too.
     pub async fn open(&self, tell: Option<mpsc::Sender<()>>) -> Result<(Client, JoinHandle<()>), Error> {
         self.open_hearing(move |message| match (message, &tell) {
             // A full channel holds a notification already.
@@ -169,7 +172,7 @@ impl Database {
         .await
     }
 
-    /// Opens a session. Notices and notifications go to `hear`: those of a statement before its result comes.
+    /// Opens a session. `hear` gets its notices and notifications, those of a statement before its result.
     pub async fn open_hearing(
         &self,
         hear: impl FnMut(AsyncMessage) + Send + 'static,

@@ -1,5 +1,5 @@
-//! What `serve` is told: where the database is, where requests may go, how much is held at once, and how long things may
-//! take. Values are checked as they are read.
+//! The settings of `serve`: where the database is, where requests may go, how much is held at once, and how long things
+//! may take. Each value is checked when it is read.
 
 use clap::Args;
 use ipnet::IpNet;
@@ -41,13 +41,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Where the database is.
+    /// Reads the connection string.
     pub fn database(&self) -> Result<Database, DatabaseError> {
         self.database_url.parse()
     }
 }
 
-/// A network, or an address as the network of it alone.
+/// Reads a network, or an address as a network of one.
 pub fn net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()

@@ -1,6 +1,6 @@
-//! What happened in the last hour, in buckets of ten seconds, kept in memory. The database is asked every ten seconds while
-//! somebody has viewed it or the metrics within ten minutes, and not otherwise: an idle sidecar stays idle. The first view
-//! fills the hour from the log; the backlog has no log, so its figures begin with the first view.
+//! What happened in the last hour, in buckets of ten seconds, kept in memory. The database is asked every ten seconds
+//! while somebody has viewed it or the metrics within ten minutes, and not otherwise: an idle sidecar stays idle. The
+//! first view fills the hour from the log; the backlog has no log, so its figures begin with the first view.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -37,12 +37,12 @@ pub struct Point {
     pending: Option<i64>,
 }
 
-/// The last hour, and who has viewed it.
+/// The figures of the last hour, and when somebody last viewed them.
 #[derive(Default)]
 pub struct Activity {
     buckets: Mutex<Buckets>,
     viewed: Notify,
-    /// Held by the request that refreshes, so that others wait for it instead of asking, too.
+    /// Held by the request that refreshes: concurrent callers share its query.
     refreshing: tokio::sync::Mutex<()>,
 }
 
@@ -51,7 +51,7 @@ pub struct Activity {
 struct Buckets {
     attempts: BTreeMap<i64, (i64, i64)>,
     backlog: BTreeMap<i64, (i32, i64)>,
-    /// Until when the figures are complete, and since when that is known.
+    /// The Unix second up to which the figures are complete, and when they were read.
     known: Option<(i64, Instant)>,
     refreshed_at: Option<Instant>,
     viewed_at: Option<Instant>,
@@ -104,7 +104,7 @@ impl Activity {
         Ok(())
     }
 
-    /// The last hour, oldest bucket first; refreshed where nobody has viewed it of late.
+    /// Returns the last hour, oldest bucket first. Refreshes first if the figures are old.
     pub async fn last_hour(&self, sessions: &Sessions) -> Result<Vec<Point>, ApiError> {
         if !self.buckets().is_fresh() {
             let _others_wait = self.refreshing.lock().await;

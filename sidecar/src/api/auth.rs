@@ -1,5 +1,5 @@
-//! Who may do what. Every operation under `/api/v1` passes [`require_token`]: GET and HEAD take any valid token, all else
-//! takes one whose role is `manage`, and a cookie counts for a write only if a page of this very server sends it.
+//! Who may do what. Every operation under `/api/v1` passes [`require_token`]: GET and HEAD take any valid token, all
+//! else takes one whose role is `manage`, and a cookie counts for a write only if a page of this very server sends it.
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
@@ -15,7 +15,7 @@ use super::tokens::{Caller, Role};
 
 /// The cookie that holds a token.
 pub const COOKIE_NAME: &str = "pgw_session";
-/// The header, with this value, that a page of ours sends and a form of someone else's can not.
+/// Our page sends this header with this value; another site's form cannot.
 const OWN_PAGE_HEADER: (&str, &str) = ("x-requested-with", "pg-webhooks");
 
 /// A token and how it came.
@@ -24,7 +24,7 @@ pub struct Credential<'a> {
     is_cookie: bool,
 }
 
-/// The layer of `/api/v1`. An operation that asks for it gets the [`Caller`] as an extension.
+/// The layer of `/api/v1`. It leaves the [`Caller`] in the request, for the operations that ask for it.
 pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
@@ -44,13 +44,13 @@ pub async fn require_token(State(api): State<Api>, mut request: Request, next: N
     Ok(next.run(request).await)
 }
 
-/// Who calls.
+/// Returns the caller whose credential it is, or why it does not count.
 pub async fn authenticate(api: &Api, credential: &Credential<'_>, from: IpAddr) -> Result<Arc<Caller>, ApiError> {
     api.tokens.authenticate(credential.token, from, &api.sessions, &api.limits).await
 }
 
 impl<'a> Credential<'a> {
-    /// The token in the headers; the cookie's only where no Authorization is.
+    /// Takes the token from Authorization, else from the cookie.
     pub fn of(headers: &'a HeaderMap) -> Result<Self, ApiError> {
         if let Some(authorization) = headers.get(AUTHORIZATION) {
             let token = authorization.to_str().ok().and_then(|text| {
@@ -64,13 +64,13 @@ impl<'a> Credential<'a> {
         Ok(Self { token, is_cookie: true })
     }
 
-    /// One that came in a body.
+    /// Takes a token that came in a body.
     pub fn told(token: &'a str) -> Self {
         Self { token, is_cookie: false }
     }
 }
 
-/// The token in the cookie.
+/// Returns the token in the cookie.
 pub fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     cookies.flat_map(|line| line.split(';')).find_map(|one| {
@@ -79,7 +79,7 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// A 403 unless a page of this server sent the request: another site's can not set the header, nor lie about itself.
+/// Refuses a request that another site's page sent. Such a page cannot set the header, nor lie about its own origin.
 pub fn check_own_page(headers: &HeaderMap) -> Result<(), ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_marked = header(OWN_PAGE_HEADER.0) == Some(OWN_PAGE_HEADER.1);
@@ -101,7 +101,7 @@ pub fn check_own_page(headers: &HeaderMap) -> Result<(), ApiError> {
     .hint("Send X-Requested-With: pg-webhooks from the same origin, or the token in Authorization."))
 }
 
-/// The address that a request comes from. A proxy on this machine is believed when it names another.
+/// Returns the address that a request comes from. A proxy on this machine is believed when it names another.
 pub fn origin(request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());

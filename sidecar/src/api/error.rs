@@ -1,5 +1,5 @@
-//! What is said when a request cannot be served: a status, a stable word for programs, a sentence and a hint for people.
-//! Message and hint of what the database refuses are the database's own.
+//! The answer to a request that cannot be served: a status, a stable word for programs, a sentence and a hint for
+//! people. Where the database refuses, message and hint are its own.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -25,58 +25,58 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// With a status, a code and a message.
+    /// An error without a hint.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), hint: None, retry_after: None }
     }
 
-    /// With a hint, too.
+    /// Adds a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// 400: a body or parameter that is not what the operation takes.
+    /// 400: the operation does not take such a body or parameter.
     pub fn malformed(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// 401, in the same words for every token that does not hold.
+    /// 401: the token is missing, or not valid.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
             .hint("Send a token: Authorization: Bearer pgw_… An administrator makes one with webhooks.create_token.")
     }
 
-    /// 429.
+    /// 429: the caller has to wait.
     pub fn too_many(message: impl Into<String>, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message) }
     }
 
-    /// 503: not now, perhaps soon.
+    /// 503: a later try may succeed.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
     }
 
-    /// 503: it took longer than a request may.
+    /// 503: the request took longer than it may.
     pub fn too_slow(message: impl Into<String>) -> Self {
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_slow", message) }
     }
 
-    /// 500: ours. The log has the cause, the answer has not.
+    /// 500: the fault is in this program. The cause goes to the log, and not into the answer.
     pub fn fault(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!("the API failed: {cause}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something is wrong with pg-webhooks itself")
             .hint("Its log says more.")
     }
 
-    /// The sentence.
+    /// Returns the sentence.
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
 impl From<StoreError> for ApiError {
-    /// What the database said, in its own words.
+    /// Keeps the words of the database.
     fn from(StoreError { kind, message, hint }: StoreError) -> Self {
         let error = match kind {
             StoreErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", message),

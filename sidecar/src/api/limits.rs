@@ -1,5 +1,5 @@
-//! What one caller may take of the process: requests a second for each token, and failed authentications for each
-//! address, which are refused before the database is asked.
+//! The limits on one caller: requests a second for each token, and failed authentications for each address. An address
+//! beyond its limit is refused before the database is asked.
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::collections::HashMap;
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use super::error::ApiError;
 
-/// Failed authentications: so many at once, then one a second.
+/// How many authentications of one address may fail at once; after that, one a second may.
 const FAILURE_BURST: u32 = 10;
 const MAX_SHUT_OUT_ADDRESSES: usize = 10_000;
 
-/// See the module.
+/// Counts requests and failures; forgets those who stay away.
 pub struct Limits {
     requests: DefaultKeyedRateLimiter<String>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
-    /// Until when an address is not listened to.
+    /// Addresses that are refused, and until when.
     shut_out: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Limits {
-    /// So many requests a second for each token, and twice as many at once.
+    /// Allows each token so many requests a second, and twice as many at once.
     pub fn new(requests_per_second: NonZeroU32) -> Self {
         let burst = requests_per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
         let failures = NonZeroU32::new(FAILURE_BURST).expect("it is not zero");
@@ -62,7 +62,7 @@ impl Limits {
         shut_out.insert(from, refusal.earliest_possible());
     }
 
-    /// Forgets those who have not come for a while.
+    /// Forgets tokens and addresses that have not come for a while.
     pub fn evict_idle(&self) {
         self.requests.retain_recent();
         self.failures.retain_recent();
@@ -71,7 +71,7 @@ impl Limits {
     }
 }
 
-/// Who has one IPv6 address has 2⁶⁴ of them.
+/// Returns the network that counts as one caller: whoever has one IPv6 address has 2⁶⁴ of them.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),

@@ -1,5 +1,5 @@
-//! The figures of `/metrics`: those of the database, read when they are asked for and not a number while it cannot be
-//! reached, and those that the process counts (`figures.rs`).
+//! The metrics of `/metrics`. Those of the database are read on request, and are NaN while it cannot be reached; the
+//! others are what the process counts (`figures.rs`).
 
 use axum::response::Response;
 use metrics::{Gauge, describe_counter, describe_gauge, gauge};
@@ -10,15 +10,15 @@ use crate::store::Status;
 
 const DATABASE_UP: &str = "pg_webhooks_database_up";
 const REQUESTS: &str = "pg_webhooks_api_requests_total";
-/// Up to the thirty seconds that an attempt may take.
+/// The upper bounds of the histogram, up to the thirty seconds that an attempt may take.
 const BUCKETS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// What a figure is of a status.
+/// Reads a metric from a status.
 type Read = fn(&Status) -> f64;
-/// Name, HELP, and how it is read.
+/// Name, HELP text, and how to read the metric.
 type Reading = (&'static str, &'static str, Read);
 
-/// The database's.
+/// The metrics of the database.
 const READINGS: [Reading; 10] = [
     (
         "pg_webhooks_behind_seconds",
@@ -48,7 +48,7 @@ const READINGS: [Reading; 10] = [
     ),
 ];
 
-/// See the module.
+/// The recorder of all metrics, and the gauges that are set from a status.
 pub struct Metrics {
     handle: PrometheusHandle,
     readings: [(Gauge, Read); READINGS.len()],
@@ -71,7 +71,7 @@ impl Metrics {
         Ok(Self { handle, readings, database_up: gauge!(DATABASE_UP) })
     }
 
-    /// Takes the database's figures up.
+    /// Sets the gauges from a status.
     pub fn set_status(&self, status: Option<&Status>) {
         self.database_up.set(if status.is_some() { 1 } else { 0 });
         for (gauge, read) in &self.readings {
@@ -79,12 +79,12 @@ impl Metrics {
         }
     }
 
-    /// Prometheus' text format.
+    /// Renders all metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.handle.render()
     }
 
-    /// Adds what was recorded up: until then each duration is kept on its own.
+    /// Folds the recorded samples into the histogram; until then each is kept on its own.
     pub fn run_upkeep(&self) {
         self.handle.run_upkeep();
     }

@@ -1,22 +1,22 @@
-//! Pages of rows: so many at most, and an opaque word that says where the next page begins.
+//! Pages of rows: at most so many rows, and an opaque cursor that says where the next page begins.
 
 use super::error::ApiError;
 
 const MAX_PAGE_ROWS: i32 = 1000;
 const DEFAULT_PAGE_ROWS: i32 = 100;
 
-/// How many rows a page has.
+/// The number of rows of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageSize(i32);
 
-/// A page, and where the next begins; `None` on the last.
+/// A page of rows. The last has no cursor.
 pub struct Page<T> {
     pub rows: Vec<T>,
     pub next_cursor: Option<String>,
 }
 
 impl PageSize {
-    /// What was asked for, from 1 to 1000; 100 where nothing was.
+    /// Takes 1 to 1000 rows; 100 unless the caller names a number.
     pub fn new(asked: Option<i32>) -> Result<Self, ApiError> {
         let rows = asked.unwrap_or(DEFAULT_PAGE_ROWS);
         if (1..=MAX_PAGE_ROWS).contains(&rows) {
@@ -25,7 +25,7 @@ impl PageSize {
         Err(ApiError::malformed("invalid_parameter", format!("limit is {rows}; it must be from 1 to {MAX_PAGE_ROWS}")))
     }
 
-    /// How many rows to read: one more tells whether there is a next page.
+    /// Returns how many rows to read: one more than the page has tells whether there is a next one.
     pub fn rows_to_read(self) -> i32 {
         self.0 + 1
     }

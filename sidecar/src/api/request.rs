@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::error::ApiError;
 
-/// Larger bodies are refused.
+/// The size above which a body is refused.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 const TIME_HINT: &str = "A time is 2026-11-23T00:00:00Z; the + of 2026-11-23T00:00:00+01:00 is %2B in a URL.";
 
@@ -24,7 +24,7 @@ pub struct OptionalBody<T>(pub T);
 /// The query's parameters.
 pub struct Params<T>(pub T);
 
-/// For operations without parameters: none came.
+/// The query of an operation without parameters: empty.
 pub struct NoParams;
 
 /// The id in the path.
@@ -105,7 +105,7 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiE
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // serde would take an array for a struct, its fields in their order; the description does not.
+    // serde would read an array as a struct, field by field; the description does not allow that.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(ApiError::malformed("invalid_body", "the body must be a JSON object, not an array"));
     }

@@ -10,7 +10,7 @@ use super::error::ApiError;
 /// What a handler returns.
 pub type ApiResult<T> = Result<Success<T>, ApiError>;
 
-/// See the module.
+/// A success with its data.
 #[derive(Serialize, ToSchema)]
 pub struct Success<T> {
     status: Succeeded,
@@ -24,7 +24,7 @@ enum Succeeded {
 }
 
 impl<T> Success<T> {
-    /// With this data.
+    /// Wraps the data.
     pub fn new(data: T) -> Self {
         Self { status: Succeeded::Success, data }
     }

@@ -1,4 +1,4 @@
-//! How operations are refused, for the description: each refers to the set of statuses that it can end in.
+//! The error responses in the description: each operation refers to the set of statuses that it can end in.
 
 use std::collections::BTreeMap;
 use utoipa::IntoResponses;
@@ -19,19 +19,19 @@ macro_rules! responses {
 }
 
 responses! {
-    /// A look that takes no parameters.
+    /// Errors of an operation that reads and takes no parameters.
     ListErrors: [400, 401, 429, 503];
-    /// A look at one thing, or at what parameters say.
+    /// Errors of an operation that reads by id or by parameters.
     ReadErrors: [400, 401, 404, 422, 429, 503];
-    /// A change that makes something.
+    /// Errors of an operation that creates something.
     CreateErrors: [400, 401, 403, 413, 415, 422, 429, 503];
-    /// A change of one thing.
+    /// Errors of an operation that changes one thing.
     UpdateErrors: [400, 401, 403, 404, 413, 415, 422, 429, 503];
-    /// A change that the state of things may not allow.
+    /// Errors of an operation that the current state may not allow.
     SendErrors: [400, 401, 403, 404, 409, 413, 415, 422, 429, 503];
-    /// What depends on nothing but the caller's own headers.
+    /// Errors of an operation that depends on the caller's headers alone.
     LogoutErrors: [400, 403];
-    /// What depends on the database alone.
+    /// Errors of an operation that depends on the database alone.
     ProbeErrors: [503];
 }
 

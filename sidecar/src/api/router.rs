@@ -1,4 +1,5 @@
-//! All routes put together: the operations behind a token, what needs none, the page, and the answers to everything else.
+//! All routes put together: the operations behind a token, those that need none, the page, and the answers to all other
+//! paths.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -21,7 +22,7 @@ use super::request::MAX_BODY_BYTES;
 use super::routes::{attempts, events, history, login, openapi, probes, sending, status, webhooks};
 use super::state::Api;
 
-/// Everything that is served.
+/// Returns everything that is served.
 pub fn router(api: Api) -> Router {
     let operations = OpenApiRouter::new()
         .merge(webhooks::routes())
@@ -48,7 +49,7 @@ pub fn router(api: Api) -> Router {
     answering(router)
 }
 
-/// Adds what every answer has in common, that to a request whose handler panics included.
+/// Adds what all answers have in common, those to requests whose handler panics included.
 fn answering(router: Router) -> Router {
     let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     router
@@ -58,13 +59,13 @@ fn answering(router: Router) -> Router {
         .layer(map_response(count_request))
 }
 
-/// 404 for a path that there is not.
+/// Answers 404 for an unknown path.
 async fn no_such_path(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
         .hint("/api/docs lists the operations.")
 }
 
-/// 405, or for OPTIONS the empty answer; axum adds what is allowed.
+/// Answers 405, or OPTIONS without a body; axum adds the allowed methods.
 async fn no_such_method(method: Method) -> Response {
     match method {
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),

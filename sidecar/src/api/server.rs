@@ -1,5 +1,5 @@
-//! Connections: accepted up to a number, given little time to say what they want, and let finish at a stop. Also what
-//! the API does when nobody asks: it forgets.
+//! The connections of the API: accepted up to a number, closed if a request's head takes long, and allowed to finish at
+//! a stop. Also the upkeep between requests.
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -15,9 +15,9 @@ use tokio::sync::{Semaphore, watch};
 use super::state::Api;
 
 const MAX_CONNECTIONS: usize = 512;
-/// For a request's head, and for the next one on an idle connection.
+/// How long a request's head may take, and the next one on an idle connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// For requests under way at a stop.
+/// How long requests under way may take to finish at a stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -47,7 +47,7 @@ pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receive
             .serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
-            // A peer that breaks off or talks nonsense is its own trouble.
+            // A connection that breaks, or carries no HTTP, concerns nobody else.
             let _ = connection.await;
             drop(slot);
         });
@@ -56,7 +56,7 @@ pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receive
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await;
 }
 
-/// Closes what is idle, forgets what is old, and keeps the history while somebody looks at it.
+/// Closes idle sessions, forgets idle callers, and refreshes the last hour while somebody views it.
 pub async fn run_upkeep(api: Api) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
@@ -67,7 +67,7 @@ pub async fn run_upkeep(api: Api) {
                 api.metrics.run_upkeep();
             }
             () = api.activity.next_refresh() => {
-                // What fails is tried again at the next.
+                // The next refresh reads what this one could not.
                 if let Err(error) = api.activity.refresh(&api.sessions).await {
                     tracing::debug!("no history for now: {}", error.message());
                 }

@@ -1,6 +1,6 @@
-//! The API's own few sessions with Postgres, apart from those that deliver. They are opened when a request needs one
-//! and closed when none has for a while: an API that nobody calls has no session and makes no statement. A wait for
-//! one is short and ends in a 503.
+//! The API's own few sessions with Postgres, apart from those that deliver. They are opened on request and closed when
+//! they are idle: an API that nobody calls has no session and makes no statement. A wait for one is short and ends in a
+//! 503.
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::borrow::Borrow;
@@ -16,7 +16,7 @@ use crate::store::Store;
 const MAX_SESSIONS: usize = 4;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A session that nobody has used for so long is closed.
+/// How long a session may be idle before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pool; cheap to clone.
@@ -35,7 +35,7 @@ impl Borrow<Client> for PooledClient {
 }
 
 impl Sessions {
-    /// None is open yet.
+    /// An empty pool.
     pub fn new(database: Database) -> anyhow::Result<Self> {
         let database = database.named("pg-webhooks-api");
         let config = database.config().clone();
@@ -52,12 +52,12 @@ impl Sessions {
         Ok(Self { pool })
     }
 
-    /// The functions that can be called with a session of the pool, or a 503 that says why there is none.
+    /// Returns the functions of the database, called with a session of the pool; or a 503 that says why there is none.
     pub async fn store(&self) -> Result<Store<PooledClient>, ApiError> {
         match self.pool.get().await {
             Ok(session) => Ok(Store::new(PooledClient(session))),
             Err(PoolError::Backend(error)) => {
-                // Most often it is the line, which `Display` names without the cause.
+                // Its `Display` leaves out the cause.
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 tracing::debug!("the API has no session: {error}{cause}");
                 Err(ApiError::unavailable("the database cannot be reached just now"))
@@ -67,7 +67,7 @@ impl Sessions {
         }
     }
 
-    /// Closes what has been idle.
+    /// Closes idle sessions.
     pub fn evict_idle(&self) {
         self.pool.retain(|_, session| session.last_used() < IDLE_TIMEOUT);
     }

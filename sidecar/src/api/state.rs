@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::tokens::Tokens;
 use crate::database::Database;
 use crate::store::Store;
 
-/// Cheap to clone: every handler has one.
+/// The state as handlers hold it; cheap to clone.
 pub type Api = Arc<Shared>;
 
 /// What an [`Api`] refers to.
@@ -39,8 +39,8 @@ impl Shared {
         })
     }
 
-    /// The functions of the database, for one request. Handlers call it once they have read all that the caller sends:
-    /// whoever is slow to send it holds no session.
+    /// Returns the functions of the database, for one request. Handlers ask for it after they have read the body, so
+    /// that a slow caller holds no session.
     pub async fn store(&self) -> Result<Store<PooledClient>, ApiError> {
         self.sessions.store().await
     }

@@ -1,5 +1,5 @@
-//! The status of the last second, for those who need no token: however many they are, the database is asked at most once a
-//! second.
+//! The status of the last second, for callers without a token: however many they are, the database is asked at most
+//! once a second.
 
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -10,14 +10,14 @@ use crate::store::Status;
 
 const STATUS_TTL: Duration = Duration::from_secs(1);
 
-/// The status of the last second.
+/// The last answer of the database, and when it came.
 #[derive(Default)]
 pub struct StatusCache {
     last: Mutex<Option<(Instant, Result<Status, ApiError>)>>,
 }
 
 impl StatusCache {
-    /// The status, or why there is none. Concurrent callers share one query.
+    /// Returns the status, or why there is none. Concurrent callers share one query.
     pub async fn get(&self, sessions: &Sessions) -> Result<Status, ApiError> {
         let mut last = self.last.lock().await;
         match &*last {

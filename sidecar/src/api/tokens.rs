@@ -1,6 +1,6 @@
-//! Whose token a request carries. The database knows (`webhooks.authenticate`, which compares in constant time); what it
-//! said of a valid token is remembered for three seconds, so a revocation takes effect within five. Tokens themselves
-//! are neither kept nor logged: the memory is keyed by their hash.
+//! Whose token a request carries. The database decides (`webhooks.authenticate`, which compares in constant time); what
+//! it says of a valid token is cached for three seconds, so a revocation takes effect within five. Tokens themselves
+//! are neither kept nor logged: the key of the cache is their hash.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use super::sessions::Sessions;
 use crate::store::TokenState;
 
 const TOKEN_CACHE_TTL: Duration = Duration::from_secs(3);
-/// For so long a token that was valid is asked for again even where others from its address are shut out.
+/// How long a token that was valid is looked up again even if its address is refused.
 const KNOWN_TOKEN_TTL: Duration = Duration::from_secs(3600);
 const MAX_CACHED_TOKENS: usize = 1024;
 
@@ -38,7 +38,7 @@ pub enum Role {
     Manage,
 }
 
-/// See the module.
+/// The cache of valid tokens.
 #[derive(Default)]
 pub struct Tokens {
     known: Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>,
@@ -47,7 +47,7 @@ pub struct Tokens {
 type Hash = [u8; 32];
 
 impl Tokens {
-    /// Whose token it is, or a 401; a 429 for an address that has sent too many that do not hold.
+    /// Returns whose token it is, or a 401; or a 429 for an address that has sent too many invalid ones.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -61,7 +61,7 @@ impl Tokens {
             Some(_) => {}
             None => limits.check_address(from)?,
         }
-        // A token is ASCII; the database need not see anything else.
+        // Tokens are ASCII; the database need not see anything else.
         let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => sessions.store().await?.authenticate(token).await?,
             false => TokenState { id: None, name: None, role: None, state: "unknown".to_owned() },

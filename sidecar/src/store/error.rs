@@ -1,10 +1,10 @@
-//! What went wrong with a call, in the database's own words: message and hint are written for the user there.
+//! The error of a call, in the database's own words: message and hint are written for the user there.
 
 use std::error::Error as _;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
-/// A call that failed.
+/// Why a call failed.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct StoreError {
@@ -13,22 +13,22 @@ pub struct StoreError {
     pub hint: Option<String>,
 }
 
-/// Whose turn it is to do something about it.
+/// The class of an error: who has to do something about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// The caller's: there is no such thing.
+    /// The caller: there is no such thing.
     NotFound,
-    /// The caller's: a value is not right.
+    /// The caller: a value is not valid.
     Invalid,
-    /// The caller's: not in the state that things are in.
+    /// The caller: the current state does not allow it.
     Conflict,
-    /// It took longer than it may.
+    /// The caller: the statement took longer than it may.
     TooSlow,
-    /// The operator's: the extension is missing, or the role lacks a right.
+    /// The operator: the extension is missing, or the role lacks a right.
     Unusable,
-    /// The database cannot be reached just now.
+    /// The operator: the database cannot be reached.
     Unreachable,
-    /// Ours.
+    /// We: the program and the extension do not fit together, or one of them has a defect.
     Fault,
 }
 
@@ -36,7 +36,8 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(told) = error.as_db_error() else {
             let cause = error.source();
-            // A row of another form is a fault; anything else that the server did not say is the line to it.
+            // A lost connection says so; any other error that the server did not report, such as a row of another form,
+            // is a fault.
             let is_line = error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>());
             let kind = if is_line { StoreErrorKind::Unreachable } else { StoreErrorKind::Fault };
             let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
@@ -52,7 +53,7 @@ impl From<tokio_postgres::Error> for StoreError {
             | &SqlState::INSUFFICIENT_PRIVILEGE => StoreErrorKind::Unusable,
             code => match code.code().get(..2) {
                 Some("22" | "23") => StoreErrorKind::Invalid,
-                // A deadlock with a report, say: the next try finds it resolved.
+                // For example a deadlock with a report, which the next try finds resolved.
                 Some("40") => StoreErrorKind::TooSlow,
                 Some("08" | "53" | "57") => StoreErrorKind::Unreachable,
                 _ => StoreErrorKind::Fault,

@@ -16,18 +16,18 @@ use std::borrow::Borrow;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-/// When something happened: UTC.
+/// A point in time, in UTC.
 pub type Time = chrono::DateTime<chrono::Utc>;
 
 type Result<T> = std::result::Result<T, StoreError>;
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// What a session can ask of the extension.
+/// The functions of the extension, called with one session.
 pub struct Store<C> {
     client: C,
 }
 
-/// What a registration says.
+/// The fields of a registration.
 #[derive(Debug, Default)]
 pub struct Registration<'a> {
     pub url: Option<&'a str>,
@@ -37,7 +37,7 @@ pub struct Registration<'a> {
     pub description: Option<&'a str>,
 }
 
-/// Which part of the delivery log; everything that is `None` is no condition.
+/// The attempts to return; a `None` is no condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttemptFilter<'a> {
     pub endpoint_id: Option<&'a str>,
@@ -51,7 +51,7 @@ pub struct AttemptFilter<'a> {
     pub before: Option<&'a str>,
 }
 
-/// Which messages.
+/// The messages to return; a `None` is no condition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventFilter<'a> {
     pub event: Option<&'a str>,
@@ -63,7 +63,7 @@ pub struct EventFilter<'a> {
     pub before: Option<&'a str>,
 }
 
-/// What to replay.
+/// The messages to replay.
 #[derive(Debug)]
 pub struct Replay {
     pub since: Time,
@@ -93,14 +93,14 @@ impl<C: Borrow<Client>> Store<C> {
         self.value(sql, &[&new.url, &new.events, &new.secret, &new.active, &new.description]).await
     }
 
-    /// What is `None` stays as it is; an empty secret removes it.
+    /// Changes the fields that are given; an empty secret removes it.
     pub async fn update(&self, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
         let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)";
         let Registration { url, events, secret, active, description } = change;
         self.call(sql, &[&endpoint_id, url, events, secret, active, description]).await
     }
 
-    /// The same in the name of somebody whom the database does not know.
+    /// Changes fields in the name of an actor whom the database does not know.
     pub async fn update_as(&self, actor: &str, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
         let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)
                      FROM (SELECT set_config('pg_webhooks.actor', $7, true) OFFSET 0) AS acting (actor) WHERE actor IS NOT NULL";
@@ -116,7 +116,7 @@ impl<C: Borrow<Client>> Store<C> {
         self.value("SELECT webhooks.generate_secret()", &[]).await
     }
 
-    /// Returns the secret that was made, where none was given.
+    /// Returns the secret that was generated, if none was given.
     pub async fn rotate_secret(
         &self,
         endpoint_id: &str,
@@ -129,7 +129,7 @@ impl<C: Borrow<Client>> Store<C> {
 
     // Sending.
 
-    /// Returns the `wh_…`, as do the next two.
+    /// Returns the `wh_…`, as does the next.
     pub async fn test(&self, endpoint_id: &str) -> Result<String> {
         self.value("SELECT webhooks.test($1)", &[&endpoint_id]).await
     }
@@ -172,7 +172,7 @@ impl<C: Borrow<Client>> Store<C> {
         self.rows("SELECT row_to_json(r) FROM webhooks.deliveries($1) r", &[&webhook_id]).await
     }
 
-    /// What an attempt was signed with; `None` where the secret has been changed since.
+    /// Returns what an attempt was signed with; `None` if the secret has changed since.
     pub async fn signatures(&self, webhook_id: &str, endpoint_id: &str, signed_at: i64) -> Result<Option<Signatures>> {
         let sql = "SELECT row_to_json(r) FROM webhooks.signatures($1, $2, $3) r";
         Ok(self.rows(sql, &[&webhook_id, &endpoint_id, &signed_at]).await?.pop())
@@ -182,7 +182,7 @@ impl<C: Borrow<Client>> Store<C> {
         self.rows("SELECT row_to_json(r) FROM webhooks.event_types() r", &[]).await
     }
 
-    // How it goes.
+    // The state of delivery.
 
     pub async fn status(&self) -> Result<Status> {
         let sql = "SELECT row_to_json(r) FROM (SELECT *, extract(epoch FROM behind)::float8 AS behind_seconds FROM webhooks.status()) r";
@@ -193,18 +193,18 @@ impl<C: Borrow<Client>> Store<C> {
         self.rows("SELECT row_to_json(r) FROM webhooks.leases() r", &[]).await
     }
 
-    /// Of one endpoint or all, from their latest `recent` attempts.
+    /// Returns the health of one endpoint or of all, by their latest `recent` attempts.
     pub async fn health(&self, endpoint_id: Option<&str>, recent: i32) -> Result<Vec<Health>> {
         self.rows("SELECT row_to_json(r) FROM webhooks.health($1, $2) r", &[&endpoint_id, &recent]).await
     }
 
-    /// Attempts from `since` on, in stretches of so many seconds; stretches without any are left out.
+    /// Counts the attempts from `since` on, in buckets of so many seconds; empty buckets are left out.
     pub async fn activity(&self, since: Time, until: Time, bucket_s: i32) -> Result<Vec<ActivityPoint>> {
         let sql = "SELECT row_to_json(r) FROM webhooks.activity($1, $2, $3::integer * interval '1 s') r";
         self.rows(sql, &[&since, &until, &bucket_s]).await
     }
 
-    /// Whose token it is.
+    /// Returns whose token it is, and whether it is valid.
     pub async fn authenticate(&self, token: &str) -> Result<TokenState> {
         self.row("SELECT row_to_json(r) FROM webhooks.authenticate($1) r", &[&token]).await
     }

@@ -1,5 +1,6 @@
-//! The web page: files compiled in, served at `/` and under `/assets/`. It is a client of the REST API like any other and
-//! knows nothing that the API does not tell. Nothing of it comes from elsewhere, and its policy lets nothing else run.
+//! The web page: files that are compiled in, served at `/` and under `/assets/`. It is a client of the REST API like
+//! any other and knows nothing that the API does not tell. It loads nothing from elsewhere, and its policy lets nothing
+//! else run.
 
 use axum::Router;
 use axum::extract::Path;
@@ -17,7 +18,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/web/assets");
 
-/// The page's routes, for the server that has the API's.
+/// Returns the routes of the page.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/", get(|headers: HeaderMap| async move { serve("index.html", &headers) })).route(
         "/assets/{name}",

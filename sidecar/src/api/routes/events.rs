@@ -1,4 +1,5 @@
-//! `/events`: messages, how their deliveries stand, and one message with all that was sent. `/event-types`: the built-in ones.
+//! `/events`: messages, the state of their deliveries, and one message with all that was sent. `/event-types`: the
+//! built-in events.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -19,7 +20,7 @@ use crate::api::state::Api;
 use crate::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
 
-/// A message's attempts that are shown, the newest.
+/// How many of a message's attempts are shown, the newest first.
 const MAX_SHOWN_ATTEMPTS: i32 = 200;
 
 /// A page of messages.
@@ -133,7 +134,7 @@ async fn event_types(State(api): State<Api>, _: NoParams) -> ApiResult<EventType
     Ok(Success::new(EventTypes { event_types }))
 }
 
-/// An attempt with its headers. The database signs again what was signed then.
+/// Adds the headers to an attempt: the database signs again what was signed then.
 async fn sent(store: &Store<PooledClient>, line: AttemptLine) -> Result<SentLine, ApiError> {
     let signatures = match line.signed_at {
         Some(signed_at) => store.signatures(&line.webhook_id, &line.endpoint_id, signed_at).await?,

@@ -1,5 +1,5 @@
-//! `/session`: a browser trades its token for a cookie that scripts can not read. The server keeps no sessions: the cookie is
-//! the token, and ends with it.
+//! `/session`: a browser trades its token for a cookie that scripts cannot read. The server keeps no sessions: the
+//! cookie is the token, and ends with it.
 
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header::SET_COOKIE;

@@ -1,5 +1,5 @@
-//! The description of the API: OpenAPI 3.1 made from the code at `/api/openapi.json`, to read at `/api/docs`, from this
-//! process alone.
+//! The description of the API: OpenAPI 3.1, made from the code, at `/api/openapi.json`; and a reference to read at
+//! `/api/docs`, which needs no other server.
 
 use axum::Router;
 use axum::http::HeaderValue;

@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`, for machines that watch: no token, no names, nothing that is written.
+//! `/healthz`, `/readyz` and `/metrics`, for monitoring: they need no token, name no webhook, and write nothing.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;

@@ -1,4 +1,4 @@
-//! Having something sent: a test, a sample, one message again, or all of a time.
+//! Sending on demand: a test, a sample, one message again, or all messages of a period.
 
 use axum::extract::State;
 use axum::http::StatusCode;

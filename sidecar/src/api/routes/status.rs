@@ -1,4 +1,4 @@
-//! `/status` and `/health`: how it goes, in one row and webhook by webhook.
+//! `/status` and `/health`: the state of delivery in one row, and webhook by webhook.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::api::responses::{ListErrors, ReadErrors};
 use crate::api::state::Api;
 use crate::store::{Health, LeaseRecord, Status};
 
-/// An endpoint's figures are of so many of its latest attempts.
+/// How many of its latest attempts decide on an endpoint's health.
 const HEALTH_ATTEMPTS: i32 = 100;
 
 /// The state of delivery, and who delivers.

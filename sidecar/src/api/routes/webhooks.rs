@@ -1,5 +1,5 @@
-//! `/webhooks`: registering endpoints and looking after them. Secrets come in and never go out, but for one that was made
-//! here, in the answer to the request that had it made.
+//! `/webhooks`: registering endpoints and looking after them. Secrets come in and never go out, except a generated one,
+//! in the answer to the request that generated it.
 
 use axum::Extension;
 use axum::extract::State;
