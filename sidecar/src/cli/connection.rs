@@ -1,4 +1,4 @@
-//! A session for people: what the server says besides goes to stderr.
+//! The connection of a command. The server's notices go to stderr.
 
 use std::time::Duration;
 use tokio_postgres::error::Severity;
@@ -9,7 +9,7 @@ use super::output::{self, Tone};
 use crate::database::Database;
 use crate::store::{Store, StoreError, Time};
 
-/// Where the database is.
+/// Reads the connection string.
 pub fn database(url: Option<&str>) -> Result<Database, CliError> {
     let url = url.ok_or_else(|| {
         CliError::usage(
@@ -22,36 +22,36 @@ pub fn database(url: Option<&str>) -> Result<Database, CliError> {
     })
 }
 
-/// An open session.
+/// An open session with the database.
 pub struct Connection {
     pub client: Client,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, or says what is wrong.
     pub async fn open(database: &Database) -> Result<Self, CliError> {
         match database.open_hearing(hear).await {
             Ok((client, _)) => Ok(Self { client }),
-            // What the server itself says names what is wrong; where nobody answers, the place does.
+            // The server's own message names what is wrong; if nobody answers, the address does.
             Err(error) if error.as_db_error().is_some() => Err(error.into()),
             Err(error) => Err(CliError::from(error).at(&database.address())),
         }
     }
 
-    /// The calls.
+    /// Returns the functions of the extension.
     pub fn store(&self) -> Store<&Client> {
         Store::new(&self.client)
     }
 
-    /// The server's clock: the log is written by it.
+    /// Returns the time by the server's clock, which the log goes by.
     pub async fn now(&self) -> Result<Time, CliError> {
         let row = self.client.query_one("SELECT clock_timestamp()", &[]).await?;
         Ok(row.try_get(0).map_err(StoreError::from)?)
     }
 
-    /// How long an attempt may take, and so how late the log learns of it.
+    /// Returns how long an attempt may take, and so how late the log learns of it.
     pub async fn request_timeout(&self) -> Result<Duration, CliError> {
-        // Where nobody has set it, only a session that has used the extension knows the setting.
+        // If nobody has set it, only a session that has used the extension knows the setting.
         let row = self.client.query_one("SELECT current_setting('pg_webhooks.request_timeout', true)", &[]).await?;
         let known: Option<String> = row.try_get(0).map_err(StoreError::from)?;
         let known = known.and_then(|text| webhooks_core::duration::parse(&text).ok());

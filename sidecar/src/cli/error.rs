@@ -1,4 +1,4 @@
-//! Why a command ends without having done what was asked: message and hint on stderr, and an exit status.
+//! The error of a command: a message and a hint on stderr, and an exit status.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,10 +7,10 @@ use thiserror::Error;
 use super::output;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// As `EX_USAGE` of sysexits.h.
+/// `EX_USAGE` of sysexits.h.
 const EX_USAGE: u8 = 64;
 
-/// What a command leads to.
+/// The exit status of a command, or why it failed.
 pub type CommandResult = Result<ExitCode, CliError>;
 
 /// Why a command failed.
@@ -18,23 +18,23 @@ pub type CommandResult = Result<ExitCode, CliError>;
 pub enum CliError {
     #[error("{message}")]
     Message { status: u8, message: String, hint: Option<String> },
-    /// Whoever read stdout has gone.
+    /// The reader of stdout has gone, so there is nothing more to do.
     #[error("nobody reads stdout")]
     BrokenPipe,
 }
 
 impl CliError {
-    /// The caller asked for what makes no sense; status 64.
+    /// The call was wrong; status 64.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Message { status: EX_USAGE, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// Something else; status 1.
+    /// Something else failed; status 1.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Message { status: 1, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// The same, with where it happened in front.
+    /// Puts the place where it happened in front of the message.
     pub fn at(self, place: &str) -> Self {
         match self {
             Self::Message { status, message, hint } => {
@@ -44,7 +44,7 @@ impl CliError {
         }
     }
 
-    /// Says so, and gives the exit status.
+    /// Prints the error, and returns the exit status.
     pub fn report(self) -> ExitCode {
         let Self::Message { status, message, hint } = self else { return ExitCode::SUCCESS };
         output::tell(output::Tone::Bad, "error", &message, hint.as_deref());

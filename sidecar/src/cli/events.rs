@@ -1,4 +1,4 @@
-//! Messages: many, and one in all its detail.
+//! `pg-webhooks events` lists messages, `pg-webhooks event` shows one in detail.
 
 use clap::Args;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::output::{self, Format, Table, Tone, cell, paint, when};
 use super::time::{self, Moment};
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, Message, Time};
 
-/// More than a message ever has.
+/// More attempts than a message ever has.
 const MAX_ATTEMPTS: i32 = 10_000;
 
 #[derive(Args, Debug)]

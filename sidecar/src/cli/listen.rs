@@ -1,6 +1,6 @@
 //! `pg-webhooks listen`: a receiver to develop against. It shows every request with the verdict on its signatures and
-//! answers as told: with a status, after a delay, failing the first requests of each message. It keeps nothing, and what a
-//! stranger sends can not steer the terminal.
+//! answers as told: with a status, after a delay, failing the first requests of each message. It keeps nothing, and a
+//! stranger's request cannot steer the terminal.
 
 use anyhow::Context;
 use axum::body::Bytes;
@@ -49,7 +49,7 @@ impl Listen {
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let address = SocketAddr::new(self.bind, self.port);
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        // Not on stdout: there, each line is a request.
+        // On stdout, each line is a request.
         note(&format!("listening on http://{}", listener.local_addr()?));
         let receiver = Arc::new(Receiver { settings: self, seen: Mutex::default() });
         let app = axum::Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(receiver);
@@ -67,7 +67,7 @@ struct Receiver {
     seen: Mutex<HashMap<String, u32>>,
 }
 
-/// One request, read.
+/// The contents of a request.
 struct Message {
     event: String,
     webhook_id: String,
@@ -147,7 +147,7 @@ impl Message {
     }
 }
 
-/// A line on stdout, at once. Whoever read it may be gone: that is no reason to stop receiving.
+/// Prints a line on stdout, at once. A reader that has gone is no reason to stop receiving.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! The delivery log: what was tried and what came of it, the newest last, where the next one comes.
+//! `pg-webhooks logs`: the attempts and what came of them, the newest last.
 
 use clap::Args;
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ impl Logs {
             search: self.search.as_deref(),
             ..AttemptFilter::default()
         };
-        // Before what is there is shown: what comes meanwhile is shown by the one or the other, and not by both.
+        // The tail starts first, so that an attempt that comes meanwhile is shown exactly once.
         let mut tail = if self.follow { Some(Tail::from_now(connection, filter).await?) } else { None };
         let shown = AttemptFilter {
             since: self.since.map(|since| since.resolve(now)),
@@ -93,7 +93,7 @@ impl Logs {
     }
 }
 
-/// An attempt and whose it is, on as many lines as the width asks for.
+/// Formats an attempt and whose it is, on as many lines as the width needs.
 pub fn format_attempt(line: &AttemptLine, ids: &str, width: Option<usize>) -> String {
     let tone = Tone::of(&line.outcome);
     let status = line.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());

@@ -1,8 +1,8 @@
-//! The command line: flags, environment and commands. All of it is read and checked before anything starts; a bad value ends
-//! the process with status 64 and a message that names it. A password in `DATABASE_URL` is never printed.
+//! The command line: flags, environment and commands. All of it is read and checked before anything starts; a bad value
+//! ends the process with status 64 and a message that names it. A password in `DATABASE_URL` is never printed.
 //!
-//! The commands for people are calls of the store, each with a way to show what it answered; no rule is decided here. The
-//! answer goes to stdout, everything else to stderr, and a secret is shown once, where it is made.
+//! The commands for people are calls of the store, each with a way to show what it answered; no rule is decided here.
+//! The answer goes to stdout, everything else to stderr, and a secret is shown once, where it is made.
 
 mod error;
 mod time;
@@ -108,7 +108,7 @@ pub enum LogFormat {
 }
 
 impl Cli {
-    /// What the process was called with, or the reason why it may not start.
+    /// Reads what the process was called with, or says why it may not start.
     pub fn read() -> Result<Self, Refusal> {
         let command = without_empty_variables(Self::command());
         let cli = command.try_get_matches().and_then(|given| Self::from_arg_matches(&given)).map_err(Refusal)?;
@@ -121,7 +121,7 @@ impl Cli {
     }
 }
 
-/// A variable that is set to nothing, as files of them have it, is as one that is not set.
+/// Ignores environment variables that are empty, as env files often leave them.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|flag| {
         let is_empty = flag.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
@@ -134,14 +134,14 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 pub struct Refusal(clap::Error);
 
 impl Refusal {
-    /// Says so, and gives the exit status: 64, or 0 where help or the version was asked for.
+    /// Prints the reason, and returns the exit status: 64, or 0 if help or the version was asked for.
     pub fn print(&self) -> ExitCode {
         let _ = self.0.print();
         ExitCode::from(if self.0.use_stderr() { 64 } else { 0 })
     }
 }
 
-/// Does what was asked and says what failed. A signal ends it with status 130.
+/// Runs a command and prints why it failed. A signal ends it with status 130.
 pub async fn run(command: OneShot, database_url: Option<&str>, mut stop: watch::Receiver<bool>) -> ExitCode {
     tokio::select! {
         outcome = execute(command, database_url) => outcome.unwrap_or_else(CliError::report),

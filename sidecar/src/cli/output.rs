@@ -1,5 +1,6 @@
-//! How answers look: tables and colour on a terminal, plain text elsewhere, JSON for scripts. NO_COLOR and the width of
-//! the terminal are heeded. Text that others wrote, such as a receiver's error, can not steer the terminal.
+//! The output of the commands: tables and colour on a terminal, plain text elsewhere, JSON for scripts. It heeds
+//! NO_COLOR and the width of the terminal. Text that others wrote, such as a receiver's error, cannot steer the
+//! terminal.
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -19,13 +20,13 @@ pub struct Format {
 }
 
 impl Format {
-    /// The document, or the line that says the same to a person.
+    /// Prints the document, or the line that says the same to a person.
     pub fn answer(self, document: &impl Serialize, text: &str) -> io::Result<()> {
         if self.json { json(document) } else { line(text) }
     }
 }
 
-/// What a text is to be taken for.
+/// The meaning of a text, shown by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
@@ -37,7 +38,7 @@ pub enum Tone {
 }
 
 impl Tone {
-    /// Of the state of a webhook or a delivery, of an outcome.
+    /// Returns the tone of a webhook's, a token's or a delivery's state, or of an attempt's outcome.
     pub fn of(state: &str) -> Self {
         match state {
             "healthy" | "delivered" | "valid" => Self::Good,
@@ -60,50 +61,50 @@ impl Tone {
     }
 }
 
-/// The text in its tone.
+/// Colours a text by its tone.
 pub fn paint(tone: Tone, text: &str) -> String {
     let style = tone.style();
     format!("{style}{}{style:#}", tame(text))
 }
 
-/// The text without what a terminal would obey.
+/// Replaces control characters, which a terminal would obey.
 pub fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// The same on one line.
+/// Puts the text on one line, without control characters.
 pub fn tame_line(text: &str) -> String {
     tame(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Whether a person sees stdout.
+/// Whether stdout is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How many columns there are; none where stdout is no terminal.
+/// Returns the width of the terminal; `None` if stdout is no terminal.
 pub fn width() -> Option<usize> {
     comfy_table::Table::new().width().map(usize::from)
 }
 
-/// How long ago for a person, the time itself for anything else.
+/// Formats a time: relative to now on a terminal, in full elsewhere.
 pub fn when(time: Time, now: Time) -> String {
     if is_terminal() { time::relative(time, now) } else { time::exact(time) }
 }
 
-/// A line on stdout.
+/// Prints a line on stdout.
 pub fn line(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// A line on stderr. That nobody reads it is no failure.
+/// Prints a line on stderr. A reader that has gone is no error.
 pub fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// A message and its hint, on stderr.
+/// Prints a message and its hint on stderr.
 pub fn tell(tone: Tone, label: &str, message: &str, hint: Option<&str>) {
     note(&format!("{}: {}", paint(tone, label), tame(message)));
     if let Some(hint) = hint {
@@ -111,7 +112,7 @@ pub fn tell(tone: Tone, label: &str, message: &str, hint: Option<&str>) {
     }
 }
 
-/// The text on as many lines as the terminal asks for, those behind the first indented.
+/// Wraps a text to the width of the terminal; all lines but the first are indented.
 pub fn wrapped(text: &str, indent: usize) -> String {
     wrap(&tame_line(text), indent, width().unwrap_or(usize::MAX))
 }
@@ -134,12 +135,12 @@ fn wrap(text: &str, indent: usize, width: usize) -> String {
     made
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 pub fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// One JSON document.
+/// Prints a JSON document.
 pub fn json(answer: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, answer)?;
@@ -147,7 +148,7 @@ pub fn json(answer: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// One line of JSON lines.
+/// Prints a line of JSON.
 pub fn json_line(answer: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, answer)?;
@@ -155,7 +156,7 @@ pub fn json_line(answer: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// Bytes, as they are.
+/// Prints bytes as they are.
 pub fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
@@ -168,7 +169,7 @@ pub struct Cell {
     tone: Tone,
 }
 
-/// A cell in its tone.
+/// Makes a cell of a text and its tone.
 pub fn cell(tone: Tone, text: &str) -> Cell {
     Cell { text: tame_line(text), tone }
 }
@@ -179,17 +180,17 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// Columns of a wrapped column below which nobody can read it.
+/// The width below which nobody can read a wrapped column.
 const MIN_COLUMN_WIDTH: usize = 16;
 
-/// Rows under a head, in columns. Where the terminal is too narrow for them, it breaks the lines itself.
+/// A table with a header. A terminal that is too narrow for its columns breaks the lines itself.
 pub struct Table {
     table: comfy_table::Table,
     whole: Vec<usize>,
 }
 
 impl Table {
-    /// With these titles.
+    /// An empty table with these titles.
     pub fn new(titles: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
@@ -212,7 +213,7 @@ impl Table {
         Self { table, whole: Vec::new() }
     }
 
-    /// The columns that are never wrapped: others give way to them.
+    /// Never wraps these columns: others give way to them.
     pub fn whole(mut self, columns: &[usize]) -> Self {
         self.whole = columns.to_vec();
         for column in columns {
@@ -223,7 +224,7 @@ impl Table {
         self
     }
 
-    /// The columns that hold numbers.
+    /// Aligns these columns as numbers.
     pub fn numbers(mut self, columns: &[usize]) -> Self {
         for column in columns {
             if let Some(column) = self.table.column_mut(*column) {
@@ -249,7 +250,7 @@ impl Table {
         }));
     }
 
-    /// The table on stdout.
+    /// Prints the table on stdout.
     pub fn print(mut self) -> io::Result<()> {
         if width().is_some_and(|width| width < least_width(&self.table.column_max_content_widths(), &self.whole)) {
             self.table.set_content_arrangement(ContentArrangement::Disabled);
@@ -262,7 +263,7 @@ impl Table {
     }
 }
 
-/// What the columns take with the narrow ones as narrow as they may be, two blanks behind each but the last.
+/// Returns the least width of the columns, with two blanks between them.
 fn least_width(contents: &[u16], whole: &[usize]) -> usize {
     let least = |(at, &content): (usize, &u16)| {
         let content = usize::from(content);
@@ -271,7 +272,7 @@ fn least_width(contents: &[u16], whole: &[usize]) -> usize {
     contents.iter().enumerate().map(least).sum::<usize>().saturating_sub(2)
 }
 
-/// Whether stdout shows colour: a terminal, and neither NO_COLOR nor TERM=dumb.
+/// Whether stdout shows colour: it is a terminal, and neither NO_COLOR nor TERM=dumb is set.
 fn is_coloured() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }

@@ -1,4 +1,4 @@
-//! Questions, on a terminal alone: a script is never asked.
+//! Questions to a person at a terminal; a script is never asked.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -10,7 +10,7 @@ pub fn is_possible() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Yes or no; no is what Enter says.
+/// Asks a question; Enter alone means no.
 pub async fn confirm(question: &str) -> Result<bool, CliError> {
     let prompt = format!("{} [y/N] ", output::paint(output::Tone::Strong, question));
     let _ = write!(anstream::stderr().lock(), "{prompt}");
@@ -18,7 +18,7 @@ pub async fn confirm(question: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// A line of stdin without its end. It may take for ever, so it has a thread of its own.
+/// Reads a line of stdin, without its line break. That may take forever, so it runs on a thread of its own.
 pub async fn line_of_stdin() -> Result<String, CliError> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
@@ -28,7 +28,7 @@ pub async fn line_of_stdin() -> Result<String, CliError> {
     Ok(without_line_break(&line).to_owned())
 }
 
-/// The text without the line break at its end.
+/// Removes the line break at the end of a text.
 pub fn without_line_break(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }

@@ -1,5 +1,5 @@
-//! Sending a webhook again what happened in a time, and watching until each of the messages has been delivered or has
-//! failed for good.
+//! `pg-webhooks replay`: sends a webhook the messages of a period again, and watches until each of them has been
+//! delivered or has failed for good.
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,12 +43,12 @@ pub struct Replay {
     format: Format,
 }
 
-/// What became of the messages so far.
+/// The messages that were replayed, counted by what became of them.
 #[derive(Default)]
 struct Tally {
     delivered: usize,
     failed: usize,
-    /// Have failed, and have another attempt to come.
+    /// Messages that have failed, and have another attempt to come.
     retrying: HashSet<String>,
 }
 
@@ -89,7 +89,7 @@ impl Replay {
             self.format.answer(&document, &format!("queued {queued}"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        // In one transaction, so that none of them is delivered before it is known which they are.
+        // One transaction: none of them is delivered before we know which they are.
         connection.client.batch_execute("BEGIN").await?;
         let before = self.waiting(connection, what.since, until).await?;
         let queued = connection.store().replay(&self.endpoint_id, &what).await?;
@@ -110,7 +110,7 @@ impl Replay {
         Ok(if tally.failed == 0 && waiting <= 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// The messages of that time that wait for an attempt.
+    /// Returns the messages of the period that wait for an attempt.
     async fn waiting(&self, connection: &Connection, since: Time, until: Time) -> Result<HashSet<String>, CliError> {
         let filter = EventFilter {
             endpoint_id: Some(&self.endpoint_id),
@@ -123,7 +123,7 @@ impl Replay {
         Ok(waiting.into_iter().map(|event| event.webhook_id).collect())
     }
 
-    /// Waits until nothing is left, or the webhook is disabled.
+    /// Waits until no message is left, or the webhook is disabled.
     async fn watch(&self, connection: &Connection, mut left: HashSet<String>, begin: Time) -> Result<Tally, CliError> {
         if connection.store().status().await?.shards_held == 0 {
             let hint = Some("pg-webhooks serve starts one.");
@@ -134,7 +134,7 @@ impl Replay {
         let mut tail = Tail::since(connection, filter, begin).await?;
         let mut tally = Tally::default();
         while !left.is_empty() {
-            // Asked before the log: what has left the queue by now is in the log by then.
+            // The queue is read before the log: a message that has left it by now is in the log by then.
             let health = connection.store().health(Some(&self.endpoint_id), 1).await?;
             let is_over = health.first().is_none_or(|one| !one.active || one.pending == 0);
             for attempt in if is_over { tail.poll_deep().await? } else { tail.poll().await? } {
@@ -187,7 +187,7 @@ impl Tally {
     }
 }
 
-/// On stderr, and only where that is a terminal.
+/// Makes a progress bar on stderr, which shows only on a terminal.
 fn progress_bar(messages: usize) -> ProgressBar {
     let template = "{bar:30} {pos} of {len}{msg}, {elapsed} (Ctrl-C leaves it running)";
     let style = ProgressStyle::with_template(template).expect("the template is well formed");

@@ -1,4 +1,5 @@
-//! Where a secret comes from. One that was made is shown once, alone on stdout; one that was given, never.
+//! Secrets of webhooks: where a new one comes from, and how a generated one is shown, once and alone on stdout. A
+//! secret that the user gives is never shown.
 
 use clap::Args;
 use std::io;
@@ -22,7 +23,7 @@ pub struct NewSecret {
     generate_secret: bool,
 }
 
-/// A secret to set.
+/// A secret to set, and whether it was generated.
 pub struct Secret {
     pub text: String,
     pub is_new: bool,
@@ -33,7 +34,7 @@ impl NewSecret {
         self.secret.is_some() || self.secret_stdin || self.generate_secret
     }
 
-    /// The secret that was asked for, if any was.
+    /// Returns the secret that the flags ask for, if any.
     pub async fn take(self, store: Store<&Client>) -> Result<Option<Secret>, CliError> {
         if self.generate_secret {
             return Ok(Some(Secret { text: store.generate_secret().await?, is_new: true }));
@@ -43,13 +44,13 @@ impl NewSecret {
     }
 }
 
-/// Shows a secret that was made, alone on stdout.
+/// Shows a generated secret, alone on stdout.
 pub fn show(what: &str, secret: &str) -> io::Result<()> {
     output::note(&format!("{what}; its secret, shown only this once:"));
     output::bytes(format!("{secret}\n").as_bytes())
 }
 
-/// The first line of stdin.
+/// Reads a secret from the first line of stdin.
 pub async fn from_stdin() -> Result<String, CliError> {
     let line = prompt::line_of_stdin().await?;
     if line.is_empty() {

@@ -1,4 +1,4 @@
-//! Sending one message: once more, or a sample.
+//! `pg-webhooks redeliver` sends a message again, `pg-webhooks trigger` sends a sample.
 
 use clap::Args;
 use serde_json::json;

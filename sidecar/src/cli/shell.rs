@@ -1,4 +1,4 @@
-//! What a shell and `man` want to know, made from the commands themselves.
+//! Completions and manual pages, made from the commands themselves.
 
 use clap::Args;
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! How it goes, on one page.
+//! `pg-webhooks status`: the state of delivery at a glance.
 
 use clap::Args;
 use serde_json::json;

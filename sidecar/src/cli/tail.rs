@@ -1,5 +1,5 @@
-//! The delivery log as it grows. An attempt is logged when it is over, under the time when it began: so one can come
-//! late, behind others that are known already. Each is given once.
+//! The delivery log as it grows. An attempt is logged when it is over, under the time when it began, so it can appear
+//! behind attempts that are known already. Each is returned once.
 
 use chrono::TimeDelta;
 use std::collections::HashMap;
@@ -9,33 +9,33 @@ use super::connection::Connection;
 use super::error::CliError;
 use crate::store::{AttemptFilter, AttemptLine, Time};
 
-/// How long to wait between two looks.
+/// How long to wait between two polls.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How far back a look reads, and how far every so often: an attempt is late by the time that it took, at most the
-/// timeout of a request, and by what its report takes.
+/// How far back each poll reads again, and how often one reads further back: an attempt is late by the time that it
+/// took, at most the timeout of a request, and by the time that its report takes.
 const SHALLOW_REREAD: TimeDelta = TimeDelta::seconds(5);
 const DEEP_POLL_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_REPORT_DELAY: Duration = Duration::from_secs(30);
-/// Lines asked for at once.
+/// How many lines to read at once.
 const PAGE_ROWS: i32 = 500;
 
-/// What came to the log since a time.
+/// The attempts that come to the log after a time.
 pub struct Tail<'a> {
     connection: &'a Connection,
     filter: AttemptFilter<'a>,
     begin: Time,
     began: Instant,
-    /// Attempts that began earlier are of no interest.
+    /// Attempts that began earlier are left out.
     from: Time,
     late: TimeDelta,
     polled_at: Time,
     polled_deep_at: Option<Instant>,
-    /// By position, with the time when it began.
+    /// The attempts that were returned: their position, and when they began.
     seen: HashMap<String, Time>,
 }
 
 impl<'a> Tail<'a> {
-    /// Gives what matches the filter and began at `from` or later.
+    /// Returns attempts that match the filter and began at `from` or later.
     pub async fn since(connection: &'a Connection, filter: AttemptFilter<'a>, from: Time) -> Result<Self, CliError> {
         let late = connection.request_timeout().await? + MAX_REPORT_DELAY;
         let late = TimeDelta::from_std(late).unwrap_or(TimeDelta::MAX);
@@ -44,7 +44,7 @@ impl<'a> Tail<'a> {
         Ok(Self { connection, filter, begin, began, from, late, polled_at: from, polled_deep_at: None, seen })
     }
 
-    /// Gives what matches the filter and comes from now on.
+    /// Returns attempts that match the filter and are logged from now on.
     pub async fn from_now(connection: &'a Connection, filter: AttemptFilter<'a>) -> Result<Self, CliError> {
         let now = connection.now().await?;
         let mut tail = Self::since(connection, filter, now).await?;
@@ -54,12 +54,12 @@ impl<'a> Tail<'a> {
         Ok(tail)
     }
 
-    /// These are known already.
+    /// Marks these as returned already.
     pub fn pass_over(&mut self, lines: &[AttemptLine]) {
         self.seen.extend(lines.iter().map(|line| (line.position.clone(), line.timestamp)));
     }
 
-    /// What is new, oldest first.
+    /// Returns the new attempts, oldest first.
     pub async fn poll(&mut self) -> Result<Vec<AttemptLine>, CliError> {
         let now = self.begin + TimeDelta::from_std(self.began.elapsed()).unwrap_or_default();
         let is_deep = self.polled_deep_at.is_none_or(|at| at.elapsed() >= DEEP_POLL_INTERVAL);
@@ -75,13 +75,13 @@ impl<'a> Tail<'a> {
         Ok(new)
     }
 
-    /// The same, late ones included.
+    /// Returns the new attempts, and certainly the late ones among them.
     pub async fn poll_deep(&mut self) -> Result<Vec<AttemptLine>, CliError> {
         self.polled_deep_at = None;
         self.poll().await
     }
 
-    /// What is unknown and began at `since` or later, newest first.
+    /// Reads the unknown attempts that began at `since` or later, newest first.
     async fn read(&mut self, since: Time) -> Result<Vec<AttemptLine>, CliError> {
         let mut new = Vec::new();
         let mut before: Option<String> = None;

@@ -27,7 +27,7 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    /// The time that is meant, counted from `now`.
+    /// Returns the point in time, counted from `now`.
     pub fn resolve(self, now: Time) -> Time {
         match self {
             Self::Ago(duration) => TimeDelta::from_std(duration)
@@ -39,29 +39,29 @@ impl Moment {
     }
 }
 
-/// A duration such as `24h` or `1h 30min`.
+/// Reads a duration such as `24h` or `1h 30min`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(|_| "not a duration such as 90s, 24h, 7d".to_owned())
 }
 
-/// `now` and so much.
+/// Adds a duration to `now`.
 pub fn after(now: Time, duration: Duration) -> Result<Time, String> {
     let then = TimeDelta::from_std(duration).ok().and_then(|delta| now.checked_add_signed(delta));
     then.ok_or_else(|| "too far in the future".to_owned())
 }
 
-/// RFC 3339 in UTC, to the second.
+/// Formats a time as RFC 3339 in UTC, to the second.
 pub fn exact(time: Time) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The distance in one unit: `12s ago`, `in 5min`.
+/// Formats the distance of a time from now in one unit: `12s ago`, `in 5min`.
 pub fn relative(time: Time, now: Time) -> String {
     let seconds = (now - time).num_seconds();
     if seconds < 0 { format!("in {}", rough(-seconds)) } else { format!("{} ago", rough(seconds)) }
 }
 
-/// A duration in one unit: `12s`, `5min`, `3h`, `2d`.
+/// Formats a duration in one unit: `12s`, `5min`, `3h`, `2d`.
 pub fn rough(seconds: i64) -> String {
     match seconds {
         ..=119 => format!("{seconds}s"),

@@ -1,4 +1,4 @@
-//! Tokens of the REST API.
+//! `pg-webhooks tokens`: the tokens of the REST API.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -105,7 +105,7 @@ impl Create {
 impl Revoke {
     async fn run(self, connection: &Connection) -> Result<(), CliError> {
         connection.store().revoke_token(&self.token_id).await?;
-        // Not what was given: that may be the token itself.
+        // The argument is not repeated: it may be the token itself.
         Ok(self.format.answer(&json!({ "revoked": true }), "revoked")?)
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a message's first attempt at one webhook, and showing what came of it.
+//! What to do after a message was queued: show its id, or wait for its first attempt and show what came of it.
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::output::{self, Format, Tone};
 use super::time;
 use crate::store::DeliveryLine;
 
-/// How long to wait between two looks.
+/// How long to wait between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What to do after a message was queued.
@@ -28,7 +28,7 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Shows the id of a message that was queued, or waits for what comes of it; success is then that it was delivered.
+    /// Shows the id of the message, or waits for its first attempt; then the exit status says whether it was delivered.
     pub async fn finish(self, connection: &Connection, webhook_id: &str) -> CommandResult {
         if !self.wait {
             self.format.answer(&json!({ "webhook_id": webhook_id }), webhook_id)?;
@@ -46,7 +46,7 @@ impl Sending {
 
 fn format_delivery(delivery: &DeliveryLine) -> String {
     let mut text = output::paint(Tone::of(&delivery.state), &delivery.state);
-    // An error that is an answer's names the status itself.
+    // The error of an answer names the status itself.
     match (&delivery.error, delivery.http_status) {
         (Some(error), _) => text.push_str(&format!(": {}", output::tame_line(error))),
         (None, Some(status)) => text.push_str(&format!(", HTTP {status}")),
@@ -75,7 +75,7 @@ async fn first_attempt(connection: &Connection, webhook_id: &str, timeout: Durat
             connection.store().deliveries(webhook_id).await?.pop().ok_or_else(|| {
                 CliError::new("the webhook was deleted", "pg-webhooks webhooks list shows the others.")
             })?;
-        // One that had no room is waiting, and was not tried yet.
+        // A delivery that found no slot is waiting, too, without an attempt.
         if delivery.attempts > 0 || delivery.state == "skipped" {
             return Ok(delivery);
         }

@@ -1,4 +1,4 @@
-//! Registered webhooks.
+//! `pg-webhooks webhooks`: registering webhooks and looking after them.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -202,7 +202,7 @@ impl Update {
                 "Give --url, --event, --secret-stdin, --generate-secret, --no-secret or --description.",
             ));
         }
-        // An unknown id is to fail before stdin is read.
+        // Refuses an unknown id before stdin is read.
         connection.store().get(&self.endpoint_id).await?;
         let secret = self.secret.take(connection.store()).await?;
         let change = Registration {
@@ -218,7 +218,7 @@ impl Update {
     }
 }
 
-/// Says what became of a webhook; a secret that was made is alone on stdout.
+/// Shows what became of a webhook; a generated secret is alone on stdout.
 async fn show_changed(
     connection: &Connection,
     endpoint_id: &str,

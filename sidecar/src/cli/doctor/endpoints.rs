@@ -1,5 +1,5 @@
-//! The registered webhooks: what they lack, and whether their receivers can be reached from here. Names are resolved and
-//! ports dialled as the sidecar would; an address that it would refuse is not dialled.
+//! The registered webhooks: what they lack, and whether their receivers can be reached from here. Names are resolved
+//! and ports dialled as the sidecar would; an address that it would refuse is not dialled.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::store::EndpointRecord;
 use crate::targets::{TargetError, Targets};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Receivers dialled at once.
+/// How many receivers are dialled at once.
 const MAX_CONCURRENT_DIALS: usize = 32;
 
 pub async fn check(connection: &Connection, targets: &Targets, findings: &mut Findings) -> Result<(), CliError> {
@@ -41,7 +41,7 @@ pub async fn check(connection: &Connection, targets: &Targets, findings: &mut Fi
     Ok(())
 }
 
-/// What can be told from the registration alone.
+/// Finds what the registration alone tells.
 fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
     let EndpointRecord { id, url, .. } = webhook;
     if !webhook.active {
@@ -65,7 +65,7 @@ fn lacks(webhook: &EndpointRecord, findings: &mut Findings) {
     }
 }
 
-/// Whether nothing that is sent there leaves the machine.
+/// Whether the URL is on this machine, so that no message leaves it.
 fn is_this_machine(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -75,12 +75,12 @@ fn is_this_machine(url: &str) -> bool {
     })
 }
 
-/// Scheme, host and port: what is dialled for a URL.
+/// Returns the part of a URL that is dialled: scheme, host and port.
 fn receiver(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// How a receiver can be reached.
+/// Whether a receiver can be reached.
 enum Reach {
     Connected(SocketAddr, Duration),
     Refused(TargetError),

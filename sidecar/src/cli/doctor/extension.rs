@@ -6,13 +6,13 @@ use crate::cli::error::CliError;
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the connected role may do.
+/// The rights of the connected role.
 pub struct Rights {
-    /// Call what the commands for people call.
+    /// It may call the functions that the commands for people call.
     pub manages: bool,
 }
 
-/// Nothing where there is no extension to look at.
+/// Returns the rights of the role; `None` if there is no extension.
 pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<Option<Rights>, CliError> {
     let sql = "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'), current_database()::text,
                       EXISTS (SELECT FROM pg_available_extension_versions WHERE name = 'pg_webhooks'),
@@ -85,7 +85,7 @@ async fn roles(connection: &Connection, findings: &mut Findings) -> Result<Right
     Ok(Rights { manages })
 }
 
-/// A name as SQL takes it.
+/// Quotes a name for SQL if need be.
 pub fn quoted(name: &str) -> String {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         && !name.starts_with(|first: char| first.is_ascii_digit());

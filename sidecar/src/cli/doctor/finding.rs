@@ -1,10 +1,10 @@
-//! What the doctor finds: what is so, how bad it is, and its fix, a line to copy.
+//! A finding of the doctor: what it found, how bad that is, and the fix, a line to copy.
 
 use serde::Serialize;
 
 use crate::cli::error::CliError;
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -31,7 +31,7 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// In the order of the checks.
+/// The findings, in the order of the checks until they are sorted.
 #[derive(Debug, Default)]
 pub struct Findings {
     all: Vec<Finding>,
@@ -54,7 +54,7 @@ impl Findings {
         self.all.push(Finding { check, level, message: message.into(), fix: Some(fix.into()) });
     }
 
-    /// A check that could not be made is a problem.
+    /// Adds a problem if the check could not be made.
     pub fn unless_failed(&mut self, check: &'static str, made: Result<(), CliError>) {
         if let Err(CliError::Message { message, hint, .. }) = made {
             let fix = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
@@ -70,7 +70,7 @@ impl Findings {
         self.all.iter().filter(|finding| finding.level == level).count()
     }
 
-    /// What is worst comes last, next to the prompt.
+    /// Sorts the worst to the end, next to the prompt.
     pub fn sort(&mut self) {
         self.all.sort_by_key(|finding| finding.level);
     }

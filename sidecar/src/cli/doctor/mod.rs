@@ -1,5 +1,5 @@
 //! `pg-webhooks doctor`: looks at everything that delivery depends on, says what is wrong and how to fix it. It changes
-//! nothing and sends no request: receivers' names are resolved and their ports dialled, private ones not even that.
+//! nothing and sends no request: it resolves the receivers' names and dials their ports, and skips private ones.
 
 mod finding;
 
@@ -54,7 +54,7 @@ impl Doctor {
     }
 }
 
-/// All checks; one that can not be made is a finding itself.
+/// Makes all checks; one that cannot be made is a finding itself.
 async fn examine(connection: &Connection, database: &Database, targets: &Targets, findings: &mut Findings) {
     let checked = server::check(connection, findings).await;
     findings.unless_failed("server", checked);

@@ -1,4 +1,4 @@
-//! The days of both logs: there ahead of time, and gone when they are old.
+//! The partitions of both logs: whether those of the next days are there, and those of old days are gone.
 
 use chrono::{Days, NaiveDate};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::finding::Findings;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 
-/// Housekeeping makes days up to the one after tomorrow.
+/// Housekeeping makes partitions up to the day after tomorrow.
 const DAYS_AHEAD: u64 = 2;
-/// Days that may be left beyond the retention: one has begun, one waits for housekeeping.
+/// How many days may be left beyond the retention: one has begun, one waits for housekeeping.
 const SLACK_DAYS: u64 = 2;
 const MAINTAIN_FIX: &str =
     "SELECT webhooks.maintain();  -- as a superuser; a running sidecar does it every few minutes";

@@ -1,5 +1,5 @@
-//! Whether a session is one, from statement to statement. A pooler in transaction mode lends another server process to
-//! each transaction: LISTEN, the sleeper's lock and advisory locks are lost there, so the sidecar can not work.
+//! Whether a session stays with one server process. A pooler in transaction mode lends another server process to
+//! each transaction: LISTEN, the sleeper's lock and advisory locks are lost there, so the sidecar cannot work.
 
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ pub async fn check(database: &Database, findings: &mut Findings) -> Result<(), C
     let mine = backend(&listening).await?;
     let channel = format!("pg_webhooks_doctor_{mine}");
     listening.batch_execute(&format!("LISTEN {channel}")).await?;
-    // A pooler lends whatever was free last: an open transaction of another session takes it away.
+    // A pooler lends the process that was free last: an open transaction of another session takes it away.
     if other.batch_execute("BEGIN").await.is_err() {
         findings.problem("session", "transactions are refused: this is a pooler in statement mode", POOLER_FIX);
         return Ok(());
@@ -47,7 +47,7 @@ pub async fn check(database: &Database, findings: &mut Findings) -> Result<(), C
     Ok(())
 }
 
-/// Without a prepared statement, which a pooler may mix up.
+/// Asks without a prepared statement, which a pooler may mix up.
 async fn backend(client: &Client) -> Result<i32, CliError> {
     let rows = client.simple_query("SELECT pg_backend_pid()").await?;
     let pid = rows.iter().find_map(|row| match row {

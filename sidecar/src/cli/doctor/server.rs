@@ -8,7 +8,7 @@ use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::store::Time;
 
-/// What the extension is built for.
+/// The versions that the extension is built for.
 const SUPPORTED_VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
 
 pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
@@ -61,7 +61,7 @@ async fn clock(connection: &Connection, findings: &mut Findings) -> Result<(), C
     Ok(())
 }
 
-/// How far the server is ahead, if that is more than a second and not the time that the answer took.
+/// Returns how far the server is ahead, if that is more than a second and more than the time of the answer explains.
 fn difference(server: Time, here: Time, took: Duration) -> Option<TimeDelta> {
     let ahead = server - here;
     let limit = TimeDelta::seconds(1) + TimeDelta::from_std(took / 2).unwrap_or_default();

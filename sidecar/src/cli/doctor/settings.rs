@@ -1,4 +1,4 @@
-//! Settings of the server and the extension that delivery depends on, where somebody has made them odd.
+//! The settings of the server and the extension that delivery depends on: which of them have odd values.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::finding::{Findings, Level};
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 
-/// A setting, when it is odd, and what is to be said then.
+/// A setting, which of its values are odd, and what the doctor says then.
 struct Odd {
     name: &'static str,
     is_odd: fn(&str) -> bool,
@@ -94,7 +94,7 @@ pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(
         ODD_SETTINGS.iter().map(|odd| odd.name).chain(["pg_webhooks.event_retention", "pg_webhooks.log_retention"]);
     let sql = "SELECT name, current_setting(name, true) FROM unnest($1::text[]) name";
     let rows = connection.client.query(sql, &[&names.collect::<Vec<_>>()]).await?;
-    // What is unset, or not known to this version of Postgres, has its default.
+    // A setting that is unset, or unknown to this version of Postgres, has its default.
     let values = rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(1)?)));
     judge(&values.collect(), findings);
     Ok(())
@@ -136,7 +136,7 @@ fn is_off(value: &str) -> bool {
     value == "off"
 }
 
-/// Of a duration with a unit, or of a bare 0.
+/// Reads a duration with a unit, or a bare 0.
 fn length(value: &str) -> Option<Duration> {
     if value == "0" { Some(Duration::ZERO) } else { webhooks_core::duration::parse(value).ok() }
 }

@@ -1,4 +1,4 @@
-//! Whether somebody delivers, and keeps up.
+//! Whether sidecars deliver, and keep up.
 
 use super::finding::Findings;
 use crate::cli::connection::Connection;

@@ -35,7 +35,7 @@ async fn attached(connection: &Connection, findings: &mut Findings) -> Result<()
                 ),
                 fix,
             ),
-            // A partition's is its table's.
+            // The trigger of a partition belongs to that of its table.
             _ if row.get(3) => {}
             _ if table == kind => sound.push(table),
             _ => sound.push(format!("{table} as {kind}")),

@@ -1,5 +1,5 @@
-//! Transactions that do not end. They delay no delivery but their own; but the small tables that change all the time can
-//! not be vacuumed behind them, and a prepared one keeps its locks across restarts.
+//! Transactions that do not end. They delay no delivery but their own. But vacuum cannot clean the small tables that
+//! change all the time, and a prepared transaction keeps its locks across restarts.
 
 use super::finding::Findings;
 use crate::cli::connection::Connection;

@@ -1,5 +1,5 @@
-//! Whether a signature is right, and which mistakes explain one that is not: the fewest of them, found by making what
-//! was signed out of what was given. Pure; signatures are compared in constant time.
+//! Whether a signature is right, and which mistakes explain one that is not: the fewest that turn what was signed into
+//! what was given. Pure; signatures are compared in constant time.
 
 use webhooks_core::signature::{Signer, is_same};
 
@@ -7,7 +7,7 @@ use super::variants::{self, Encoding, Mistake, Variant, mistake};
 use crate::cli::time;
 use crate::verify::{Standard, Verdict, signature};
 
-/// What somebody says was signed.
+/// A signature, and what it is said to sign.
 pub struct Claim<'a> {
     pub body: &'a [u8],
     pub signature: &'a str,
@@ -27,7 +27,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The header that carries it.
+    /// Returns the header that carries the signature.
     pub fn header(self) -> &'static str {
         match self {
             Self::Plain => "X-Webhook-Signature",
@@ -36,7 +36,7 @@ impl Scheme {
     }
 }
 
-/// What is to be thought of it.
+/// The verdict on a claim.
 #[derive(Debug)]
 pub struct Judgement {
     pub scheme: Scheme,
@@ -49,11 +49,11 @@ impl Judgement {
     }
 }
 
-/// A message with the text before it, which X-Webhook-Signature has not.
+/// The text that is signed before the body; X-Webhook-Signature has none.
 type Form = (Scheme, String);
 
 impl Claim<'_> {
-    /// The verdict; an error where a standard signature comes without what it signs.
+    /// Judges the claim; an error says what is missing to judge a standard signature.
     pub fn judge(&self) -> Result<Judgement, Mistake> {
         let (name, header) = without_name(self.signature);
         let scheme = self.scheme(name, header);
@@ -91,7 +91,7 @@ impl Claim<'_> {
         }
     }
 
-    /// The mistakes of a signature that is not valid.
+    /// Finds the mistakes that explain a signature that is not valid.
     fn explain(&self, scheme: Scheme, header: &str, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
         let own = writings(&[scheme], header);
         let Some((_, first_written)) = own.first() else { return vec![unreadable(scheme, header)] };
@@ -99,7 +99,7 @@ impl Claim<'_> {
         let forms = self.forms(scheme, id, id_in_body);
         let mut found: Option<Vec<Mistake>> = None;
         for (form, form_mistake) in &forms {
-            // One that belongs to the other header is written as that header is.
+            // A signature of the other header is written as that header demands.
             let writings = writings(&[scheme, form.0], header);
             let keys = match form.0 {
                 Scheme::Plain => variants::plain_keys(self.secret),
@@ -129,7 +129,7 @@ impl Claim<'_> {
         }
     }
 
-    /// What may have been signed before the body: as it should be, and in other ways.
+    /// Returns the texts that may have been signed before the body: the right one, and wrong ones.
     fn forms(&self, scheme: Scheme, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Variant<Form>> {
         let other = |what: Scheme| {
             (what != scheme).then(|| {
@@ -142,7 +142,7 @@ impl Claim<'_> {
         let mut forms = vec![((Scheme::Plain, String::new()), other(Scheme::Plain))];
         if let (Some(id), Some(timestamp)) = (id, self.timestamp) {
             for ((id, timestamp), mistake) in variants::stamps(id, timestamp, id_in_body) {
-                // Of a signature of the other scheme it would be one mistake too many to tell.
+                // Both this mistake and the wrong header would be one too many to tell.
                 if scheme == Scheme::Standard || mistake.is_none() {
                     let form = (Scheme::Standard, format!("{id}.{timestamp}."));
                     forms.push((form, mistake.or_else(|| other(Scheme::Standard))));
@@ -152,7 +152,7 @@ impl Claim<'_> {
         forms
     }
 
-    /// What is likely, when nothing that was tried explains it.
+    /// Guesses what is likely when no variant explains the signature.
     fn guess(&self, scheme: Scheme, id: Option<&str>, id_in_body: Option<&str>) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if let (Some(id), Some(of_body)) = (id, id_in_body)
@@ -195,7 +195,7 @@ impl Claim<'_> {
     /// Whether a timestamp that can be read is too far from now.
     fn staleness(&self) -> Option<Mistake> {
         let timestamp: i64 = self.timestamp?.trim().parse().ok()?;
-        // In milliseconds it is another mistake, and told as such.
+        // A timestamp in milliseconds is another mistake, which is found above.
         let age = self.now.checked_sub(timestamp).filter(|age| age.abs() < 100 * 365 * 86_400)?;
         let (what, fix) = if age > self.tolerance_s {
             let what = format!("webhook-timestamp is {} old", time::rough(age));
@@ -220,7 +220,7 @@ fn rule(scheme: Scheme) -> &'static str {
     }
 }
 
-/// A header without its name, where somebody copied that, too, or all the headers of a request.
+/// Finds the signature in a header with its name, or in all the headers of a request.
 fn without_name(header: &str) -> (Option<Scheme>, &str) {
     for scheme in [Scheme::Plain, Scheme::Standard] {
         let name = scheme.header();
@@ -233,11 +233,11 @@ fn without_name(header: &str) -> (Option<Scheme>, &str) {
             }
         }
     }
-    // A file ends with a line break.
+    // Files end with a line break.
     (None, header.trim_end_matches(['\r', '\n']))
 }
 
-/// The signatures in a header, and how each is written otherwise than it should be, in the scheme that it fits best.
+/// Reads the signatures in a header, each with what is wrong in its writing, by the scheme that fits it best.
 fn writings(schemes: &[Scheme], header: &str) -> Vec<([u8; 32], Vec<Mistake>)> {
     let parts = header.split_whitespace().map(|part| part.trim_matches(['"', '\'']));
     let written =

@@ -1,5 +1,5 @@
-//! `pg-webhooks verify`: whether a signature is right, and if not, which part of what the receiver did is wrong. It needs
-//! no database, and never prints the secret.
+//! `pg-webhooks verify`: whether a signature is right, and if not, which mistake the receiver made. It needs no
+//! database, and never prints the secret.
 
 mod judge;
 mod variants;

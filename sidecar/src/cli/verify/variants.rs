@@ -1,5 +1,5 @@
-//! What receivers do to a body, a secret or a header before they check it: each variant is what was meant, and the mistake
-//! that made it into what was given. Pure.
+//! The mistakes that receivers make with a body, a secret or a header before they check it. Each variant is what was
+//! meant, and the mistake that turned it into what was given. Pure.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use webhooks_core::signature::standard_key;
 
-/// What is wrong, and what to do about it.
+/// What is wrong, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     pub what: String,
@@ -23,7 +23,7 @@ pub fn mistake(what: impl Into<String>, fix: impl Into<String>) -> Mistake {
 /// What was meant, and the mistake if it is not what was given.
 pub type Variant<T> = (T, Option<Mistake>);
 
-/// The first of each; what was given comes first.
+/// Keeps the first of equal variants; what was given comes first.
 fn distinct<T: PartialEq>(all: Vec<Variant<T>>) -> Vec<Variant<T>> {
     all.into_iter().fold(Vec::new(), |mut kept, one| {
         if !kept.iter().any(|(known, _)| *known == one.0) {
@@ -33,7 +33,7 @@ fn distinct<T: PartialEq>(all: Vec<Variant<T>>) -> Vec<Variant<T>> {
     })
 }
 
-/// What the sender may have signed.
+/// Returns the bodies that the sender may have signed.
 pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
     const RAW_BODY_FIX: &str =
         "Check the bytes as received, before anything parses them: the raw body, not the framework's object.";
@@ -66,7 +66,7 @@ pub fn bodies(body: &[u8]) -> Vec<Variant<Vec<u8>>> {
     distinct(all)
 }
 
-/// The JSON without blanks, strings as JSON.stringify writes them, numbers as they are; `None` for what is no JSON.
+/// Writes JSON without blanks, strings as JSON.stringify does, numbers as they are; `None` if the body is no JSON.
 fn compact(body: &[u8]) -> Option<Vec<u8>> {
     serde_json::from_slice::<IgnoredAny>(body).ok()?;
     let mut made = Vec::with_capacity(body.len());
@@ -77,7 +77,7 @@ fn compact(body: &[u8]) -> Option<Vec<u8>> {
         rest = behind;
         match serde_json::from_slice::<String>(token) {
             Ok(text) => made.extend_from_slice(&serde_json::to_vec(&text).ok()?),
-            // A string with half a surrogate pair stays as it is.
+            // Half of a surrogate pair cannot be read: such a string stays as it is.
             Err(_) if !byte.is_ascii_whitespace() => made.extend_from_slice(token),
             Err(_) => {}
         }
@@ -85,7 +85,7 @@ fn compact(body: &[u8]) -> Option<Vec<u8>> {
     Some(made)
 }
 
-/// Of the JSON string that the bytes begin with, both quotes included.
+/// Returns the length of the JSON string that the bytes begin with, both quotes included.
 fn string_length(bytes: &[u8]) -> usize {
     let mut is_escaped = false;
     for (at, &byte) in bytes.iter().enumerate().skip(1) {
@@ -107,14 +107,14 @@ pub fn is_reordered(body: &[u8]) -> bool {
     sent.iter().all(|name| names.contains(name)) && names[..] != sent
 }
 
-/// `webhook_id` in the body.
+/// Returns the `webhook_id` in the body.
 pub fn id_in(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Value>(body).ok()?.get("webhook_id")?.as_str().map(str::to_owned)
 }
 
 const WHOLE_SECRET_FIX: &str = "Give the secret exactly as it was registered, whsec_ included.";
 
-/// The texts that the secret may have been registered as.
+/// Returns the texts that the secret may have been registered as.
 fn secrets(secret: &str) -> Vec<Variant<String>> {
     let mut all = vec![(secret.to_owned(), None)];
     let mut add = |meant: String, what: &str, fix: &str| all.push((meant, Some(mistake(what, fix))));
@@ -145,7 +145,7 @@ fn secrets(secret: &str) -> Vec<Variant<String>> {
     distinct(all)
 }
 
-/// The keys of X-Webhook-Signature.
+/// Returns the keys that may have made X-Webhook-Signature.
 pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
     let mut all: Vec<_> = secrets(secret).into_iter().map(|(text, mistake)| (text.into_bytes(), mistake)).collect();
     all.push((
@@ -158,7 +158,7 @@ pub fn plain_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
     distinct(all)
 }
 
-/// The keys of webhook-signature.
+/// Returns the keys that may have made webhook-signature.
 pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
     let mut all: Vec<_> =
         secrets(secret).into_iter().map(|(text, mistake)| (standard_key(text.as_bytes()), mistake)).collect();
@@ -172,7 +172,7 @@ pub fn standard_keys(secret: &str) -> Vec<Variant<Vec<u8>>> {
     distinct(all)
 }
 
-/// The `id` and `timestamp` that were signed.
+/// Returns the `id` and `timestamp` that may have been signed.
 pub fn stamps(id: &str, timestamp: &str, id_in_body: Option<&str>) -> Vec<Variant<(String, String)>> {
     let mut all = vec![((id.to_owned(), timestamp.to_owned()), None)];
     let mut add = |id: &str, timestamp: &str, what: String, fix: &str| {
@@ -205,7 +205,7 @@ pub enum Encoding {
     Base64Url,
 }
 
-/// The 32 bytes that a text stands for, and how.
+/// Reads 32 bytes, and how they are written.
 pub fn decode(text: &str) -> Option<([u8; 32], Encoding)> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let mut bytes = [0; 32];

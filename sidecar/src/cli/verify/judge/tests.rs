@@ -178,7 +178,7 @@ fn a_signature_of_the_other_kind_is_named() {
     assert!(only(judge(&body(), &misnamed, SECRET, Some((ID, &now())))).contains("that of X-Webhook-Signature"));
     let misnamed = format!("X-Webhook-Signature: {}", standard());
     assert!(only(judge(&body(), &misnamed, SECRET, Some((ID, &now())))).contains("that of webhook-signature"));
-    // Without a timestamp it can not be checked as what it is.
+    // Without a timestamp it cannot be checked as what it is.
     assert!(judge(&body(), &misnamed, SECRET, None).mistakes.iter().any(|one| one.what.contains("base64")));
 }
 
