@@ -9,14 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::output::{note, tame, tame_line};
+use super::output::{line, note, tame, tame_line};
 use crate::verify::{Standard, Verdict, signature};
 
 #[derive(Args, Clone, Debug)]
@@ -79,7 +78,8 @@ struct Message {
 
 async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let message = receiver.read(&headers, &body);
-    say(&if receiver.settings.json { message.as_json() } else { message.as_text() });
+    // A reader of stdout that has gone is no reason to stop receiving.
+    let _ = line(&if receiver.settings.json { message.as_json() } else { message.as_text() });
     tokio::time::sleep(receiver.settings.delay).await;
     message.status
 }
@@ -145,10 +145,4 @@ impl Message {
             tame(&pretty.unwrap_or_else(|_| self.body.clone())),
         )
     }
-}
-
-/// Prints a line on stdout, at once. A reader that has gone is no reason to stop receiving.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

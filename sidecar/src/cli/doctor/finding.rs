@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use crate::cli::error::CliError;
-
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,14 +50,6 @@ impl Findings {
 
     pub fn add(&mut self, check: &'static str, level: Level, message: impl Into<String>, fix: impl Into<String>) {
         self.all.push(Finding { check, level, message: message.into(), fix: Some(fix.into()) });
-    }
-
-    /// Adds a problem if the check could not be made.
-    pub fn unless_failed(&mut self, check: &'static str, made: Result<(), CliError>) {
-        if let Err(CliError::Message { message, hint, .. }) = made {
-            let fix = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
-            self.problem(check, format!("could not be checked: {message}"), fix);
-        }
     }
 
     pub fn all(&self) -> &[Finding] {

@@ -19,7 +19,7 @@ use serde_json::json;
 use std::process::ExitCode;
 
 use super::connection::Connection;
-use super::error::CommandResult;
+use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
 use crate::settings::net;
@@ -56,30 +56,29 @@ impl Doctor {
 
 /// Makes all checks; one that cannot be made is a finding itself.
 async fn examine(connection: &Connection, database: &Database, targets: &Targets, findings: &mut Findings) {
-    let checked = server::check(connection, findings).await;
-    findings.unless_failed("server", checked);
-    let checked = settings::check(connection, findings).await;
-    findings.unless_failed("settings", checked);
-    let checked = pooler::check(database, findings).await;
-    findings.unless_failed("session", checked);
-    let checked = transactions::check(connection, findings).await;
-    findings.unless_failed("transactions", checked);
+    record("server", server::check(connection, findings).await, findings);
+    record("settings", settings::check(connection, findings).await, findings);
+    record("session", pooler::check(database, findings).await, findings);
+    record("transactions", transactions::check(connection, findings).await, findings);
     let rights = match extension::check(connection, findings).await {
         Ok(Some(rights)) => rights,
         Ok(None) => return,
-        Err(error) => return findings.unless_failed("extension", Err(error)),
+        Err(error) => return record("extension", Err(error), findings),
     };
-    let checked = tables::check(connection, findings).await;
-    findings.unless_failed("tables", checked);
-    let checked = partitions::check(connection, findings).await;
-    findings.unless_failed("partitions", checked);
+    record("tables", tables::check(connection, findings).await, findings);
+    record("partitions", partitions::check(connection, findings).await, findings);
     if rights.manages {
-        let checked = settings::check_stored(connection, findings).await;
-        findings.unless_failed("settings", checked);
-        let checked = sidecars::check(connection, findings).await;
-        findings.unless_failed("sidecars", checked);
-        let checked = endpoints::check(connection, targets, findings).await;
-        findings.unless_failed("webhooks", checked);
+        record("settings", settings::check_stored(connection, findings).await, findings);
+        record("sidecars", sidecars::check(connection, findings).await, findings);
+        record("webhooks", endpoints::check(connection, targets, findings).await, findings);
+    }
+}
+
+/// Adds a problem if the check could not be made.
+fn record(check: &'static str, made: Result<(), CliError>, findings: &mut Findings) {
+    if let Err(CliError::Message { message, hint, .. }) = made {
+        let fix = hint.unwrap_or_else(|| "psql \"$DATABASE_URL\" says more.".to_owned());
+        findings.problem(check, format!("could not be checked: {message}"), fix);
     }
 }
 
