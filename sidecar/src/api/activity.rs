@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::sessions::Sessions;
+use super::sessions::SessionPool;
 
 pub const BUCKET_SECONDS: i32 = 10;
-const BUCKET: i64 = BUCKET_SECONDS as i64;
-const HOUR: i64 = 3600;
+const BUCKET_WIDTH: i64 = BUCKET_SECONDS as i64;
+const HOUR_SECONDS: i64 = 3600;
 /// How far back each refresh reads again: an attempt is logged when it is over, under the time at which it began.
 const REREAD_SECONDS: i64 = 40;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -80,18 +80,18 @@ impl Activity {
     }
 
     /// Reads what has changed since the last refresh.
-    pub async fn refresh(&self, sessions: &Sessions) -> Result<(), ApiError> {
+    pub async fn refresh(&self, sessions: &SessionPool) -> Result<(), ApiError> {
         let now = Utc::now().timestamp();
         let known = {
             let mut buckets = self.buckets();
             buckets.refreshed_at = Some(Instant::now());
             buckets.known
         };
-        let oldest = bucket(now) - HOUR + BUCKET;
+        let oldest = bucket(now) - HOUR_SECONDS + BUCKET_WIDTH;
         let since = known.map_or(oldest, |(until, _)| bucket(until - REREAD_SECONDS).max(oldest));
         let store = sessions.store().await?;
         let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-        let activity = store.activity(time(since), time(now + BUCKET), BUCKET_SECONDS).await?;
+        let activity = store.activity(time(since), time(now + BUCKET_WIDTH), BUCKET_SECONDS).await?;
         let status = store.status().await?;
 
         let mut buckets = self.buckets();
@@ -105,7 +105,7 @@ impl Activity {
     }
 
     /// Returns the last hour, oldest bucket first. Refreshes first if the figures are old.
-    pub async fn last_hour(&self, sessions: &Sessions) -> Result<Vec<Point>, ApiError> {
+    pub async fn last_hour(&self, sessions: &SessionPool) -> Result<Vec<Point>, ApiError> {
         if !self.buckets().is_fresh() {
             let _others_wait = self.refreshing.lock().await;
             if !self.buckets().is_fresh() {
@@ -127,7 +127,7 @@ impl Buckets {
 
     fn points(&self, now: i64) -> Vec<Point> {
         let last = bucket(now);
-        let starts = (0..HOUR / BUCKET).rev().map(|back| last - back * BUCKET);
+        let starts = (0..HOUR_SECONDS / BUCKET_WIDTH).rev().map(|back| last - back * BUCKET_WIDTH);
         starts
             .filter_map(|start| {
                 let (delivered, failed) = self.attempts.get(&start).copied().unwrap_or_default();
@@ -139,5 +139,5 @@ impl Buckets {
 }
 
 fn bucket(seconds: i64) -> i64 {
-    seconds - seconds.rem_euclid(BUCKET)
+    seconds - seconds.rem_euclid(BUCKET_WIDTH)
 }

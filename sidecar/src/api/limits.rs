@@ -15,14 +15,14 @@ const FAILURE_BURST: u32 = 10;
 const MAX_SHUT_OUT_ADDRESSES: usize = 10_000;
 
 /// Counts requests and failures; forgets those who stay away.
-pub struct Limits {
+pub struct RateLimits {
     requests: DefaultKeyedRateLimiter<String>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Addresses that are refused, and until when.
     shut_out: Mutex<HashMap<IpAddr, Instant>>,
 }
 
-impl Limits {
+impl RateLimits {
     /// Allows each token so many requests a second, and twice as many at once.
     pub fn new(requests_per_second: NonZeroU32) -> Self {
         let burst = requests_per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));

@@ -19,7 +19,7 @@ type Read = fn(&Status) -> f64;
 type Reading = (&'static str, &'static str, Read);
 
 /// The metrics of the database.
-const READINGS: [Reading; 10] = [
+const DATABASE_METRICS: [Reading; 10] = [
     (
         "pg_webhooks_behind_seconds",
         "Seconds since the oldest delivery that is not finished fell due; 0 when none is due",
@@ -51,7 +51,7 @@ const READINGS: [Reading; 10] = [
 /// The recorder of all metrics, and the gauges that are set from a status.
 pub struct Metrics {
     handle: PrometheusHandle,
-    readings: [(Gauge, Read); READINGS.len()],
+    readings: [(Gauge, Read); DATABASE_METRICS.len()],
     database_up: Gauge,
 }
 
@@ -64,7 +64,7 @@ impl Metrics {
         metrics::set_global_recorder(recorder)?;
         describe_counter!(REQUESTS, "Requests that this process's API has answered, by HTTP status");
         describe_gauge!(DATABASE_UP, "Whether the database can be reached and has what the API needs");
-        let readings = READINGS.map(|(name, help, read)| {
+        let readings = DATABASE_METRICS.map(|(name, help, read)| {
             describe_gauge!(name, help);
             (gauge!(name), read)
         });

@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pool; cheap to clone.
 #[derive(Clone)]
-pub struct Sessions {
+pub struct SessionPool {
     pool: Pool,
 }
 
@@ -34,7 +34,7 @@ impl Borrow<Client> for PooledClient {
     }
 }
 
-impl Sessions {
+impl SessionPool {
     /// An empty pool.
     pub fn new(database: Database) -> anyhow::Result<Self> {
         let database = database.named("pg-webhooks-api");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::activity::Activity;
 use super::error::ApiError;
-use super::limits::Limits;
+use super::limits::RateLimits;
 use super::metrics::Metrics;
-use super::sessions::{PooledClient, Sessions};
+use super::sessions::{PooledClient, SessionPool};
 use super::status_cache::StatusCache;
 use super::tokens::Tokens;
 use crate::database::Database;
@@ -18,9 +18,9 @@ pub type Api = Arc<Shared>;
 
 /// What an [`Api`] refers to.
 pub struct Shared {
-    pub sessions: Sessions,
+    pub sessions: SessionPool,
     pub tokens: Tokens,
-    pub limits: Limits,
+    pub limits: RateLimits,
     pub status: StatusCache,
     pub activity: Activity,
     pub metrics: Metrics,
@@ -30,9 +30,9 @@ impl Shared {
     /// Opens no session, and installs the recorder of the metrics.
     pub fn new(database: Database, requests_per_second: NonZeroU32) -> anyhow::Result<Self> {
         Ok(Self {
-            sessions: Sessions::new(database)?,
+            sessions: SessionPool::new(database)?,
             tokens: Tokens::default(),
-            limits: Limits::new(requests_per_second),
+            limits: RateLimits::new(requests_per_second),
             status: StatusCache::default(),
             activity: Activity::default(),
             metrics: Metrics::install()?,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use super::error::ApiError;
-use super::sessions::Sessions;
+use super::sessions::SessionPool;
 use crate::store::Status;
 
 const STATUS_TTL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub struct StatusCache {
 
 impl StatusCache {
     /// Returns the status, or why there is none. Concurrent callers share one query.
-    pub async fn get(&self, sessions: &Sessions) -> Result<Status, ApiError> {
+    pub async fn get(&self, sessions: &SessionPool) -> Result<Status, ApiError> {
         let mut last = self.last.lock().await;
         match &*last {
             Some((at, told)) if at.elapsed() < STATUS_TTL => told.clone(),
@@ -31,6 +31,6 @@ impl StatusCache {
     }
 }
 
-async fn ask(sessions: &Sessions) -> Result<Status, ApiError> {
+async fn ask(sessions: &SessionPool) -> Result<Status, ApiError> {
     Ok(sessions.store().await?.status().await?)
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::limits::Limits;
-use super::sessions::Sessions;
+use super::limits::RateLimits;
+use super::sessions::SessionPool;
 use crate::store::TokenState;
 
 const TOKEN_CACHE_TTL: Duration = Duration::from_secs(3);
@@ -52,8 +52,8 @@ impl Tokens {
         &self,
         token: &str,
         from: IpAddr,
-        sessions: &Sessions,
-        limits: &Limits,
+        sessions: &SessionPool,
+        limits: &RateLimits,
     ) -> Result<Arc<Caller>, ApiError> {
         let hash: Hash = Sha256::digest(token).into();
         match self.remembered(&hash) {
