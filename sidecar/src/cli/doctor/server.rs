@@ -9,7 +9,7 @@ use crate::cli::error::CliError;
 use crate::store::Time;
 
 /// The versions that the extension is built for.
-const SUPPORTED_VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
+const SUPPORTED_VERSIONS: std::ops::RangeInclusive<i32> = 15..=18;
 
 pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_version'),
@@ -20,8 +20,8 @@ pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(
     if SUPPORTED_VERSIONS.contains(&major) {
         findings.ok("server", format!("PostgreSQL {version}, database {database}"));
     } else {
-        let fix = "pg_upgrade, or dump and restore, to a version from 14 to 18.";
-        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks supports 14 to 18"), fix);
+        let fix = "pg_upgrade, or dump and restore, to a version from 15 to 18.";
+        findings.problem("server", format!("PostgreSQL {version}: pg_webhooks supports 15 to 18"), fix);
     }
     if encoding != "UTF8" {
         let fix = "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump there.";
