@@ -7,7 +7,7 @@
 #   make lint      formatting and clippy
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
 #   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
-#                  names; QUICK=1: each just once or twice, unoptimised, to see that they run)
+#                  names; QUICK=1: each just once or twice, to see that they run)
 #   make pictures  the README's pictures of the page, taken anew
 #   make clean     removes what was built; what was installed stays
 #   make uninstall removes what make install installed, of the same PG_CONFIG and PREFIX; DROP EXTENSION comes before
@@ -16,22 +16,24 @@ PG_CONFIG ?= pg_config
 PREFIX    ?= /usr/local
 CARGO     ?= cargo
 
+# From wherever it is called.
+override PG_CONFIG := $(if $(findstring /,$(PG_CONFIG)),$(abspath $(PG_CONFIG)),$(PG_CONFIG))
 # Where cargo puts what is installed.
 BUILT := target/release
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 # What is done for one Postgres is not done for another.
 STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
-SOURCES_CORE      := Cargo.toml Cargo.lock core/Cargo.toml $(shell find core/src -type f)
-SOURCES_EXTENSION := $(SOURCES_CORE) pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
-SOURCES_SIDECAR   := $(SOURCES_CORE) sidecar/Cargo.toml $(shell find sidecar/src -type f)
+SOURCES           := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find core -type f)
+SOURCES_EXTENSION := $(SOURCES) pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
+SOURCES_SIDECAR   := $(SOURCES) sidecar/Cargo.toml $(shell find sidecar/src -type f)
+SOURCES_DEMO      := $(SOURCES) tests/Cargo.toml $(shell find tests/src -type f)
 
 # The install script is these files of sql/, in this order.
 SCRIPT  := tables rules partitions endpoints capture leases sidecar history redelivery status tokens grants attach_existing
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The build with the micro-benchmarks.
-PROFILE    := $(if $(QUICK),debug,release)
-MICROBENCH := target/microbench/$(PROFILE)
+MICROBENCH := target/microbench/$(if $(QUICK),quick,full)
 
 # What pg-webhooks says of itself.
 MAN   := $(PREFIX)/share/man/man1/pg-webhooks.1
@@ -43,38 +45,48 @@ COMPLETIONS := $(BASH) $(ZSH) $(FISH)
 # Expanded late: pg_config may only be there once the packages are.
 PG_MAJOR = $(shell $(PG_CONFIG) --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
 FEATURES = --no-default-features --features pg_webhooks/pg$(PG_MAJOR)
+# Always the same packages: crates that they share are built once, with the features that any of them wants, and the next
+# target finds them built.
+RELEASE  = $(CARGO) build --release -p pg_webhooks -p sidecar -p tests --lib $(FEATURES)
+BUILD    = $(RELEASE) --bin pg-webhooks --bin demo
 # Which headers pgrx reads; .cargo/config.toml has the default, and to change it builds all that hangs on it anew.
 ifneq ($(PG_CONFIG),pg_config)
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 endif
+# Which server the tests start.
+export PG_CONFIG
 
 # $(call place,MODE,SOURCE,TARGET): whoever has the old file open or mapped keeps it, and nobody sees half of the new one.
 place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "$(3)"
 
-.PHONY: demo install uninstall test lint bench microbench pictures clean
+.PHONY: demo install extension uninstall test lint bench microbench pictures clean
 .DELETE_ON_ERROR:
 
-demo: install
-	$(CARGO) run --release --quiet -p tests --bin demo
+demo: install $(BUILT)/demo
+	@$(BUILT)/demo
 
-install: $(STAMP)/extension $(PREFIX)/bin/pg-webhooks $(MAN) $(COMPLETIONS)
+install: extension $(PREFIX)/bin/pg-webhooks $(MAN) $(COMPLETIONS)
+
+extension: $(STAMP)/extension
 
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
 lint: $(STAMP)/packages
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
-	$(CARGO) clippy -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench -- -D warnings
+	$(CARGO) clippy --workspace --all-targets $(FEATURES),pg_webhooks/pg_bench -- -D warnings
 
 bench: $(STAMP)/bench-packages install
-	$(CARGO) run --release --quiet -p bench --bin bench -- $(if $(QUICK),--quick)
+	$(BUILD) -p bench --bin bench
+	@$(BUILT)/bench $(if $(QUICK),--quick)
 
-microbench: $(STAMP)/extension $(STAMP)/microbench-$(PROFILE)
-	$(CARGO) run --release --quiet -p bench --bin microbench -- $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
+microbench: extension
+	$(BUILD) -p bench --bin microbench
+	@$(MAKE) --no-print-directory $(STAMP)/$(MICROBENCH)
+	@$(BUILT)/microbench $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
 
 pictures: $(STAMP)/venv install
-	$(CARGO) test -p tests --test browser pictures
+	$(CARGO) test --workspace $(FEATURES) --test browser pictures
 	cp target/pictures/*.png docs/
 
 clean:
@@ -92,8 +104,8 @@ $(STAMP)/packages:
 	@mkdir -p $(@D)
 	@if ! test -x "$$($(PG_CONFIG) --bindir 2>/dev/null)/postgres" || ! test -f "$$($(PG_CONFIG) --includedir-server)/postgres.h" \
 	    || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || ! command -v cc >/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; \
-	    $(SUDO) apt-get install -y --no-install-recommends build-essential pkg-config libclang-dev postgresql postgresql-server-dev-all; \
+	    set -e; echo '==> Installing a C compiler, libclang, and PostgreSQL with its headers'; $(SUDO) apt-get update -q; \
+	    $(SUDO) apt-get install -q -y --no-install-recommends build-essential pkg-config libclang-dev postgresql postgresql-server-dev-all; \
 	fi
 	@touch $@
 
@@ -101,14 +113,15 @@ $(STAMP)/packages:
 $(STAMP)/test-packages: $(STAMP)/packages Makefile
 	@if ! command -v node >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null || ! command -v chromium >/dev/null \
 	    || ! command -v chromedriver >/dev/null; then \
-	    set -ex; $(SUDO) apt-get update; \
-	    $(SUDO) apt-get install -y --no-install-recommends nodejs python3 python3-venv chromium chromium-driver; \
+	    set -e; echo '==> Installing what the tests need: Node, Python and Chromium'; $(SUDO) apt-get update -q; \
+	    $(SUDO) apt-get install -q -y --no-install-recommends nodejs python3 python3-venv chromium chromium-driver; \
 	fi
 	@touch $@
 
 # Python packages for the tests of the API and the page, apart from the system's. One of them brings axe-core along, so
 # that npm is not needed; it wants a browser driver of its own, which is left out.
 $(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
+	@echo '==> Installing the Python packages of the tests into target/venv'
 	python3 -m venv target/venv
 	target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	target/venv/bin/pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
@@ -118,7 +131,8 @@ $(STAMP)/venv: $(STAMP)/test-packages tests/requirements.txt
 # pgbench, and pgcrypto for the trigger beside ours. Debian has both in the server's package.
 $(STAMP)/bench-packages: $(STAMP)/packages
 	@if ! test -x "$$($(PG_CONFIG) --bindir)/pgbench" || ! test -f "$$($(PG_CONFIG) --sharedir)/extension/pgcrypto.control"; then \
-	    set -ex; $(SUDO) apt-get update; $(SUDO) apt-get install -y --no-install-recommends postgresql-contrib; \
+	    set -e; echo '==> Installing pgbench and pgcrypto'; $(SUDO) apt-get update -q; \
+	    $(SUDO) apt-get install -q -y --no-install-recommends postgresql-contrib; \
 	fi
 	@touch $@
 
@@ -126,46 +140,54 @@ $(STAMP)/bench-packages: $(STAMP)/packages
 
 target/sql/pg_webhooks--$(VERSION).sql: $(SCRIPT:%=sql/%.sql) Cargo.toml Makefile
 	@mkdir -p $(@D)
-	printf '%s\n' '\echo Use "CREATE EXTENSION pg_webhooks" to load this file. \quit' | cat - $(filter %.sql,$^) > $@
+	@printf '%s\n' '\echo Use "CREATE EXTENSION pg_webhooks" to load this file. \quit' | cat - $(filter %.sql,$^) > $@
 
 target/sql/pg_webhooks.control: pg_webhooks/pg_webhooks.control Cargo.toml
 	@mkdir -p $(@D)
-	sed 's/@CARGO_VERSION@/$(VERSION)/' $< > $@
+	@sed 's/@CARGO_VERSION@/$(VERSION)/' $< > $@
 
 $(STAMP)/extension: $(STAMP)/packages $(SOURCES_EXTENSION) target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
-	$(CARGO) build --release -p pg_webhooks $(FEATURES)
-	$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
-	$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
-	$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
+	@grep -q '^pg$(PG_MAJOR) = ' pg_webhooks/Cargo.toml || { echo 'PostgreSQL $(PG_MAJOR) is not served: 15 to 18 are' >&2; exit 1; }
+	@echo '==> Building for PostgreSQL $(PG_MAJOR): some minutes the first time'
+	$(BUILD)
+	@echo '==> Installing the extension into PostgreSQL $(PG_MAJOR)'
+	@$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
+	@$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
+	@$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
 	@touch $@
 
 # The extension with its micro-benchmarks, which is never installed. Cargo has one file name for both builds of the
-# library and could take the one for the other.
-LIBRARY := target/$(PROFILE)/libpg_webhooks.so target/$(PROFILE)/deps/libpg_webhooks.so
-$(STAMP)/microbench-$(PROFILE): $(STAMP)/packages $(SOURCES_EXTENSION)
-	rm -f $(LIBRARY)
-	$(CARGO) build $(if $(QUICK),,--release) -p pg_webhooks $(FEATURES),pg_webhooks/pg_bench
-	install -D -m 755 target/$(PROFILE)/libpg_webhooks.so $(MICROBENCH)/pg_webhooks.so
-	rm -f $(LIBRARY)
+# library and could take the one for the other. The benchmarks are short where debug assertions are on.
+LIBRARY := $(BUILT)/libpg_webhooks.so $(BUILT)/deps/libpg_webhooks.so
+$(STAMP)/$(MICROBENCH): $(STAMP)/packages $(SOURCES_EXTENSION)
+	@rm -f $(LIBRARY)
+	$(RELEASE),pg_webhooks/pg_bench $(if $(QUICK),--config profile.release.package.pg_webhooks.debug-assertions=true)
+	@install -D -m 755 $(BUILT)/libpg_webhooks.so $(MICROBENCH)/pg_webhooks.so
+	@rm -f $(LIBRARY)
+	@mkdir -p $(@D) && touch $@
+
+$(BUILT)/pg-webhooks: $(SOURCES_SIDECAR) | $(STAMP)/packages
+	$(BUILD)
 	@touch $@
 
-$(BUILT)/pg-webhooks: $(SOURCES_SIDECAR)
-	$(CARGO) build --release -p sidecar
+$(BUILT)/demo: $(SOURCES_DEMO) | $(STAMP)/packages
+	$(BUILD)
 	@touch $@
 
 $(PREFIX)/bin/pg-webhooks: $(BUILT)/pg-webhooks
-	$(call place,755,$<,$@)
+	@echo '==> Installing $@, its manual page and its completions'
+	@$(call place,755,$<,$@)
 
 # A page for each command, pg-webhooks.1 among them.
 $(MAN): $(BUILT)/pg-webhooks
-	rm -rf $(STAMP)/man
-	$< man $(STAMP)/man
-	set -e; for page in $(STAMP)/man/*; do $(call place,644,$$page,$(@D)/$${page##*/}); done
+	@rm -rf $(STAMP)/man
+	@$< man $(STAMP)/man
+	@set -e; for page in $(STAMP)/man/*; do $(call place,644,$$page,$(@D)/$${page##*/}); done
 
 $(BASH): SHELL_NAME := bash
 $(ZSH):  SHELL_NAME := zsh
 $(FISH): SHELL_NAME := fish
 $(COMPLETIONS): $(BUILT)/pg-webhooks
 	@mkdir -p $(STAMP)/completions
-	$< completions $(SHELL_NAME) > $(STAMP)/completions/$(@F)
-	$(call place,644,$(STAMP)/completions/$(@F),$@)
+	@$< completions $(SHELL_NAME) > $(STAMP)/completions/$(@F)
+	@$(call place,644,$(STAMP)/completions/$(@F),$@)

@@ -1,5 +1,5 @@
-//! `make install` puts each file beside the old one and renames it: a backend that has the library mapped, or a process that
-//! has the program open, keeps the old one whole. It runs here on a folder of its own, with files in the place of what is built.
+//! `make install` puts each file beside the old one and renames it: a backend that has the library mapped, or a process
+//! that has the program open, keeps the old one whole. Here it takes from and installs to a folder of the test's own.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -44,7 +44,11 @@ impl Place {
     /// What cargo would have built.
     fn build(&self, version: &str) {
         fs::write(self.path("release/libpg_webhooks.so"), version).expect("it is ours");
-        self.script("release/pg-webhooks", &format!("echo \"$* of {version}\""));
+        let program = format!(
+            "if [ \"$1\" = man ]; then mkdir -p \"$2\"; for page in pg-webhooks pg-webhooks-serve; do \
+             echo \"$page of {version}\" > \"$2/$page.1\"; done; else echo \"$* of {version}\"; fi"
+        );
+        self.script("release/pg-webhooks", &program);
         // Cargo's part in what make knows: the library is built anew.
         let _ = fs::remove_file(self.path("stamp/extension"));
     }
@@ -102,6 +106,7 @@ fn installing_again_leaves_open_files_whole_and_uninstalling_leaves_none() {
         "root/lib/pg_webhooks.so",
         "root/share/bash-completion/completions/pg-webhooks",
         "root/share/fish/vendor_completions.d/pg-webhooks.fish",
+        "root/share/man/man1/pg-webhooks-serve.1",
         "root/share/man/man1/pg-webhooks.1",
         concat!("root/share/postgresql/extension/pg_webhooks--", env!("CARGO_PKG_VERSION"), ".sql"),
         "root/share/postgresql/extension/pg_webhooks.control",
