@@ -19,7 +19,6 @@ use nix::unistd::{User, geteuid};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::database::Database;
 use crate::process::{children, is_alive, signal, spawn_bound};
 use crate::session::Session;
 
@@ -91,16 +90,6 @@ impl Cluster {
         cluster.start().await;
         cluster.make_template().await;
         cluster
-    }
-
-    /// A new database with the sample tables and the extension attached to them.
-    pub async fn database(&self) -> Database<'_> {
-        self.copy_of("prepared").await
-    }
-
-    /// A new database with nothing in it.
-    pub async fn empty_database(&self) -> Database<'_> {
-        self.copy_of("template0").await
     }
 
     /// Starts Postgres and returns when it takes connections.
@@ -181,11 +170,12 @@ impl Cluster {
         format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
-    async fn copy_of(&self, template: &str) -> Database<'_> {
+    /// Copies a database and returns the copy's name.
+    pub(crate) async fn copy_of(&self, template: &str) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::SeqCst));
         let postgres = Session::open(&self.url("postgres", "postgres")).await;
         postgres.run(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
-        Database::open(self, name).await
+        name
     }
 
     async fn make_template(&self) {

@@ -15,8 +15,21 @@ pub struct Database<'a> {
     session: Session,
 }
 
+impl Cluster {
+    /// A new database with the sample tables and the extension attached to them.
+    pub async fn database(&self) -> Database<'_> {
+        Database::open(self, "prepared").await
+    }
+
+    /// A new database with nothing in it.
+    pub async fn empty_database(&self) -> Database<'_> {
+        Database::open(self, "template0").await
+    }
+}
+
 impl<'a> Database<'a> {
-    pub(crate) async fn open(cluster: &'a Cluster, name: String) -> Database<'a> {
+    async fn open(cluster: &'a Cluster, template: &str) -> Database<'a> {
+        let name = cluster.copy_of(template).await;
         let session = Session::open(&cluster.url("postgres", &name)).await;
         Database { cluster, name, session }
     }
