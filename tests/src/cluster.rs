@@ -200,9 +200,15 @@ impl Cluster {
         postgres.run("ALTER DATABASE prepared ALLOW_CONNECTIONS false").await;
     }
 
+    /// Leaves nothing behind. A cluster of many databases has some 300,000 files: nobody waits until they are gone.
     fn remove(&self) {
         self.crash();
-        drop(self.directory.lock().expect("nobody panics under it").take());
+        let Some(directory) = self.directory.lock().expect("nobody panics under it").take() else { return };
+        let mut remove = Command::new("rm");
+        remove.arg("-rf").arg(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if remove.process_group(0).spawn().is_ok() {
+            let _ = directory.keep();
+        }
     }
 }
 
