@@ -40,6 +40,12 @@ END
 $$;
 COMMENT ON SCHEMA webhooks IS 'Webhooks from row changes: the pg_webhooks extension';
 
+-- First of all, because DROP EXTENSION locks what belongs to it in this order. The lock of this table is the one that a sleeping
+-- sidecar holds on to, and until it has it DROP must not hold any that the sidecar wants meanwhile: that is a deadlock.
+CREATE TABLE webhooks.wakeup ();
+COMMENT ON TABLE webhooks.wakeup IS
+    'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
+
 CREATE TABLE webhooks.endpoint (
     key             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id              text NOT NULL UNIQUE CHECK (id ~ '^ep_[0-9a-z]+$'),
@@ -186,9 +192,6 @@ CREATE TABLE webhooks.token (
 );
 COMMENT ON TABLE webhooks.token IS 'Who may use the REST API and the page';
 COMMENT ON COLUMN webhooks.token.hash IS 'SHA-256 of the token, which has 128 random bits of its own: it needs no salt and no slow hash';
-
-CREATE TABLE webhooks.wakeup ();
-COMMENT ON TABLE webhooks.wakeup IS 'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
 
 INSERT INTO webhooks.lease (shard) VALUES (0);
 INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot());

@@ -108,7 +108,8 @@ async fn a_sleeper_that_is_killed_leaves_no_lock_behind() {
 
 #[tokio::test]
 async fn a_sleeper_lets_a_drop_of_the_extension_through() {
-    let stage = Stage::start().await;
+    // It looks for work between two checks for a deadlock, while it holds the lock that the DROP must wait for.
+    let stage = Stage::start_with(&[("PG_WEBHOOKS_BACKSTOP", "700ms")]).await;
     asleep(&stage).await;
     stage.db.run("SET statement_timeout = '30s'").await;
     stage.db.run("DROP EXTENSION pg_webhooks").await;
