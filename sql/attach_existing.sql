@@ -9,16 +9,17 @@ DECLARE
     relation regclass;
 BEGIN
     -- CREATE EXTENSION runs its script with warnings alone and its own search_path: let the notices through as the
-    -- session would, and look for the tables where the session looks, temporary ones last. What is called from there on is
-    -- qualified, for users may have put functions of these names into that path.
+    -- session would, and look for the tables where the session looks, temporary ones last. What is called from there
+    -- on is qualified, for users may have put functions of these names into that path.
     PERFORM pg_catalog.set_config('client_min_messages', webhooks.setting_before('client_min_messages'), true);
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(webhooks.setting_before('search_path'), ''),
-                                                                      'pg_temp'), true);
+    PERFORM pg_catalog.set_config(
+        'search_path', pg_catalog.concat_ws(', ', nullif(webhooks.setting_before('search_path'), ''), 'pg_temp'), true);
     FOR kind IN SELECT webhooks.kinds() LOOP
         relation := pg_catalog.to_regclass(pg_catalog.quote_ident(kind));
         IF relation IS NULL THEN
             RAISE NOTICE 'no table % in the search path', kind
-                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L) attaches it once it exists; for a table of another name, add kind => %L.', kind, kind);
+                USING HINT = pg_catalog.format('SELECT webhooks.attach(%L) attaches it once it exists; '
+                                               'for a table of another name, add kind => %L.', kind, kind);
             CONTINUE;
         END IF;
         BEGIN

@@ -13,7 +13,8 @@ BEGIN
     ELSIF endpoint_id ~ '^wh_' THEN
         RAISE EXCEPTION '"%" is the id of a message, not of a registered webhook', endpoint_id
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'A wh_… identifies one message (webhook_id in its payload); a registered webhook''s id begins with ep_: see webhooks.list().';
+                  HINT = 'A wh_… identifies one message (webhook_id in its payload); a registered webhook''s id '
+                         'begins with ep_: see webhooks.list().';
     ELSE
         RAISE EXCEPTION 'there is no webhook "%"', coalesce(endpoint_id, 'NULL')
             USING ERRCODE = 'undefined_object', HINT = 'webhooks.list() lists the registered ones.';
@@ -22,7 +23,8 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.endpoint_key(text) IS 'The key of an endpoint, or an error that says why there is none';
 
-CREATE FUNCTION webhooks.register(url text, events text[], secret text = NULL, active boolean = true, description text = NULL)
+CREATE FUNCTION webhooks.register(url text, events text[], secret text = NULL, active boolean = true,
+                                  description text = NULL)
     RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -45,7 +47,8 @@ BEGIN
     RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION webhooks.register(text, text[], text, boolean, text) IS 'Registers a webhook and returns its ep_… id; events are exact names, product.* or *';
+COMMENT ON FUNCTION webhooks.register(text, text[], text, boolean, text) IS
+    'Registers a webhook and returns its ep_… id; events are exact names, product.* or *';
 
 CREATE FUNCTION webhooks.update(endpoint_id text, url text = NULL, events text[] = NULL, secret text = NULL,
                                 active boolean = NULL, description text = NULL)
@@ -76,11 +79,13 @@ BEGIN
         target.disabled_reason := NULL;
     ELSIF NOT update.active AND target.active THEN
         target.disabled_at := clock_timestamp();
-        target.disabled_reason := 'disabled by ' || coalesce(nullif(current_setting('pg_webhooks.actor', true), ''), session_user);
+        target.disabled_reason := 'disabled by '
+            || coalesce(nullif(current_setting('pg_webhooks.actor', true), ''), session_user);
     END IF;
     UPDATE webhooks.endpoint e
        SET url = target.url, events = target.events, secret = target.secret, secret_version = target.secret_version,
-           secret_set_at = target.secret_set_at, previous_secret = target.previous_secret, previous_until = target.previous_until,
+           secret_set_at = target.secret_set_at,
+           previous_secret = target.previous_secret, previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_reason = target.disabled_reason
      WHERE e.key = target.key;
@@ -88,9 +93,12 @@ BEGIN
     PERFORM webhooks.notify_at_commit();
 END
 $$;
-COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS 'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true resumes its pending deliveries';
+COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS
+    'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true resumes its pending '
+    'deliveries';
 
-CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours') RETURNS text
+CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours')
+    RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,22 +110,28 @@ BEGIN
     IF next_secret IS NULL THEN
         RAISE EXCEPTION 'the new secret is empty'
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Leave new_secret out to have one generated; SELECT webhooks.update(%L, secret => '''') removes the secret.', endpoint_id);
+                  HINT = format('Leave new_secret out to have one generated; '
+                                'SELECT webhooks.update(%L, secret => '''') removes the secret.', endpoint_id);
     ELSIF overlap IS NULL OR overlap < interval '0' OR overlap > interval '30 days' THEN
         RAISE EXCEPTION 'the overlap must be between 0 and 30 days, not %', coalesce(overlap::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'The overlap is how long receivers may keep using the previous secret.';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The overlap is how long receivers may keep using the previous secret.';
     END IF;
     -- The same secret once more is no rotation: the previous one goes on as it did, but without an overlap it ends now.
     UPDATE webhooks.endpoint e
-       SET secret = next_secret, secret_version = e.secret_version + 1, secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
+       SET secret = next_secret, secret_version = e.secret_version + 1,
+           secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
            previous_secret = CASE WHEN overlap > interval '0' THEN e.secret END,
-           previous_until = CASE WHEN overlap > interval '0' AND e.secret IS NOT NULL THEN clock_timestamp() + overlap END
+           previous_until = CASE WHEN overlap > interval '0' AND e.secret IS NOT NULL
+                                 THEN clock_timestamp() + overlap END
      WHERE e.key = target
        AND (e.secret IS DISTINCT FROM next_secret OR overlap = interval '0' AND e.previous_secret IS NOT NULL);
     RETURN made_secret;
 END
 $$;
-COMMENT ON FUNCTION webhooks.rotate_secret(text, text, interval) IS 'Replaces a webhook''s secret; during the overlap webhook-signature carries both signatures. Returns a generated secret, only this once; NULL if one was given';
+COMMENT ON FUNCTION webhooks.rotate_secret(text, text, interval) IS
+    'Replaces a webhook''s secret; during the overlap webhook-signature carries both signatures. Returns a generated '
+    'secret, only this once; NULL if one was given';
 
 CREATE FUNCTION webhooks.delete(endpoint_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -126,7 +140,8 @@ AS $$
 DECLARE
     target integer := webhooks.endpoint_key(endpoint_id);
 BEGIN
-    -- What is pending nobody fetches any more, and maintain() removes: to delete it here would have reports wait for an open transaction.
+    -- What is pending nobody fetches any more, and maintain() removes: to delete it here would have reports wait for
+    -- an open transaction.
     DELETE FROM webhooks.endpoint WHERE key = target;
 END
 $$;
@@ -138,7 +153,8 @@ CREATE FUNCTION webhooks.list()
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT id, url, events, active, description, secret IS NOT NULL, created_at, updated_at, disabled_at, disabled_reason
+    SELECT id, url, events, active, description, secret IS NOT NULL,
+           created_at, updated_at, disabled_at, disabled_reason
       FROM webhooks.endpoint
      ORDER BY key
 $$;
@@ -151,7 +167,8 @@ CREATE FUNCTION webhooks.get(endpoint_id text)
     SET search_path = pg_catalog, pg_temp
 AS $$
     -- The id first: where there is no endpoint at all, a WHERE would never ask for its key.
-    SELECT e.id, e.url, e.events, e.active, e.description, e.secret IS NOT NULL, e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
+    SELECT e.id, e.url, e.events, e.active, e.description, e.secret IS NOT NULL,
+           e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
       FROM (SELECT webhooks.endpoint_key(endpoint_id) AS key OFFSET 0) AS wanted
       LEFT JOIN webhooks.endpoint e ON e.key = wanted.key
 $$;

@@ -15,12 +15,14 @@ BEGIN
 END
 $$;
 
--- Everything above is the owner's alone, whatever default privileges gave away as it was made. (Types are not secret, and
--- whoever builds a view on our functions needs USAGE on theirs: there PUBLIC keeps it, as with any type.)
+-- Everything above is the owner's alone, whatever default privileges gave away as it was made. (Types are not secret,
+-- and whoever builds a view on our functions needs USAGE on theirs: there PUBLIC keeps it, as with any type.)
 SELECT webhooks.revoke_from_others('SCHEMA webhooks', nspowner, nspacl) FROM pg_namespace WHERE nspname = 'webhooks';
-SELECT webhooks.revoke_from_others(CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relowner, relacl)
+SELECT webhooks.revoke_from_others(
+           CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relowner, relacl)
   FROM pg_class WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'p', 'S');
-SELECT webhooks.revoke_from_others('FUNCTION ' || oid::regprocedure, proowner, coalesce(proacl, acldefault('f', proowner)))
+SELECT webhooks.revoke_from_others(
+           'FUNCTION ' || oid::regprocedure, proowner, coalesce(proacl, acldefault('f', proowner)))
   FROM pg_proc WHERE pronamespace = 'webhooks'::regnamespace;
 SELECT webhooks.revoke_from_others('TYPE ' || oid::regtype, typowner, ARRAY(
            SELECT item FROM unnest(typacl) item WHERE NOT starts_with(item::text, '=')))

@@ -17,10 +17,12 @@ CREATE TYPE webhooks.attempt_line AS (
     signed_at        bigint,
     "position"       text
 );
-COMMENT ON TYPE webhooks.attempt_line IS 'A line of the delivery log: one HTTP request, to which endpoint, and what came of it';
+COMMENT ON TYPE webhooks.attempt_line IS
+    'A line of the delivery log: one HTTP request, to which endpoint, and what came of it';
 
-CREATE FUNCTION webhooks.attempts(endpoint_id text = NULL, webhook_id text = NULL, event text = NULL, outcome text = NULL,
-                                  search text = NULL, since timestamptz = NULL, until timestamptz = NULL,
+CREATE FUNCTION webhooks.attempts(endpoint_id text = NULL, webhook_id text = NULL, event text = NULL,
+                                  outcome text = NULL, search text = NULL,
+                                  since timestamptz = NULL, until timestamptz = NULL,
                                   before text = NULL, max_rows integer = 100)
     RETURNS SETOF webhooks.attempt_line
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -45,15 +47,18 @@ BEGIN
     IF before IS NOT NULL AND place IS NULL THEN
         RAISE EXCEPTION 'invalid position "%"', before
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Take it from the last row of the previous page.';
-    ELSIF outcome IS NOT NULL AND outcome <> 'failed' AND outcome <> ALL (enum_range(NULL::webhooks.outcome)::text[]) THEN
+    ELSIF outcome IS NOT NULL AND outcome <> 'failed'
+          AND outcome <> ALL (enum_range(NULL::webhooks.outcome)::text[]) THEN
         RAISE EXCEPTION 'unknown outcome "%"', outcome
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'An outcome is ' || array_to_string(enum_range(NULL::webhooks.outcome), ', ') || ', or failed for all but the first.';
+                  HINT = 'An outcome is ' || array_to_string(enum_range(NULL::webhooks.outcome), ', ')
+                         || ', or failed for all but the first.';
     END IF;
     one_outcome := nullif(outcome, 'failed');
 
     RETURN QUERY
-    SELECT a.started_at, e.id, e.url, a.event, a.webhook_id, a.outcome, a.http_status, a.response_time_ms, a.retry_count, a.error,
+    SELECT a.started_at, e.id, e.url, a.event, a.webhook_id,
+           a.outcome, a.http_status, a.response_time_ms, a.retry_count, a.error,
            a.response, a.next_attempt_at, a.signed_at,
            format('%s.%s.%s', (extract(epoch FROM a.started_at) * 1000000)::bigint, e.key, a.webhook_id)
       FROM (SELECT *, search_text IS NULL OR strpos(lower(url), search_text) > 0 AS is_found
@@ -81,7 +86,9 @@ BEGIN
      LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer) IS 'The delivery log, newest first, filtered by webhook, message, event or family (product.*), outcome (failed: all but delivered), a text in the error, event or URL, and time';
+COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer) IS
+    'The delivery log, newest first, filtered by webhook, message, event or family (product.*), outcome (failed: all '
+    'but delivered), a text in the error, event or URL, and time';
 
 CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
     RETURNS TABLE ("timestamp" timestamptz, event text, http_status integer, response_time_ms integer,
@@ -114,11 +121,13 @@ BEGIN
         RETURN found_event;
     ELSIF webhook_id ~ '^ep_' THEN
         RAISE EXCEPTION '"%" is the id of a registered webhook, not of a message', webhook_id
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A message''s id, webhook_id in its payload, begins with wh_: see webhooks.events().';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A message''s id, webhook_id in its payload, begins with wh_: see webhooks.events().';
     ELSE
         RAISE EXCEPTION 'there is no message "%"', coalesce(webhook_id, 'NULL')
             USING ERRCODE = 'undefined_object',
-                  HINT = format('Messages are kept for %s (pg_webhooks.event_retention); webhooks.events() lists them.', webhooks.setting('event_retention'));
+                  HINT = format('Messages are kept for %s (pg_webhooks.event_retention); webhooks.events() lists them.',
+                                webhooks.setting('event_retention'));
     END IF;
 END
 $$;
@@ -129,12 +138,14 @@ CREATE FUNCTION webhooks.is_read(endpoint integer, xid xid8, seq integer) RETURN
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT pg_visible_in_snapshot(is_read.xid, c.window_from)
-        OR coalesce(pg_visible_in_snapshot(is_read.xid, c.window_to) AND (is_read.xid, is_read.seq) <= (c.xid, c.seq), false)
+        OR coalesce(pg_visible_in_snapshot(is_read.xid, c.window_to)
+                    AND (is_read.xid, is_read.seq) <= (c.xid, c.seq), false)
       FROM webhooks.cursor c
      WHERE c.shard = is_read.endpoint % (SELECT count(*) FROM webhooks.lease)
      ORDER BY c.moved DESC LIMIT 1
 $$;
-COMMENT ON FUNCTION webhooks.is_read(integer, xid8, integer) IS 'Whether the cursor has passed an event for an endpoint: its first attempt is over, or it is pending';
+COMMENT ON FUNCTION webhooks.is_read(integer, xid8, integer) IS
+    'Whether the cursor has passed an event for an endpoint: its first attempt is over, or it is pending';
 
 CREATE TYPE webhooks.delivery_line AS (
     endpoint_id      text,
@@ -148,7 +159,9 @@ CREATE TYPE webhooks.delivery_line AS (
     next_attempt_at  timestamptz,
     endpoint         integer
 );
-COMMENT ON TYPE webhooks.delivery_line IS 'The state of one event at one endpoint: queued (not tried yet), waiting (for its next attempt), delivered, failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
+COMMENT ON TYPE webhooks.delivery_line IS
+    'The state of one event at one endpoint: queued (not tried yet), waiting (for its next attempt), delivered, '
+    'failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
 
 -- Its names are resolved here, so it needs no search path of its own, and the planner can make it part of its callers.
 CREATE FUNCTION webhooks.deliveries_of(e webhooks.event) RETURNS SETOF webhooks.delivery_line
@@ -205,7 +218,8 @@ AS $$
      -- To the second: of what was signed in the one in which the secret changed nobody knows with which.
      WHERE p.secret_version = 1 OR to_timestamp(signed_at) >= p.secret_set_at
 $$;
-COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS 'The signatures that an attempt carried, made again; no row if the secret has been changed since';
+COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS
+    'The signatures that an attempt carried, made again; no row if the secret has been changed since';
 
 -- Messages ----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +234,9 @@ CREATE TYPE webhooks.event_line AS (
     failed      integer,
     skipped     integer
 );
-COMMENT ON TYPE webhooks.event_line IS 'A message and the state of its deliveries, which is the worst of theirs: failed, waiting, queued, skipped, delivered';
+COMMENT ON TYPE webhooks.event_line IS
+    'A message and the state of its deliveries, which is the worst of theirs: failed, waiting, queued, skipped, '
+    'delivered';
 
 CREATE FUNCTION webhooks.summary_of(e webhooks.event, target integer) RETURNS SETOF webhooks.event_line
     LANGUAGE sql STABLE
@@ -239,10 +255,12 @@ BEGIN ATOMIC
       FROM webhooks.deliveries_of(e) d
      WHERE target IS NULL OR d.endpoint = target;
 END;
-COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS 'The state of an event at all of its recipients, or at one';
+COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS
+    'The state of an event at all of its recipients, or at one';
 
 CREATE FUNCTION webhooks.events(event text = NULL, endpoint_id text = NULL, state text = NULL,
-                                since timestamptz = NULL, until timestamptz = NULL, before text = NULL, max_rows integer = 100)
+                                since timestamptz = NULL, until timestamptz = NULL, before text = NULL,
+                                max_rows integer = 100)
     RETURNS SETOF webhooks.event_line
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -261,15 +279,18 @@ DECLARE
     at_seq    integer;
     -- All below it is read in every shard.
     unread_xid xid8 := (SELECT min(pg_snapshot_xmin(window_from))
-                          FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest);
+                          FROM (SELECT DISTINCT ON (shard) window_from
+                                  FROM webhooks.cursor ORDER BY shard, moved DESC) newest);
 BEGIN
     SELECT p.xid::text::xid8, p.seq INTO at_xid, at_seq FROM webhooks.position_of(before) p;
     IF before IS NOT NULL AND at_xid IS NULL THEN
         RAISE EXCEPTION 'invalid position "%"', before
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is the webhook_id of the last row of the previous page.';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'It is the webhook_id of the last row of the previous page.';
     ELSIF state NOT IN ('queued', 'waiting', 'delivered', 'failed', 'skipped') THEN
         RAISE EXCEPTION 'unknown state "%"', state
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A state is queued, waiting, delivered, failed or skipped.';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A state is queued, waiting, delivered, failed or skipped.';
     END IF;
 
     IF state IN ('waiting', 'failed') THEN
@@ -317,4 +338,5 @@ BEGIN
      LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION webhooks.events(text, text, text, timestamptz, timestamptz, text, integer) IS 'Messages, newest first, filtered by event or family (product.*), webhook, state and time';
+COMMENT ON FUNCTION webhooks.events(text, text, text, timestamptz, timestamptz, text, integer) IS
+    'Messages, newest first, filtered by event or family (product.*), webhook, state and time';

@@ -16,19 +16,23 @@ DECLARE
 BEGIN
     IF target IS NOT NULL AND target <> ALL (e.endpoints) THEN
         RAISE EXCEPTION 'message % was not for webhook %', redeliver.webhook_id, redeliver.endpoint_id
-            USING ERRCODE = 'invalid_parameter_value', HINT = format('It did not subscribe to %s when that happened.', e.name);
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('It did not subscribe to %s when that happened.', e.name);
     END IF;
     FOR delivery IN SELECT d.* FROM webhooks.deliveries_of(e) d WHERE target IS NULL OR d.endpoint = target LOOP
         IF delivery.state = 'queued' THEN
-            waiting := format('the first attempt of %s for webhook %s is still to come', redeliver.webhook_id, delivery.endpoint_id);
+            waiting := format('the first attempt of %s for webhook %s is still to come',
+                              redeliver.webhook_id, delivery.endpoint_id);
             CONTINUE;
         END IF;
         INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
         VALUES (delivery.endpoint, e.xid, e.seq, e.occurred_at, clock_timestamp(), 0)
             ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            SELECT p.due_at INTO due FROM webhooks.pending p WHERE p.endpoint = delivery.endpoint AND p.xid = e.xid AND p.seq = e.seq;
-            waiting := format('%s already waits for its next attempt for webhook %s, at %s', redeliver.webhook_id, delivery.endpoint_id, due);
+            SELECT p.due_at INTO due FROM webhooks.pending p
+             WHERE p.endpoint = delivery.endpoint AND p.xid = e.xid AND p.seq = e.seq;
+            waiting := format('%s already waits for its next attempt for webhook %s, at %s',
+                              redeliver.webhook_id, delivery.endpoint_id, due);
             CONTINUE;
         END IF;
         queued := queued + 1;
@@ -38,18 +42,23 @@ BEGIN
         END IF;
     END LOOP;
     IF queued = 0 THEN
-        RAISE EXCEPTION '%', coalesce(waiting, format('none of the webhooks that message %s was for exists any more', redeliver.webhook_id))
+        RAISE EXCEPTION '%', coalesce(waiting, format('none of the webhooks that message %s was for exists any more',
+                                                      redeliver.webhook_id))
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() lists the registered ones.' ELSE 'It will be sent anyway; webhooks.deliveries() shows its state.' END;
+                  HINT = CASE WHEN waiting IS NULL THEN 'webhooks.list() lists the registered ones.'
+                              ELSE 'It will be sent anyway; webhooks.deliveries() shows its state.' END;
     END IF;
     PERFORM webhooks.notify_at_commit();
     RETURN queued;
 END
 $$;
-COMMENT ON FUNCTION webhooks.redeliver(text, text) IS 'Sends a message again, same bytes and same webhook_id, to one webhook that it was for or to all of them; refuses what still waits for an attempt. Returns how many deliveries it queued';
+COMMENT ON FUNCTION webhooks.redeliver(text, text) IS
+    'Sends a message again, same bytes and same webhook_id, to one webhook that it was for or to all of them; '
+    'refuses what still waits for an attempt. Returns how many deliveries it queued';
 
-CREATE FUNCTION webhooks.replay(endpoint_id text, since timestamptz, until timestamptz = NULL, only_failed boolean = true,
-                                dry_run boolean = false) RETURNS bigint
+CREATE FUNCTION webhooks.replay(endpoint_id text, since timestamptz, until timestamptz = NULL,
+                                only_failed boolean = true, dry_run boolean = false)
+    RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -72,7 +81,8 @@ BEGIN
     WITH again AS MATERIALIZED (
         SELECT e.xid, e.seq, e.occurred_at, row_number() OVER (ORDER BY e.xid, e.seq) AS place
           FROM webhooks.event e
-         WHERE e.occurred_at >= since AND e.occurred_at < upto AND target = ANY (e.endpoints) AND e.name <> 'webhook.test'
+         WHERE e.occurred_at >= since AND e.occurred_at < upto
+           AND target = ANY (e.endpoints) AND e.name <> 'webhook.test'
            -- What the cursor has not passed is still to come by itself, and so is what is pending.
            AND (pg_visible_in_snapshot(e.xid, read.window_from)
                 OR pg_visible_in_snapshot(e.xid, read.window_to) AND (e.xid, e.seq) <= (read.xid, read.seq))
@@ -83,7 +93,8 @@ BEGIN
                    AND a.started_at >= since - interval '1 h'))
     ), queued AS (  -- spread over time: what happens now keeps its place in front
         INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
-        SELECT target, xid, seq, occurred_at, now_at + (place - 1) * interval '1 s' / rate, 0 FROM again WHERE NOT dry_run
+        SELECT target, xid, seq, occurred_at, now_at + (place - 1) * interval '1 s' / rate, 0
+          FROM again WHERE NOT dry_run
             ON CONFLICT DO NOTHING
         RETURNING 1
     )
@@ -98,4 +109,7 @@ BEGIN
     RETURN replayed;
 END
 $$;
-COMMENT ON FUNCTION webhooks.replay(text, timestamptz, timestamptz, boolean, boolean) IS 'Sends a webhook the messages of a period again, those that no attempt has delivered or all, at pg_webhooks.replay_rate messages a second. Leaves out tests and what still waits for an attempt. Returns how many messages it queued or, with dry_run, would queue';
+COMMENT ON FUNCTION webhooks.replay(text, timestamptz, timestamptz, boolean, boolean) IS
+    'Sends a webhook the messages of a period again, those that no attempt has delivered or all, at '
+    'pg_webhooks.replay_rate messages a second. Leaves out tests and what still waits for an attempt. Returns how '
+    'many messages it queued or, with dry_run, would queue';

@@ -2,31 +2,38 @@
 
 CREATE FUNCTION webhooks.sign(payload text, secret text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sign_wrapper';
-COMMENT ON FUNCTION webhooks.sign(text, text) IS 'The X-Webhook-Signature of a payload: sha256= and the HMAC-SHA256 in hex, keyed with the secret''s UTF-8 bytes';
+COMMENT ON FUNCTION webhooks.sign(text, text) IS
+    'The X-Webhook-Signature of a payload: sha256= and the HMAC-SHA256 in hex, keyed with the secret''s UTF-8 bytes';
 
 CREATE FUNCTION webhooks.verify(payload text, signature text, secret text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'verify_wrapper';
-COMMENT ON FUNCTION webhooks.verify(text, text, text) IS 'Whether signature is the X-Webhook-Signature of payload, compared in constant time';
+COMMENT ON FUNCTION webhooks.verify(text, text, text) IS
+    'Whether signature is the X-Webhook-Signature of payload, compared in constant time';
 
 CREATE FUNCTION webhooks.sign_standard(webhook_id text, "timestamp" bigint, payload text, secret text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sign_standard_wrapper';
-COMMENT ON FUNCTION webhooks.sign_standard(text, bigint, text, text) IS 'The Standard Webhooks signature, v1,<base64>, over id.timestamp.payload; timestamp in Unix seconds';
+COMMENT ON FUNCTION webhooks.sign_standard(text, bigint, text, text) IS
+    'The Standard Webhooks signature, v1,<base64>, over id.timestamp.payload; timestamp in Unix seconds';
 
 CREATE FUNCTION webhooks.legible(text text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'legible_wrapper';
-COMMENT ON FUNCTION webhooks.legible(text) IS 'The text with U+FFFD in the place of bytes that are no UTF-8: no client takes those';
+COMMENT ON FUNCTION webhooks.legible(text) IS
+    'The text with U+FFFD in the place of bytes that are no UTF-8: no client takes those';
 
 CREATE FUNCTION webhooks.check_url(url text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_url_wrapper';
-COMMENT ON FUNCTION webhooks.check_url(text) IS 'The URL in its normal form, or an error that says what is wrong with it; looks at the text alone';
+COMMENT ON FUNCTION webhooks.check_url(text) IS
+    'The URL in its normal form, or an error that says what is wrong with it; looks at the text alone';
 
 CREATE FUNCTION webhooks.check_events(events text[]) RETURNS text[]
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_events_wrapper';
-COMMENT ON FUNCTION webhooks.check_events(text[]) IS 'The event patterns without duplicates, or an error that names the unknown one';
+COMMENT ON FUNCTION webhooks.check_events(text[]) IS
+    'The event patterns without duplicates, or an error that names the unknown one';
 
 CREATE FUNCTION webhooks.check_secret(secret text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_secret_wrapper';
-COMMENT ON FUNCTION webhooks.check_secret(text) IS 'The secret, NULL for an empty one, or an error when it begins with whsec_ but is not base64 after that';
+COMMENT ON FUNCTION webhooks.check_secret(text) IS
+    'The secret, NULL for an empty one, or an error when it begins with whsec_ but is not base64 after that';
 
 CREATE FUNCTION webhooks.generate_secret() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'generate_secret_wrapper';
@@ -46,11 +53,13 @@ COMMENT ON FUNCTION webhooks.token_id(text) IS 'The id that a token carries; NUL
 
 CREATE FUNCTION webhooks.is_token(token text, hash bytea) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'is_token_wrapper';
-COMMENT ON FUNCTION webhooks.is_token(text, bytea) IS 'Whether the hash is that of the token, compared in constant time';
+COMMENT ON FUNCTION webhooks.is_token(text, bytea) IS
+    'Whether the hash is that of the token, compared in constant time';
 
 CREATE FUNCTION webhooks.event_types() RETURNS TABLE (event text, description text, schema json, sample json)
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'event_types_wrapper';
-COMMENT ON FUNCTION webhooks.event_types() IS 'The built-in events: when each occurs, the JSON Schema of its message, and a realistic one';
+COMMENT ON FUNCTION webhooks.event_types() IS
+    'The built-in events: when each occurs, the JSON Schema of its message, and a realistic one';
 
 CREATE FUNCTION webhooks.position_of(webhook_id text) RETURNS TABLE (xid bigint, seq integer)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'position_of_wrapper';
@@ -67,7 +76,9 @@ COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that one of webhooks.k
 CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer, retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)
     LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'classify_attempt_wrapper';
-COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, text) IS 'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure; http_status is NULL if no response came';
+COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, text) IS
+    'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure; '
+    'http_status is NULL if no response came';
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';
@@ -78,14 +89,15 @@ CREATE FUNCTION webhooks.notify_at_commit() RETURNS void
 COMMENT ON FUNCTION webhooks.notify_at_commit() IS 'Makes the sidecar look for work when the calling transaction commits';
 
 -- Settings ----------------------------------------------------------------------------------------------------------
--- A session keeps the settings of ALTER DATABASE and ALTER ROLE that it began with. The sidecar's sessions live for weeks,
--- so the policies ask the catalogue and follow a change at once. There nobody has checked a value: ALTER takes any where
--- the library is not loaded.
+-- A session keeps the settings of ALTER DATABASE and ALTER ROLE that it began with. The sidecar's sessions live for
+-- weeks, so the policies ask the catalogue and follow a change at once. There nobody has checked a value: ALTER takes
+-- any where the library is not loaded.
 
 CREATE FUNCTION webhooks.effective_setting(name text, stored text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'effective_setting_wrapper';
 COMMENT ON FUNCTION webhooks.effective_setting(text, text) IS
-    'stored, if it is a valid value of pg_webhooks.<name>; else, with a warning unless it is NULL, the value that this session has';
+    'stored, if it is a valid value of pg_webhooks.<name>; else, with a warning unless it is NULL, the value that '
+    'this session has';
 
 CREATE FUNCTION webhooks.is_valid_setting(name text, value text) RETURNS boolean
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'is_valid_setting_wrapper';
@@ -95,7 +107,8 @@ CREATE FUNCTION webhooks.stored_settings() RETURNS TABLE (name text, value text,
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT substr(split_part(assignment, '=', 1), length('pg_webhooks.') + 1), substr(assignment, strpos(assignment, '=') + 1),
+    SELECT substr(split_part(assignment, '=', 1), length('pg_webhooks.') + 1),
+           substr(assignment, strpos(assignment, '=') + 1),
            setrole, setdatabase
       FROM pg_db_role_setting
      CROSS JOIN unnest(setconfig) AS assignment
@@ -103,8 +116,8 @@ AS $$
        AND starts_with(assignment, 'pg_webhooks.')
 $$;
 COMMENT ON FUNCTION webhooks.stored_settings() IS
-    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… for this database, valid or not; role and database are 0 where they '
-    'say it for all';
+    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… for this database, valid or not; role and database are '
+    '0 where they say it for all';
 
 CREATE FUNCTION webhooks.setting(name text) RETURNS text
     LANGUAGE sql STABLE
@@ -117,7 +130,8 @@ AS $$
          ORDER BY s.role = 0, s.database = 0 LIMIT 1))
 $$;
 COMMENT ON FUNCTION webhooks.setting(text) IS
-    'The value of pg_webhooks.<name>: as ALTER ROLE or ALTER DATABASE sets it now, if that is valid, else this session''s';
+    'The value of pg_webhooks.<name>: as ALTER ROLE or ALTER DATABASE sets it now, if that is valid, else this '
+    'session''s';
 
 CREATE FUNCTION webhooks.setting_interval(name text) RETURNS interval
     LANGUAGE sql STABLE
@@ -138,4 +152,5 @@ AS $$
      ORDER BY s.name, s.role, s.database
 $$;
 COMMENT ON FUNCTION webhooks.invalid_settings() IS
-    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… and is not valid, so that another value counts; fix takes it back';
+    'What ALTER DATABASE and ALTER ROLE say of pg_webhooks.… and is not valid, so that another value counts; fix '
+    'takes it back';

@@ -1,7 +1,8 @@
 -- How it goes: for the operator, the metrics and the page. All of it reads and is bounded, whatever the log holds.
 
 CREATE FUNCTION webhooks.leases()
-    RETURNS TABLE (shard integer, owner text, epoch bigint, taken_at timestamptz, expires_at timestamptz, is_held boolean)
+    RETURNS TABLE (shard integer, owner text, epoch bigint, taken_at timestamptz, expires_at timestamptz,
+                   is_held boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -19,8 +20,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.leases() IS
-    'The shards and the sidecars that hold them, or held them last; while is_held is false, nobody delivers the shard''s '
-    'messages';
+    'The shards and the sidecars that hold them, or held them last; while is_held is false, nobody delivers the '
+    'shard''s messages';
 
 CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     LANGUAGE sql STABLE
@@ -31,9 +32,12 @@ CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
 AS $$
     WITH cursor AS (
         SELECT DISTINCT ON (shard) * FROM webhooks.cursor ORDER BY shard, moved DESC
-    ), span AS (  -- what has begun since the cursor's snapshot, behind the cursor's position; and what ran then, or at the window's end
+    ), span AS (
+        -- What has begun since the cursor's snapshot, behind the cursor's position; and what ran then, or at the end of
+        -- the window.
         SELECT shard, greatest(pg_snapshot_xmax(window_from), xid) AS low_xid,
-               CASE WHEN xid >= pg_snapshot_xmax(window_from) THEN seq ELSE -1 END AS low_seq, '18446744073709551615'::xid8 AS high_xid
+               CASE WHEN xid >= pg_snapshot_xmax(window_from) THEN seq ELSE -1 END AS low_seq,
+               '18446744073709551615'::xid8 AS high_xid
           FROM cursor
          UNION ALL
         SELECT shard, x, CASE WHEN x = xid THEN seq ELSE -1 END, x
@@ -54,10 +58,13 @@ AS $$
     )
     SELECT least(coalesce(max(events), 0), 10000)::integer, min(oldest_at) FROM counted
 $$;
-COMMENT ON FUNCTION webhooks.unread() IS 'The events that the shard furthest behind has not passed, counted up to 10,000, and when the oldest of them happened: its first attempts, and perhaps those of later ones, are not all over';
+COMMENT ON FUNCTION webhooks.unread() IS
+    'The events that the shard furthest behind has not passed, counted up to 10,000, and when the oldest of them '
+    'happened: its first attempts, and perhaps those of later ones, are not all over';
 
 CREATE FUNCTION webhooks.health(endpoint_id text = NULL, recent integer = 100)
-    RETURNS TABLE (id text, url text, active boolean, state text, attempts integer, delivered integer, p50_ms integer, p95_ms integer,
+    RETURNS TABLE (id text, url text, active boolean, state text,
+                   attempts integer, delivered integer, p50_ms integer, p95_ms integer,
                    last_attempt_at timestamptz, last_error text, last_error_at timestamptz,
                    pending bigint, next_attempt_at timestamptz, recent_ms integer[], recent_ok boolean[])
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -67,10 +74,12 @@ AS $$
     SELECT e.id, e.url, e.active,
            CASE WHEN NOT e.active THEN 'disabled' WHEN made.attempts = 0 AND waits.pending = 0 THEN 'idle'
                 WHEN NOT made.recent_ok[1] OR waits.retrying THEN 'failing' ELSE 'healthy' END,
-           made.attempts, made.delivered, made.p50_ms, made.p95_ms, made.last_attempt_at, failure.error, failure.started_at,
+           made.attempts, made.delivered, made.p50_ms, made.p95_ms, made.last_attempt_at,
+           failure.error, failure.started_at,
            waits.pending, waits.next_attempt_at, made.recent_ms, made.recent_ok
       -- OFFSET 0: the id is looked up once, and also where there is no endpoint at all.
-      FROM (SELECT CASE WHEN health.endpoint_id IS NOT NULL THEN webhooks.endpoint_key(health.endpoint_id) END AS key OFFSET 0) asked
+      FROM (SELECT CASE WHEN health.endpoint_id IS NOT NULL THEN webhooks.endpoint_key(health.endpoint_id) END AS key
+            OFFSET 0) asked
       JOIN webhooks.endpoint e ON asked.key IS NULL OR e.key = asked.key
      CROSS JOIN LATERAL (
         SELECT count(*)::integer AS attempts, (count(*) FILTER (WHERE outcome = 'delivered'))::integer AS delivered,
@@ -88,11 +97,14 @@ AS $$
          WHERE f.endpoint = e.key AND f.outcome <> 'delivered' AND f.started_at > clock_timestamp() - interval '24 h'
          ORDER BY f.started_at DESC LIMIT 1) failure ON true
      CROSS JOIN LATERAL (
-        SELECT count(*) AS pending, min(p.due_at) AS next_attempt_at, coalesce(bool_or(p.retry_count > 0), false) AS retrying
+        SELECT count(*) AS pending, min(p.due_at) AS next_attempt_at,
+               coalesce(bool_or(p.retry_count > 0), false) AS retrying
           FROM webhooks.pending p WHERE p.endpoint = e.key) waits
      ORDER BY e.key
 $$;
-COMMENT ON FUNCTION webhooks.health(text, integer) IS 'The health of each webhook: healthy, failing, idle (nothing in 24 hours) or disabled; with figures of its latest attempts in 24 hours, newest first, at most as many as recent says';
+COMMENT ON FUNCTION webhooks.health(text, integer) IS
+    'The health of each webhook: healthy, failing, idle (nothing in 24 hours) or disabled; with figures of its '
+    'latest attempts in 24 hours, newest first, at most as many as recent says';
 
 CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket interval)
     RETURNS TABLE (at timestamptz, delivered bigint, failed bigint)
@@ -103,22 +115,27 @@ CREATE FUNCTION webhooks.activity(since timestamptz, until timestamptz, bucket i
 AS $$
 #variable_conflict use_column
 BEGIN
-    IF bucket IS NULL OR bucket <= interval '0' OR extract(year FROM bucket) <> 0 OR extract(month FROM bucket) <> 0 THEN
+    IF bucket IS NULL OR bucket <= interval '0'
+       OR extract(year FROM bucket) <> 0 OR extract(month FROM bucket) <> 0 THEN
         RAISE EXCEPTION 'attempts cannot be counted in buckets of %', coalesce(bucket::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give days, hours, minutes or seconds: bucket => ''5 minutes''.';
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give days, hours, minutes or seconds: bucket => ''5 minutes''.';
     END IF;
     RETURN QUERY
-    SELECT date_bin(bucket, a.started_at, since), count(*) FILTER (WHERE a.outcome = 'delivered'), count(*) FILTER (WHERE a.outcome <> 'delivered')
+    SELECT date_bin(bucket, a.started_at, since),
+           count(*) FILTER (WHERE a.outcome = 'delivered'), count(*) FILTER (WHERE a.outcome <> 'delivered')
       FROM webhooks.endpoint e
       JOIN webhooks.attempt a ON a.endpoint = e.key AND a.started_at >= since AND a.started_at < until
      GROUP BY 1
      ORDER BY 1;
 END
 $$;
-COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS 'Attempts over time: how many in each bucket succeeded and failed';
+COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS
+    'Attempts over time: how many in each bucket succeeded and failed';
 
 CREATE FUNCTION webhooks.status()
-    RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer, unread integer, oldest_unread_at timestamptz,
+    RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer,
+                   unread integer, oldest_unread_at timestamptz,
                    pending bigint, overdue bigint, oldest_due_at timestamptz, behind interval,
                    endpoints integer, disabled integer, in_trouble text[], invalid_settings text[], unreadable text[])
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -141,22 +158,26 @@ AS $$
            registered.endpoints, registered.disabled, registered.in_trouble,
            ARRAY(SELECT DISTINCT setting FROM webhooks.invalid_settings() ORDER BY setting),
            ARRAY(SELECT a.webhook_id
-                   FROM (SELECT * FROM webhooks.attempt WHERE outcome = 'unreadable' ORDER BY started_at DESC LIMIT 1000) a
+                   FROM (SELECT * FROM webhooks.attempt
+                          WHERE outcome = 'unreadable' ORDER BY started_at DESC LIMIT 1000) a
                   -- Where somebody has mended the message and sent it again, it is one no more.
                   WHERE NOT EXISTS (SELECT FROM webhooks.attempt again
                                      WHERE again.webhook_id = a.webhook_id AND again.endpoint + 0 = a.endpoint
                                        AND again.started_at > a.started_at AND again.outcome <> 'unreadable')
                   GROUP BY a.webhook_id ORDER BY max(a.started_at) DESC LIMIT 10)
       FROM waits, log,
-           (SELECT count(*)::integer AS shards, (count(*) FILTER (WHERE is_held))::integer AS held FROM webhooks.leases()) leases,
+           (SELECT count(*)::integer AS shards, (count(*) FILTER (WHERE is_held))::integer AS held
+              FROM webhooks.leases()) leases,
            LATERAL (SELECT count(*)::integer AS endpoints, (count(*) FILTER (WHERE NOT active))::integer AS disabled,
                            coalesce(array_agg(id ORDER BY key) FILTER (WHERE
-                               disabled_reason IS NOT NULL AND disabled_reason NOT LIKE 'disabled by %' AND disabled_reason <> 'registered as inactive'
+                               disabled_reason IS NOT NULL AND disabled_reason NOT LIKE 'disabled by %'
+                               AND disabled_reason <> 'registered as inactive'
                                OR key = ANY (waits.retrying)), '{}') AS in_trouble
                       FROM webhooks.endpoint) registered
 $$;
 COMMENT ON FUNCTION webhooks.status() IS
-    'The state of delivery, in one row: sidecars and the shards they hold; events whose first attempts are not all over, and '
-    'those after them (unread, counted up to 10,000); what is pending; for how long something has been due without being sent '
-    '(behind; 0 when nothing is); the webhooks that were disabled for their failures or have retries to come; the settings that '
-    'are not valid, for which other values count; and the newest messages, ten at most, that cannot be read and are not sent';
+    'The state of delivery, in one row: sidecars and the shards they hold; events whose first attempts are not all '
+    'over, and those after them (unread, counted up to 10,000); what is pending; for how long something has been due '
+    'without being sent (behind; 0 when nothing is); the webhooks that were disabled for their failures or have '
+    'retries to come; the settings that are not valid, for which other values count; and the newest messages, ten at '
+    'most, that cannot be read and are not sent';

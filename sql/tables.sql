@@ -2,28 +2,31 @@
 -- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
 -- table), and what was tried (attempt, append-only).
 
--- The script runs as a superuser with schema webhooks in its path: whoever could create a function there beforehand could have
--- one called in the place of Postgres' own, where its arguments fit better.
+-- The script runs as a superuser with schema webhooks in its path: whoever could create a function there beforehand
+-- could have one called in the place of Postgres' own, where its arguments fit better.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
 BEGIN
     IF getdatabaseencoding() <> 'UTF8' THEN
         RAISE EXCEPTION 'pg_webhooks needs a database with encoding UTF8, not %', getdatabaseencoding()
-            USING ERRCODE = 'feature_not_supported', HINT = 'Messages are JSON, and JSON is UTF-8: CREATE DATABASE … ENCODING ''UTF8''.';
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Messages are JSON, and JSON is UTF-8: CREATE DATABASE … ENCODING ''UTF8''.';
     END IF;
 END
 $$;
 
--- CREATE EXTENSION has made the schema, or found one of its name. Its owner could drop what is in it, and whoever may create in
--- it could plant a table where a day's partition is looked for. (A superuser's schema will do: pg_dump makes it before the
--- extension. One that this transaction has made has the privileges that are given by default; grants.sql takes them back.)
+-- CREATE EXTENSION has made the schema, or found one of its name. Its owner could drop what is in it, and whoever may
+-- create in it could plant a table where a day's partition is looked for. (A superuser's schema will do: pg_dump
+-- makes it before the extension. One that this transaction has made has the privileges that are given by default;
+-- grants.sql takes them back.)
 DO $$
 DECLARE
     reason text := (
         SELECT coalesce(
             (SELECT 'it belongs to ' || oid::regrole FROM pg_roles WHERE oid = n.nspowner AND NOT rolsuper),
-            (SELECT string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ', ') || ' may create objects in it'
+            (SELECT string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ', ')
+                    || ' may create objects in it'
                FROM aclexplode(n.nspacl) WHERE age(n.xmin) > 0 AND privilege_type = 'CREATE' AND grantee <> n.nspowner),
             (SELECT 'it holds ' || min(pg_describe_object(classid, objid, 0))
                FROM pg_depend
@@ -34,14 +37,16 @@ BEGIN
     IF reason IS NOT NULL THEN
         RAISE EXCEPTION 'schema webhooks is not free for pg_webhooks: %', reason
             USING ERRCODE = 'duplicate_schema',
-                  HINT = 'pg_webhooks needs that name: ALTER SCHEMA webhooks RENAME TO …, then CREATE EXTENSION pg_webhooks.';
+                  HINT = 'pg_webhooks needs that name: ALTER SCHEMA webhooks RENAME TO …, '
+                         'then CREATE EXTENSION pg_webhooks.';
     END IF;
 END
 $$;
 COMMENT ON SCHEMA webhooks IS 'Webhooks from row changes: the pg_webhooks extension';
 
--- First of all, because DROP EXTENSION locks what belongs to it in this order. The lock of this table is the one that a sleeping
--- sidecar holds on to, and until it has it DROP must not hold any that the sidecar wants meanwhile: that is a deadlock.
+-- First of all, because DROP EXTENSION locks what belongs to it in this order. The lock of this table is the one that
+-- a sleeping sidecar holds on to, and until it has it DROP must not hold any that the sidecar wants meanwhile: that
+-- is a deadlock.
 CREATE TABLE webhooks.wakeup ();
 COMMENT ON TABLE webhooks.wakeup IS
     'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
@@ -65,9 +70,12 @@ CREATE TABLE webhooks.endpoint (
 );
 COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
 COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold instead of the id, in four bytes';
-COMMENT ON COLUMN webhooks.endpoint.secret_version IS 'Counts changes of the secret, so that a signature made with an earlier one is recognised and made again';
-COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS 'When secret was last set: what was signed after that can be signed again with the same result';
-COMMENT ON COLUMN webhooks.endpoint.previous_secret IS 'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
+COMMENT ON COLUMN webhooks.endpoint.secret_version IS
+    'Counts changes of the secret, so that a signature made with an earlier one is recognised and made again';
+COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS
+    'When secret was last set: what was signed after that can be signed again with the same result';
+COMMENT ON COLUMN webhooks.endpoint.previous_secret IS
+    'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
 
 CREATE TABLE webhooks.event (
@@ -82,12 +90,18 @@ CREATE TABLE webhooks.event (
     signatures      bytea[] NOT NULL
 ) PARTITION BY RANGE (occurred_at);
 CREATE INDEX event_position ON webhooks.event (xid, seq);
-COMMENT ON TABLE webhooks.event IS 'One row per message, appended in the writer''s transaction and never changed; the capture code relies on the order of the columns';
-COMMENT ON COLUMN webhooks.event.xid IS 'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
+COMMENT ON TABLE webhooks.event IS
+    'One row per message, appended in the writer''s transaction and never changed; the capture code relies on the '
+    'order of the columns';
+COMMENT ON COLUMN webhooks.event.xid IS
+    'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
 COMMENT ON COLUMN webhooks.event.body IS 'The exact bytes to send; text, because jsonb would reorder and reformat them';
-COMMENT ON COLUMN webhooks.event.endpoints IS 'Keys of the endpoints that subscribed when it happened, disabled ones included';
-COMMENT ON COLUMN webhooks.event.secret_versions IS 'For each of endpoints, the secret_version its signature was made with';
-COMMENT ON COLUMN webhooks.event.signatures IS 'For each of endpoints, HMAC-SHA256 of body, or NULL where the endpoint has no secret';
+COMMENT ON COLUMN webhooks.event.endpoints IS
+    'Keys of the endpoints that subscribed when it happened, disabled ones included';
+COMMENT ON COLUMN webhooks.event.secret_versions IS
+    'For each of endpoints, the secret_version its signature was made with';
+COMMENT ON COLUMN webhooks.event.signatures IS
+    'For each of endpoints, HMAC-SHA256 of body, or NULL where the endpoint has no secret';
 
 CREATE TABLE webhooks.pending (
     endpoint    integer NOT NULL,
@@ -99,13 +113,16 @@ CREATE TABLE webhooks.pending (
     PRIMARY KEY (endpoint, xid, seq)
 );
 CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
-COMMENT ON TABLE webhooks.pending IS 'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has room';
-COMMENT ON COLUMN webhooks.pending.retry_count IS 'Which retry the next attempt will be; 0 for a first attempt that was deferred';
+COMMENT ON TABLE webhooks.pending IS
+    'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has '
+    'room';
+COMMENT ON COLUMN webhooks.pending.retry_count IS
+    'Which retry the next attempt will be; 0 for a first attempt that was deferred';
 
 CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
 COMMENT ON TYPE webhooks.outcome IS
-    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that there '
-    'was nothing to send, as the message''s bytes are no text';
+    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that '
+    'there was nothing to send, as the message''s bytes are no text';
 
 CREATE TABLE webhooks.attempt (
     started_at       timestamptz NOT NULL,
@@ -126,7 +143,8 @@ CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
 -- Costs an attempt that succeeded nothing, and finds the others where they are few.
 CREATE INDEX attempt_failed ON webhooks.attempt (endpoint, started_at) WHERE outcome <> 'delivered';
 CREATE INDEX attempt_unreadable ON webhooks.attempt (started_at) WHERE outcome = 'unreadable';
-COMMENT ON TABLE webhooks.attempt IS 'The delivery log: one row per HTTP request made, or given up because the message cannot be read';
+COMMENT ON TABLE webhooks.attempt IS
+    'The delivery log: one row per HTTP request made, or given up because the message cannot be read';
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
 COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';
 
@@ -136,18 +154,20 @@ CREATE TABLE webhooks.lease (
     owner          text,
     recover_before xid8 NOT NULL DEFAULT '0'
 );
-COMMENT ON TABLE webhooks.lease IS 'The shards, and which sidecar took each of them last; whether it still holds it says holder';
-COMMENT ON COLUMN webhooks.lease.epoch IS 'How often the shard has been taken: for people, since a crash of the server may give a number twice';
+COMMENT ON TABLE webhooks.lease IS
+    'The shards, and which sidecar took each of them last; whether it still holds it says holder';
+COMMENT ON COLUMN webhooks.lease.epoch IS
+    'How often the shard has been taken: for people, since a crash of the server may give a number twice';
 COMMENT ON COLUMN webhooks.lease.owner IS
     'The sidecar''s name, a slash, and the number of its berth (its worker); NULL once it has given the shard back';
 COMMENT ON COLUMN webhooks.lease.recover_before IS
     'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
     'row: fetch looks for them in attempt and pending';
 
--- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost then,
--- and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and whoever
--- adds a row has locked its shard's in lease: where wal_level is minimal, a crash soon after CREATE DATABASE … TEMPLATE
--- leaves the index of an unlogged table broken (seen with 15).
+-- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost
+-- then, and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and
+-- whoever adds a row has locked its shard's in lease: where wal_level is minimal, a crash soon after CREATE DATABASE
+-- … TEMPLATE leaves the index of an unlogged table broken (seen with 15).
 CREATE UNLOGGED TABLE webhooks.holder (
     shard      integer NOT NULL,
     lease_id   bigint NOT NULL,
@@ -174,10 +194,15 @@ CREATE TABLE webhooks.cursor (
     seq         integer,
     PRIMARY KEY (shard, moved)
 );
-COMMENT ON TABLE webhooks.cursor IS 'How far each shard has been delivered or put into pending; the newest row counts. Appended, not updated: a row updated 100 times a second under a pinned xmin gets slower with every version';
-COMMENT ON COLUMN webhooks.cursor.moved IS 'The transaction that wrote the row. Not a sequence, because one that CREATE DATABASE has copied may go back in a crash';
+COMMENT ON TABLE webhooks.cursor IS
+    'How far each shard has been delivered or put into pending; the newest row counts. Appended, not updated: a row '
+    'updated 100 times a second under a pinned xmin gets slower with every version';
+COMMENT ON COLUMN webhooks.cursor.moved IS
+    'The transaction that wrote the row. Not a sequence, because one that CREATE DATABASE has copied may go back in '
+    'a crash';
 COMMENT ON COLUMN webhooks.cursor.window_from IS 'Everything that this snapshot sees is done';
-COMMENT ON COLUMN webhooks.cursor.window_to IS 'Of what this snapshot sees in addition, everything up to (xid, seq) is done; NULL when no window is open';
+COMMENT ON COLUMN webhooks.cursor.window_to IS
+    'Of what this snapshot sees in addition, everything up to (xid, seq) is done; NULL when no window is open';
 
 CREATE TABLE webhooks.token (
     id           text PRIMARY KEY CHECK (id ~ '^tk_[0-9a-z]+$'),
@@ -191,7 +216,8 @@ CREATE TABLE webhooks.token (
     last_used_at timestamptz
 );
 COMMENT ON TABLE webhooks.token IS 'Who may use the REST API and the page';
-COMMENT ON COLUMN webhooks.token.hash IS 'SHA-256 of the token, which has 128 random bits of its own: it needs no salt and no slow hash';
+COMMENT ON COLUMN webhooks.token.hash IS
+    'SHA-256 of the token, which has 128 random bits of its own: it needs no salt and no slow hash';
 
 INSERT INTO webhooks.lease (shard) VALUES (0);
 INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot());
