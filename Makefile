@@ -5,7 +5,7 @@
 #                  completions for bash, zsh and fish into PREFIX/share
 #   make test      unit tests, then end to end on a private Postgres
 #   make test-servers   the end-to-end tests that depend on the server, on those of SERVERS, which it brings (x86-64)
-#   make lint      formatting, clippy, the licences and sources of all crates
+#   make lint      formatting, clippy, which module uses which, the licences and sources of all crates
 #   make advisories     known vulnerabilities of the crates, from a database on the internet
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
 #   make microbench   the capture path piece by piece, inside a private Postgres (ONLY=json: those with json in their
@@ -83,6 +83,7 @@ test-servers: $(SERVERS:%=test-server-%)
 lint: $(STAMP)/packages target/tools/bin/cargo-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(FEATURES),pg_webhooks/pg_bench -- -D warnings
+	python3 tests/imports.py
 	target/tools/bin/cargo-deny --log-level error check bans licenses sources
 
 advisories: target/tools/bin/cargo-deny
