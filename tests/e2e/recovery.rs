@@ -13,14 +13,8 @@ const ROLLED_BACK: usize = 500;
 const DEADLINE: Duration = Duration::from_secs(20);
 /// What PostgreSQL calls "object not in prerequisite state".
 const STALE: &str = "55000";
-/// Nobody flushes the log but who commits.
-const NOBODY_FLUSHES: &str = "
-wal_level = minimal
-max_wal_senders = 0
-wal_writer_delay = 10s
-wal_writer_flush_after = 1GB
-autovacuum = off
-";
+/// What is in the operating system's hands: `kill -9` does not undo it.
+const WRITTEN: &str = "SELECT pg_current_wal_lsn()::text";
 /// Looks often, also while it sleeps, and writes nothing meanwhile.
 const ENVIRONMENT: [(&str, &str); 2] = [("PG_WEBHOOKS_BACKSTOP", "100ms"), ("PG_WEBHOOKS_LEASE", "60s")];
 
@@ -33,10 +27,18 @@ enum Fault {
     Session,
 }
 
-/// Uses up transaction ids whose end nobody flushes, until the sidecar has read beyond them. Returns the last of them.
+/// A cluster in which nobody writes the log but who commits.
+async fn cluster_that_forgets() -> Cluster {
+    let cluster = Cluster::own_with("autovacuum = off").await;
+    let db = cluster.database().await;
+    cluster.freeze_process(db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await);
+    cluster
+}
+
+/// Uses up transaction ids whose end nobody writes, until the sidecar has read beyond them. Returns the last of them.
 async fn roll_back(db: &Database<'_>) -> i64 {
     loop {
-        let flushed: String = db.one("SELECT pg_current_wal_flush_lsn()::text").await;
+        let written: String = db.one(WRITTEN).await;
         db.run(&"BEGIN; SELECT pg_current_xact_id(); ROLLBACK;".repeat(ROLLED_BACK)).await;
         let last: i64 = db.one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1").await;
         let at: String = db.one("SELECT clock_timestamp()::text").await;
@@ -45,8 +47,8 @@ async fn roll_back(db: &Database<'_>) -> i64 {
               WHERE usename = 'sidecar' AND query LIKE '%webhooks.fetch(%' AND query_start > '{at}' AND state = 'idle')"
         );
         eventually(DEADLINE, "the sidecar has looked", async || db.one::<bool>(&has_looked).await.then_some(())).await;
-        // The log's writer comes by every ten seconds: once in a while at this very moment.
-        if db.one::<String>("SELECT pg_current_wal_flush_lsn()::text").await == flushed {
+        // Once in a while somebody commits at this very moment.
+        if db.one::<String>(WRITTEN).await == written {
             return last;
         }
     }
@@ -76,7 +78,7 @@ async fn recover(cluster: &Cluster, db: &mut Database<'_>, fault: Fault, victim:
 }
 
 async fn nothing_is_lost_where_transaction_ids_are_given_out_again(fault: Fault) {
-    let cluster = Cluster::own_with(NOBODY_FLUSHES).await;
+    let cluster = cluster_that_forgets().await;
     let mut db = cluster.database().await;
     let receiver = Receiver::start().await;
     db.register(&receiver.url("/"), "*", SECRET).await;
@@ -175,15 +177,15 @@ async fn after_a_crash_the_owner_comes_back_at_once_under_a_new_lease_and_the_ol
 
 #[tokio::test]
 async fn a_lease_that_a_crash_undid_is_over_though_its_epoch_is_given_out_again() {
-    let cluster = Cluster::own_with(NOBODY_FLUSHES).await;
+    let cluster = cluster_that_forgets().await;
     let mut db = cluster.database().await;
     let session = db.session_as("sidecar").await;
     let (epoch, lease_id) = loop {
         db.run("CHECKPOINT").await;
         session.run("SET synchronous_commit = off").await;
-        let flushed: String = db.one("SELECT pg_current_wal_flush_lsn()::text").await;
+        let written: String = db.one(WRITTEN).await;
         let (epoch, lease_id) = acquire(&session, "me/1", None).await;
-        if db.one::<String>("SELECT pg_current_wal_flush_lsn()::text").await == flushed {
+        if db.one::<String>(WRITTEN).await == written {
             break (epoch, lease_id);
         }
         session.run(&format!("SELECT webhooks.release(0, {lease_id})")).await;

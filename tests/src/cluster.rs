@@ -141,6 +141,11 @@ impl Cluster {
         fs::write(self.data.join("standby.signal"), "").expect("the data directory is ours");
     }
 
+    /// `SIGSTOP` of one of its processes.
+    pub fn freeze_process(&self, pid: i32) {
+        signal(pid.unsigned_abs(), Signal::SIGSTOP);
+    }
+
     /// `kill -9` of one session's process: Postgres ends all sessions and recovers, in the same postmaster.
     pub fn kill9_session(&self, backend: i32) {
         signal(backend.unsigned_abs(), Signal::SIGKILL);
