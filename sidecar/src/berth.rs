@@ -13,11 +13,11 @@ use crate::serve::{Crew, Duty};
 use crate::session::{Grant, SessionError, Sessions};
 use crate::tenure::Tenure;
 
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// A session that held this long was a good one.
-const GOOD: Duration = Duration::from_secs(2);
-const SCOUTING: Duration = Duration::from_millis(500);
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// After sessions that held this long the delays begin anew.
+const GOOD_SESSION_TIME: Duration = Duration::from_secs(2);
+const SCOUT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub struct Berth {
@@ -30,7 +30,6 @@ pub struct Berth {
 
 /// A berth is over.
 pub struct Ended {
-    pub number: u32,
     /// Deliveries whose result the database does not have.
     pub unreported: usize,
 }
@@ -43,7 +42,7 @@ impl Berth {
 
     /// Until told to stop, or until there is nothing to do that another berth does not.
     pub async fn run(mut self) -> Ended {
-        let mut wait = FIRST_WAIT;
+        let mut wait = FIRST_RETRY_DELAY;
         loop {
             let began = Instant::now();
             match self.shift().await {
@@ -58,13 +57,13 @@ impl Berth {
             if self.duty.is_none() {
                 return self.ended();
             }
-            if began.elapsed() > GOOD {
-                wait = FIRST_WAIT;
+            if began.elapsed() > GOOD_SESSION_TIME {
+                wait = FIRST_RETRY_DELAY;
             }
             if self.stopped_during(sleep(wait)).await.is_none() {
                 return self.ended();
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 2).min(LONGEST_RETRY_DELAY);
         }
     }
 
@@ -111,7 +110,7 @@ impl Berth {
                 return Err(SessionError::Stale(format!("shard {} was taken over", tenure.lease.shard)));
             }
             self.crew.log_standby();
-            if self.stopped_during(sleep(SCOUTING)).await.is_none() {
+            if self.stopped_during(sleep(SCOUT_INTERVAL)).await.is_none() {
                 return Ok(None);
             }
         }
@@ -133,6 +132,6 @@ impl Berth {
     }
 
     fn ended(self) -> Ended {
-        Ended { number: self.number, unreported: self.tenure.as_ref().map_or(0, Tenure::held) }
+        Ended { unreported: self.tenure.as_ref().map_or(0, Tenure::held) }
     }
 }

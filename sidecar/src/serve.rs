@@ -5,12 +5,13 @@
 //! How many shards a process may hold is the database's business (`webhooks.fair_share`). A berth learns it when it
 //! looks for a shard, and when it renews its lease; the crew only sees to it that somebody looks.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::api;
 use crate::berth::{Berth, Ended};
@@ -21,6 +22,8 @@ use crate::targets::Targets;
 
 /// What a sidecar should be able to open: a connection for each delivery held, idle ones besides, the API's.
 const ENOUGH_OPEN_FILES: u64 = 4096;
+/// Before another berth takes the place of one that panicked: it may panic as soon.
+const PANIC_DELAY: Duration = Duration::from_secs(1);
 
 /// Delivers until told to stop.
 pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
@@ -40,22 +43,25 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
     });
     let mut roll = crew.roll.subscribe();
     let mut berths = JoinSet::new();
-    let mut numbers = BTreeSet::new();
+    let mut numbers: HashMap<Id, u32> = HashMap::new();
     let mut unreported = 0;
     loop {
         if !*stop.borrow()
             && let Some(duty) = crew.scout()
         {
-            let number = (1..).find(|number| numbers.insert(*number)).expect("numbers do not run out");
+            let is_taken = |number: &u32| numbers.values().any(|taken| taken == number);
+            let number = (1..).find(|number| !is_taken(number)).expect("numbers do not run out");
             // On a worker of its own: what the caller's thread spawns takes a detour.
-            berths.spawn(Berth::new(&crew, number, duty, stop.clone()).run());
+            let task = berths.spawn(Berth::new(&crew, number, duty, stop.clone()).run());
+            numbers.insert(task.id(), number);
         }
         tokio::select! {
-            ended = berths.join_next() => {
+            ended = berths.join_next_with_id() => {
                 let Some(ended) = ended else { break };
-                let Ended { number, unreported: left } = ended?;
-                numbers.remove(&number);
-                unreported += left;
+                match settle(ended, &mut numbers) {
+                    Some(left) => unreported += left,
+                    None => tokio::time::sleep(PANIC_DELAY).await,
+                }
             }
             Ok(()) = roll.changed() => {}
         }
@@ -65,6 +71,22 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
     }
     tracing::info!(unreported, "stopped");
     Ok(())
+}
+
+/// Frees the number of a berth that has ended, and says how much it left unreported; none if it panicked. Then its
+/// sessions are gone, and another berth can have its shard at once.
+fn settle(ended: Result<(Id, Ended), JoinError>, numbers: &mut HashMap<Id, u32>) -> Option<usize> {
+    match ended {
+        Ok((task, ended)) => {
+            numbers.remove(&task);
+            Some(ended.unreported)
+        }
+        Err(panic) => {
+            let worker = numbers.remove(&panic.id());
+            tracing::error!(worker, "a worker has ended, another takes its place: {panic}");
+            None
+        }
+    }
 }
 
 /// What the berths of a process have in common.
@@ -180,4 +202,22 @@ fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     let random = RandomState::new().build_hasher().finish();
     format!("{}-{}-{random:016x}", host.trim(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_leaves_its_number_to_another() {
+        let mut workers = JoinSet::new();
+        let mut numbers = HashMap::new();
+        numbers.insert(workers.spawn(async { panic!("a fault of ours") }).id(), 1);
+        let ended = workers.join_next_with_id().await.expect("there is one");
+        assert_eq!(settle(ended, &mut numbers), None);
+        numbers.insert(workers.spawn(async { Ended { unreported: 3 } }).id(), 1);
+        let ended = workers.join_next_with_id().await.expect("there is one");
+        assert_eq!(settle(ended, &mut numbers), Some(3));
+        assert!(numbers.is_empty());
+    }
 }
