@@ -76,6 +76,7 @@ BEGIN
     END IF;
     IF update.active AND NOT target.active THEN
         target.disabled_at := NULL;
+        target.disabled_by := NULL;
         target.disabled_reason := NULL;
     ELSIF NOT update.active AND target.active THEN
         target.disabled_at := clock_timestamp();
@@ -87,7 +88,8 @@ BEGIN
            secret_set_at = target.secret_set_at,
            previous_secret = target.previous_secret, previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
-           updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_reason = target.disabled_reason
+           updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_by = target.disabled_by,
+           disabled_reason = target.disabled_reason
      WHERE e.key = target.key;
     -- What waited for the endpoint may be due now.
     PERFORM webhooks.notify_at_commit();

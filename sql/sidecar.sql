@@ -315,8 +315,9 @@ BEGIN
            FOR NO KEY UPDATE SKIP LOCKED
     ), stopped AS (
         UPDATE webhooks.endpoint e
-           SET active = false, disabled_at = now_at, updated_at = now_at, disabled_reason = cause.reason
-          FROM (SELECT DISTINCT ON (endpoint) endpoint,
+           SET active = false, disabled_at = now_at, updated_at = now_at, disabled_by = cause.outcome,
+               disabled_reason = cause.reason
+          FROM (SELECT DISTINCT ON (endpoint) endpoint, outcome,
                        CASE outcome WHEN 'gone' THEN format('the endpoint answered 410 Gone to %s', webhook_id)
                                     ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
                                                 coalesce('HTTP ' || http_status, error)) END AS reason

@@ -170,9 +170,7 @@ AS $$
               FROM webhooks.leases()) leases,
            LATERAL (SELECT count(*)::integer AS endpoints, (count(*) FILTER (WHERE NOT active))::integer AS disabled,
                            coalesce(array_agg(id ORDER BY key) FILTER (WHERE
-                               disabled_reason IS NOT NULL AND disabled_reason NOT LIKE 'disabled by %'
-                               AND disabled_reason <> 'registered as inactive'
-                               OR key = ANY (waits.retrying)), '{}') AS in_trouble
+                               disabled_by IS NOT NULL OR key = ANY (waits.retrying)), '{}') AS in_trouble
                       FROM webhooks.endpoint) registered
 $$;
 COMMENT ON FUNCTION webhooks.status() IS

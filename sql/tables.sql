@@ -51,6 +51,11 @@ CREATE TABLE webhooks.wakeup ();
 COMMENT ON TABLE webhooks.wakeup IS
     'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
 
+CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
+COMMENT ON TYPE webhooks.outcome IS
+    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that there '
+    'was nothing to send, as the message''s bytes are no text';
+
 CREATE TABLE webhooks.endpoint (
     key             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id              text NOT NULL UNIQUE CHECK (id ~ '^ep_[0-9a-z]+$'),
@@ -63,6 +68,7 @@ CREATE TABLE webhooks.endpoint (
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     disabled_at     timestamptz,
+    disabled_by     webhooks.outcome,
     disabled_reason text,
     secret_set_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     previous_secret text,
@@ -77,6 +83,8 @@ COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS
 COMMENT ON COLUMN webhooks.endpoint.previous_secret IS
     'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
+COMMENT ON COLUMN webhooks.endpoint.disabled_by IS
+    'What an attempt led to that disabled it, gone or exhausted; NULL where somebody did';
 
 CREATE TABLE webhooks.event (
     occurred_at     timestamptz NOT NULL,
@@ -118,11 +126,6 @@ COMMENT ON TABLE webhooks.pending IS
     'room';
 COMMENT ON COLUMN webhooks.pending.retry_count IS
     'Which retry the next attempt will be; 0 for a first attempt that was deferred';
-
-CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
-COMMENT ON TYPE webhooks.outcome IS
-    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that '
-    'there was nothing to send, as the message''s bytes are no text';
 
 CREATE TABLE webhooks.attempt (
     started_at       timestamptz NOT NULL,
