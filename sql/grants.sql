@@ -85,8 +85,8 @@ GRANT EXECUTE ON FUNCTION
 TO webhooks_admin;
 
 GRANT EXECUTE ON FUNCTION
-    webhooks.sign_on(text),
-    webhooks.sign_off(text),
+    webhooks.join(text),
+    webhooks.leave(text),
     webhooks.acquire(text, integer, bigint),
     webhooks.renew(integer, bigint, integer),
     webhooks.release(integer, bigint),

@@ -119,19 +119,21 @@ CREATE FUNCTION webhooks.sidecar_of(owner text) RETURNS integer
 RETURN hashtext(regexp_replace(owner, '/[^/]*$', ''));
 COMMENT ON FUNCTION webhooks.sidecar_of(text) IS 'The hash of the name of a sidecar, which is all of an owner before its last slash';
 
-CREATE FUNCTION webhooks.sign_on(sidecar text) RETURNS void
+CREATE FUNCTION webhooks.join(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
-COMMENT ON FUNCTION webhooks.sign_on(text) IS 'Counts the calling session as a sidecar''s; while it lasts, the sidecar gets a share of the shards';
+COMMENT ON FUNCTION webhooks.join(text) IS
+    'Makes the calling session a member: while it lasts, its sidecar gets a share of the shards';
 
-CREATE FUNCTION webhooks.sign_off(sidecar text) RETURNS void
+CREATE FUNCTION webhooks.leave(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
-COMMENT ON FUNCTION webhooks.sign_off(text) IS 'Stops counting the calling session: other sidecars may take its sidecar''s shards as they are released';
+COMMENT ON FUNCTION webhooks.leave(text) IS
+    'Ends what join began: other sidecars may take this one''s shards as they are released';
 
-CREATE FUNCTION webhooks.signed_on() RETURNS TABLE (sidecar integer, called_at timestamptz)
+CREATE FUNCTION webhooks.members() RETURNS TABLE (sidecar integer, called_at timestamptz)
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -142,7 +144,7 @@ AS $$
      WHERE k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2 AND k.granted
      GROUP BY k.objid
 $$;
-COMMENT ON FUNCTION webhooks.signed_on() IS 'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
+COMMENT ON FUNCTION webhooks.members() IS 'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
 
 CREATE FUNCTION webhooks.ownerless_shards(lease_ms integer) RETURNS integer[]
     LANGUAGE sql
@@ -160,7 +162,7 @@ AS $$
         OR h.shard IS NULL AND server.started_at <= clock_timestamp() - lease_ms * interval '1 ms'
         OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = h.session)
            -- While a sidecar has other sessions it lives, and is about to come back to this shard.
-           AND NOT EXISTS (SELECT FROM webhooks.signed_on() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
+           AND NOT EXISTS (SELECT FROM webhooks.members() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
            -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'.
            AND (h.taken_at > server.started_at OR server.started_at <= clock_timestamp() - interval '3 s')
 $$;
@@ -189,7 +191,7 @@ AS $$
     ), other AS (
         SELECT s.sidecar, coalesce(h.leases, 0) AS leases
           FROM me
-          JOIN webhooks.signed_on() s ON s.sidecar <> me.sidecar AND s.called_at > clock_timestamp() - lease_ms * interval '1 ms'
+          JOIN webhooks.members() s ON s.sidecar <> me.sidecar AND s.called_at > clock_timestamp() - lease_ms * interval '1 ms'
           LEFT JOIN held h ON h.sidecar = s.sidecar
          WHERE h.is_late IS NOT TRUE
     ), even AS (

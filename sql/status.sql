@@ -151,7 +151,7 @@ AS $$
         SELECT * FROM webhooks.unread()
     )
     SELECT (SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'),
-           (SELECT count(*)::integer FROM webhooks.signed_on()),
+           (SELECT count(*)::integer FROM webhooks.members()),
            leases.shards, leases.held, log.events, log.oldest_at,
            waits.pending, waits.overdue, waits.oldest_due_at,
            greatest(clock_timestamp() - least(log.oldest_at, waits.oldest_due_at), interval '0'),

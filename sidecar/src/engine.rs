@@ -39,7 +39,7 @@ enum Reading {
 enum Tending {
     Renewed(Terms),
     Maintained,
-    SignedOff,
+    Left,
 }
 
 /// Why the loop ended, all being reported and the shard released.
@@ -74,7 +74,7 @@ pub struct Engine<'a> {
     inspect_at: Instant,
     renew_at: Instant,
     maintain_at: Instant,
-    sign_off: bool,
+    leave: bool,
     end: End,
     phase: Phase,
 }
@@ -93,7 +93,7 @@ impl<'a> Engine<'a> {
             inspect_at: now + INSPECT,
             renew_at: now + settings.lease / 2,
             maintain_at: now,
-            sign_off: false,
+            leave: false,
             end: End::Stopped,
             phase: Phase::Running,
             crew,
@@ -278,12 +278,11 @@ impl<'a> Engine<'a> {
     /// The tending hand: keeps the lease and the house.
     fn advance_tending(&mut self, now: Instant) -> Instant {
         let reports = self.sessions.reports.clone();
-        if self.sign_off {
-            self.sign_off = false;
+        if self.leave {
+            self.leave = false;
             let (main, sidecar) = (self.sessions.main.clone(), self.crew.name.clone());
-            self.tending = Some(Box::pin(async move {
-                Sessions::sign_off(&main, &reports, &sidecar).await.map(|()| Tending::SignedOff)
-            }));
+            self.tending =
+                Some(Box::pin(async move { Sessions::leave(&main, &reports, &sidecar).await.map(|()| Tending::Left) }));
         } else if self.renew_at <= now {
             self.renew_at = now + self.crew.settings.lease / 2;
             let (lease, duration) = (self.tenure.lease, self.crew.settings.lease);
@@ -315,7 +314,7 @@ impl<'a> Engine<'a> {
         let shard = self.tenure.lease.shard;
         tracing::info!(shard, under_way = self.tenure.under_way(), "stopping");
         // While this shard finishes its requests the others may have those that are done.
-        self.sign_off = true;
+        self.leave = true;
         self.finish_requests(now);
     }
 

@@ -88,27 +88,27 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens both, listens, prepares, and signs on for `sidecar`.
+    /// Opens both, listens, prepares, and joins as sessions of `sidecar`.
     pub async fn open(database: &Database, sidecar: &str) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
         let (main, reports) = tokio::try_join!(database.connect(Some(tell)), database.connect(None))?;
-        tokio::try_join!(sign_on(&main, sidecar), sign_on(&reports, sidecar))?;
+        tokio::try_join!(join(&main, sidecar), join(&reports, sidecar))?;
         let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
         Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
     }
 
     /// Leaves the shards to the others, as they are released.
-    pub async fn sign_off(main: &Main, reports: &Reports, sidecar: &str) -> Result<(), SessionError> {
-        let sign_off = async |client: &Client| client.query_one("SELECT webhooks.sign_off($1)", &[&sidecar]).await;
-        tokio::try_join!(sign_off(&main.client), sign_off(&reports.client))?;
+    pub async fn leave(main: &Main, reports: &Reports, sidecar: &str) -> Result<(), SessionError> {
+        let leave = async |client: &Client| client.query_one("SELECT webhooks.leave($1)", &[&sidecar]).await;
+        tokio::try_join!(leave(&main.client), leave(&reports.client))?;
         Ok(())
     }
 }
 
-async fn sign_on(client: &Client, sidecar: &str) -> Result<(), SessionError> {
+async fn join(client: &Client, sidecar: &str) -> Result<(), SessionError> {
     // Where the database's default is another: serializable looks at the log would have writers' transactions fail.
     client.batch_execute("SET default_transaction_isolation = 'read committed'").await?;
-    client.query_one("SELECT webhooks.sign_on($1)", &[&sidecar]).await?;
+    client.query_one("SELECT webhooks.join($1)", &[&sidecar]).await?;
     Ok(())
 }
 
