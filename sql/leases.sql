@@ -55,7 +55,8 @@ BEGIN
     -- A report under way locks the row that goes, so this waits for it.
     DELETE FROM webhooks.holder h WHERE h.shard = lease.shard;
     INSERT INTO webhooks.holder (shard, lease_id, session, taken_at, expires_at)
-    VALUES (lease.shard, my_lease_id, pg_backend_pid(), clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms');
+    VALUES (lease.shard, my_lease_id, pg_backend_pid(),
+            clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms');
     -- After a long outage housekeeping is behind, and the first report needs its day.
     PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
     RETURN QUERY
@@ -65,9 +66,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.acquire(text, integer, bigint) IS
-    'Takes a shard whose owner is gone or late, unless the caller''s sidecar already holds its fair share; returns its '
-    'lease, its cursor and the number of shards, or no row if there is none to take. An owner that comes back with the '
-    'lease that it knows goes on under it, if the server has not crashed. Call it in the session that stays open';
+    'Takes a shard whose owner is gone or late, unless the caller''s sidecar already holds its fair share; returns '
+    'its lease, its cursor and the number of shards, or no row if there is none to take. An owner that comes back '
+    'with the lease that it knows goes on under it, if the server has not crashed. Call it in the session that stays '
+    'open';
 
 CREATE FUNCTION webhooks.renew(shard integer, lease_id bigint, lease_ms integer)
     RETURNS TABLE (request_timeout_ms bigint, share integer, give_back boolean)
@@ -92,8 +94,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.renew(integer, bigint, integer) IS
-    'Extends a lease and returns what the sidecar must follow: the request timeout, how many shards are its fair share, '
-    'and whether to give this one back';
+    'Extends a lease and returns what the sidecar must follow: the request timeout, how many shards are its fair '
+    'share, and whether to give this one back';
 
 CREATE FUNCTION webhooks.release(shard integer, lease_id bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -117,19 +119,26 @@ COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back';
 CREATE FUNCTION webhooks.sidecar_of(owner text) RETURNS integer
     LANGUAGE sql IMMUTABLE
 RETURN hashtext(regexp_replace(owner, '/[^/]*$', ''));
-COMMENT ON FUNCTION webhooks.sidecar_of(text) IS 'The hash of the name of a sidecar, which is all of an owner before its last slash';
+COMMENT ON FUNCTION webhooks.sidecar_of(text) IS
+    'The hash of the name of a sidecar, which is all of an owner before its last slash';
 
 CREATE FUNCTION webhooks.join(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
+AS $$
+    SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer,
+                                   webhooks.sidecar_of(sidecar))
+$$;
 COMMENT ON FUNCTION webhooks.join(text) IS
     'Makes the calling session a member: while it lasts, its sidecar gets a share of the shards';
 
 CREATE FUNCTION webhooks.leave(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer, webhooks.sidecar_of(sidecar)) $$;
+AS $$
+    SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer,
+                                     webhooks.sidecar_of(sidecar))
+$$;
 COMMENT ON FUNCTION webhooks.leave(text) IS
     'Ends what join began: other sidecars may take this one''s shards as they are released';
 
@@ -144,25 +153,27 @@ AS $$
      WHERE k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2 AND k.granted
      GROUP BY k.objid
 $$;
-COMMENT ON FUNCTION webhooks.members() IS 'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
+COMMENT ON FUNCTION webhooks.members() IS
+    'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
 
 CREATE FUNCTION webhooks.ownerless_shards(lease_ms integer) RETURNS integer[]
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH server AS (  -- since when it lets sessions in: the checkpointer begins before recovery, which may take minutes
-        SELECT coalesce(max(backend_start), '-infinity') AS started_at FROM pg_stat_activity WHERE backend_type = 'walwriter'
+        SELECT coalesce(max(backend_start), '-infinity') AS started_at
+          FROM pg_stat_activity WHERE backend_type = 'walwriter'
     )
     SELECT coalesce(array_agg(l.shard), '{}')
       FROM webhooks.lease l
       LEFT JOIN webhooks.holder h ON h.shard = l.shard
      CROSS JOIN server
      WHERE l.owner IS NULL OR h.expires_at <= clock_timestamp()
-        -- After a recovery of the server, which empties holder, an owner that does not come back has the time of a lease.
+        -- After a recovery of the server, which empties holder, its owner has the time of a lease to come back.
         OR h.shard IS NULL AND server.started_at <= clock_timestamp() - lease_ms * interval '1 ms'
         OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = h.session)
            -- While a sidecar has other sessions it lives, and is about to come back to this shard.
-           AND NOT EXISTS (SELECT FROM webhooks.members() s WHERE s.sidecar = webhooks.sidecar_of(l.owner))
+           AND NOT EXISTS (SELECT FROM webhooks.members() m WHERE m.sidecar = webhooks.sidecar_of(l.owner))
            -- A restart of the server ends all sessions: whoever comes back first is not to take what is the others'.
            AND (h.taken_at > server.started_at OR server.started_at <= clock_timestamp() - interval '3 s')
 $$;
@@ -176,23 +187,26 @@ AS $$
     SELECT count(*) FROM webhooks.lease l
      WHERE webhooks.sidecar_of(l.owner) = webhooks.sidecar_of(leases_of.owner) AND (l.shard <= up_to_shard) IS NOT FALSE
 $$;
-COMMENT ON FUNCTION webhooks.leases_of(text, integer) IS 'How many shards the owner''s sidecar holds, all or those up to one';
+COMMENT ON FUNCTION webhooks.leases_of(text, integer) IS
+    'How many shards the owner''s sidecar holds, all or those up to one';
 
 CREATE FUNCTION webhooks.fair_share(owner text, lease_ms integer) RETURNS integer
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH held AS (  -- the leases of each sidecar; one that is late with a renewal is stuck
-        SELECT webhooks.sidecar_of(l.owner) AS sidecar, count(*) AS leases, bool_or(h.expires_at <= clock_timestamp()) AS is_late
+        SELECT webhooks.sidecar_of(l.owner) AS sidecar, count(*) AS leases,
+               bool_or(h.expires_at <= clock_timestamp()) AS is_late
           FROM webhooks.lease l LEFT JOIN webhooks.holder h ON h.shard = l.shard
          WHERE l.owner IS NOT NULL GROUP BY 1
     ), me AS (
         SELECT webhooks.sidecar_of(owner) AS sidecar, webhooks.leases_of(owner) AS leases
     ), other AS (
-        SELECT s.sidecar, coalesce(h.leases, 0) AS leases
+        SELECT m.sidecar, coalesce(h.leases, 0) AS leases
           FROM me
-          JOIN webhooks.members() s ON s.sidecar <> me.sidecar AND s.called_at > clock_timestamp() - lease_ms * interval '1 ms'
-          LEFT JOIN held h ON h.sidecar = s.sidecar
+          JOIN webhooks.members() m
+            ON m.sidecar <> me.sidecar AND m.called_at > clock_timestamp() - lease_ms * interval '1 ms'
+          LEFT JOIN held h ON h.sidecar = m.sidecar
          WHERE h.is_late IS NOT TRUE
     ), even AS (
         SELECT (SELECT count(*) FROM webhooks.lease) / (1 + count(*)) AS share,
@@ -201,10 +215,12 @@ AS $$
     )  -- Each of the shards left over is one sidecar's: whoever came first, and the lower hash where too many have one.
     SELECT (even.share + CASE WHEN even.left_over > (
                 SELECT count(*) FROM other
-                 WHERE other.leases > even.share AND (me.leases <= even.share OR other.sidecar < me.sidecar)) THEN 1 ELSE 0 END)::integer
+                 WHERE other.leases > even.share AND (me.leases <= even.share OR other.sidecar < me.sidecar))
+            THEN 1 ELSE 0 END)::integer
       FROM even CROSS JOIN me
 $$;
-COMMENT ON FUNCTION webhooks.fair_share(text, integer) IS 'How many shards the owner''s sidecar may hold, so that all sidecars at work hold the same number or one more';
+COMMENT ON FUNCTION webhooks.fair_share(text, integer) IS
+    'How many shards the owner''s sidecar may hold, so that all sidecars at work hold the same number or one more';
 
 CREATE FUNCTION webhooks.set_shards(shards integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -216,14 +232,17 @@ DECLARE
 BEGIN
     IF shards IS NULL THEN
         RAISE EXCEPTION 'no number of shards was given'
-            USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.set_shards(8) lets up to eight sidecars share the endpoints.';
+            USING ERRCODE = 'null_value_not_allowed',
+                  HINT = 'webhooks.set_shards(8) lets up to eight sidecars share the endpoints.';
     ELSIF shards NOT BETWEEN 1 AND 64 THEN
         RAISE EXCEPTION 'the number of shards cannot be %', shards
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Give a number between 1 and 64: as many as there will be sidecars, or a few times that, so that they share evenly.';
+                  HINT = 'Give a number between 1 and 64: as many as there will be sidecars, or a few times that, '
+                         'so that they share evenly.';
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         -- Its snapshot may be older than what has been read.
-        RAISE EXCEPTION 'webhooks.set_shards() cannot run at isolation level %', current_setting('transaction_isolation')
+        RAISE EXCEPTION 'webhooks.set_shards() cannot run at isolation level %',
+                        current_setting('transaction_isolation')
             USING ERRCODE = 'invalid_transaction_state', HINT = 'Call it in a transaction at READ COMMITTED.';
     END IF;
 
@@ -243,7 +262,8 @@ BEGIN
     DELETE FROM webhooks.holder;
     DELETE FROM webhooks.lease;
     INSERT INTO webhooks.lease (shard, epoch, recover_before)
-    SELECT shard, next_epoch, pg_snapshot_xmax(pg_current_snapshot()) FROM generate_series(0, set_shards.shards - 1) shard;
+    SELECT shard, next_epoch, pg_snapshot_xmax(pg_current_snapshot())
+      FROM generate_series(0, set_shards.shards - 1) shard;
     -- What was delivered behind the oldest cursor fetch leaves out, as after any take-over.
     DELETE FROM webhooks.cursor;
     INSERT INTO webhooks.cursor (shard, window_from) SELECT shard, oldest FROM webhooks.lease;
@@ -251,15 +271,20 @@ BEGIN
     PERFORM webhooks.notify_at_commit();
 END
 $$;
-COMMENT ON FUNCTION webhooks.set_shards(integer) IS 'Sets the number of shards, into which the endpoints are divided and which the sidecars share. The sidecars start over from the shard that is furthest behind: what was in flight is sent twice, and an endpoint that was disabled and has been enabled since may get events of that time';
+COMMENT ON FUNCTION webhooks.set_shards(integer) IS
+    'Sets the number of shards, into which the endpoints are divided and which the sidecars share. The sidecars start '
+    'over from the shard that is furthest behind: what was in flight is sent twice, and an endpoint that was disabled '
+    'and has been enabled since may get events of that time';
 
 CREATE FUNCTION webhooks.refuse_stale(shard integer) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'the lease on shard % is over: another sidecar has taken it, or the server has recovered from a crash', shard
-        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop what was read under it and call webhooks.acquire().';
+    RAISE EXCEPTION 'the lease on shard % is over: another sidecar has it, or the server has recovered from a crash',
+                    shard
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'Drop what was read under it and call webhooks.acquire().';
 END
 $$;
 COMMENT ON FUNCTION webhooks.refuse_stale(integer) IS 'Raises the error of a sidecar that lost its lease';
