@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use crate::delivery::Delivery;
-use crate::due::Due;
+use crate::retry_timer::RetryTimer;
 use crate::serve::Crew;
 use crate::session::{Chunk, SessionError, Sessions, Terms};
 use crate::tenure::{Landing, Tenure};
-use crate::wake::{Step, Wake};
+use crate::wakeup::{Action, Wakeup};
 
 const INSPECT: Duration = Duration::from_millis(50);
 const MAINTAIN: Duration = Duration::from_secs(300);
@@ -65,8 +65,8 @@ pub struct Engine<'a> {
     crew: &'a Crew,
     sessions: &'a mut Sessions,
     tenure: &'a mut Tenure,
-    wake: Wake,
-    due: Due,
+    wakeup: Wakeup,
+    retry_timer: RetryTimer,
     reading: Call<Reading>,
     reporting: Call<Vec<i32>>,
     tending: Call<Tending>,
@@ -84,8 +84,8 @@ impl<'a> Engine<'a> {
     pub fn new(crew: &'a Crew, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
         let (now, settings) = (Instant::now(), &crew.settings);
         Self {
-            wake: Wake::new(settings.backstop, now),
-            due: Due::new(now),
+            wakeup: Wakeup::new(settings.backstop, now),
+            retry_timer: RetryTimer::new(now),
             reading: None,
             reporting: None,
             tending: None,
@@ -121,7 +121,7 @@ impl<'a> Engine<'a> {
                     let now = Instant::now();
                     for landing in landings.drain(..) {
                         if self.tenure.land(landing, now) {
-                            self.due.want();
+                            self.retry_timer.request();
                         }
                     }
                 }
@@ -129,7 +129,7 @@ impl<'a> Engine<'a> {
                 disabled = finish(&mut self.reporting) => self.reported(&disabled?),
                 tending = finish(&mut self.tending) => self.tended(tending?, Instant::now()),
                 told = self.sessions.notifications.recv() => match told {
-                    Some(()) => self.wake.notified(),
+                    Some(()) => self.wakeup.notified(),
                     None => return Err(SessionError::Failed("the session with Postgres was lost".to_owned())),
                 },
                 () = sleep_until(next.into()) => {}
@@ -169,20 +169,21 @@ impl<'a> Engine<'a> {
     /// The reading hand: wakes, asks for what is due, looks for events or falls asleep.
     fn advance_reading(&mut self, now: Instant) -> Instant {
         let never = now + self.crew.settings.backstop;
-        self.wake.share_with(self.crew.held());
-        let (step, mut at) = self.wake.next(now);
-        if step == Step::Awake {
+        self.wakeup.share_with(self.crew.held());
+        let (action, mut at) = self.wakeup.next(now);
+        if action == Action::StopSleeping {
             self.awake();
             return never;
         }
         // Without room there is nothing to ask for; the next report makes some.
         let Some(most) = self.tenure.most() else { return never };
-        let due_at = if self.wake.is_asleep() { self.due.next_asleep() } else { self.due.next_awake() };
+        let due_at =
+            if self.wakeup.is_asleep() { self.retry_timer.next_asleep() } else { self.retry_timer.next_awake() };
         if due_at <= now {
             self.ask_due(now);
             return never;
         }
-        let is_look = matches!(step, Step::Look | Step::Watch(_));
+        let is_look = matches!(action, Action::Look | Action::WaitAndLook(_));
         if is_look && self.tenure.room() < ROOM_WORTH_A_LOOK.min(self.tenure.most_held() / 4) {
             at = at.max(self.looked_at + WAIT_FOR_ROOM);
         }
@@ -197,9 +198,9 @@ impl<'a> Engine<'a> {
         self.looked_at = now;
         let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
         self.reading = Some(Box::pin(async move {
-            let chunk = match step {
-                Step::Watch(patience) => {
-                    main.watch(lease, position, most, gauge, patience.at_most(due_at - now)).await?
+            let chunk = match action {
+                Action::WaitAndLook(limits) => {
+                    main.watch(lease, position, most, gauge, limits.at_most(due_at - now)).await?
                 }
                 _ => main.fetch(lease, position, most, gauge).await?,
             };
@@ -222,7 +223,7 @@ impl<'a> Engine<'a> {
     }
 
     fn ask_due(&mut self, now: Instant) {
-        self.due.asked(now);
+        self.retry_timer.asked(now);
         let main = self.sessions.main.clone();
         let (lease, query, gauge) = (self.tenure.lease, self.tenure.due_query(), self.tenure.gauge());
         self.reading = Some(Box::pin(async move {
@@ -239,16 +240,16 @@ impl<'a> Engine<'a> {
         match reading {
             Reading::Looked(chunk) => self.looked(chunk, now),
             Reading::Due(deliveries, wait) => {
-                self.due.answered(wait, now);
+                self.retry_timer.answered(wait, now);
                 self.tenure.accept_due(deliveries);
             }
             Reading::Slept(true) => {
-                self.wake.slept(now);
-                self.due.want();
+                self.wakeup.slept(now);
+                self.retry_timer.request();
             }
-            Reading::Slept(false) => self.wake.refused(now),
+            Reading::Slept(false) => self.wakeup.refused(now),
             Reading::Woke(chunk) => {
-                self.wake.woke(now);
+                self.wakeup.woke(now);
                 if let Some(chunk) = chunk {
                     self.looked(chunk, now);
                 }
@@ -258,7 +259,7 @@ impl<'a> Engine<'a> {
 
     fn looked(&mut self, chunk: Chunk, now: Instant) {
         let found = self.tenure.accept(chunk, now);
-        self.wake.looked(found, now);
+        self.wakeup.looked(found, now);
     }
 
     fn send(&mut self, report: Arc<crate::report::Report>) {
@@ -271,7 +272,7 @@ impl<'a> Engine<'a> {
             tracing::warn!(endpoint, "endpoint disabled; webhooks.list() says why");
         }
         if self.tenure.reported(disabled) {
-            self.due.want();
+            self.retry_timer.request();
         }
     }
 

@@ -14,7 +14,7 @@ use crate::database::Database;
 use crate::delivery::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp};
 use crate::progress::{Inside, Position};
 use crate::report::Report;
-use crate::wake::Patience;
+use crate::wakeup::WaitLimits;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -212,12 +212,12 @@ impl Main {
         from: Position,
         most: Most,
         gauge: Arc<AtomicUsize>,
-        patience: Patience,
+        limits: WaitLimits,
     ) -> Result<Chunk, SessionError> {
         let us = |duration: Duration| i32::try_from(duration.as_micros()).unwrap_or(i32::MAX);
         let seen = Arc::clone(&from.window_from);
         let wait = async {
-            self.client.execute(&self.wait_for_commit, &[&&*seen, &us(patience.least), &us(patience.most)]).await?;
+            self.client.execute(&self.wait_for_commit, &[&&*seen, &us(limits.least), &us(limits.most)]).await?;
             Ok(())
         };
         // Sent together: the server goes from the one to the other without a round trip.

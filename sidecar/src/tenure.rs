@@ -17,7 +17,7 @@ use crate::lanes::{Admission, Kind, Lanes, Limits, Sign};
 use crate::progress::{Inside, Position, Progress};
 use crate::report::{Outbox, Report};
 use crate::session::{Chunk, DueQuery, Lease, Most, Terms};
-use crate::wake::Found;
+use crate::wakeup::Found;
 
 /// For events that nobody active wants: the cursor passes them without a result to travel with.
 const CURSOR_SPACING: Duration = Duration::from_secs(1);
