@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::endpoint_queues::RequestLimits;
 use crate::engine::{End, Engine};
-use crate::lanes::Limits;
 use crate::serve::{Crew, Duty};
 use crate::session::{Grant, SessionError, Sessions};
 use crate::tenure::Tenure;
@@ -88,7 +88,7 @@ impl Berth {
         }
         let most_held = crew.settings.max_in_flight as usize;
         let tenure = self.tenure.get_or_insert_with(|| {
-            let limits = Limits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
+            let limits = RequestLimits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
             Tenure::new(lease, position, crew.courier.clone(), limits)
         });
         tenure.follow(sessions.reports.renew(lease, crew.settings.lease).await?, most_held);

@@ -1,4 +1,4 @@
-//! The loop that owns all state: session → fetch → lanes → deliver → report. Three hands work at once, each with one
+//! The loop that owns all state: session → fetch → queues → send → report. Three hands work at once, each with one
 //! call of the database at a time: one reads (and sleeps and wakes), one reports, one tends the lease. Requests run in
 //! tasks of their own and come back through a channel.
 

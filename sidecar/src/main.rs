@@ -13,7 +13,7 @@ mod session;
 mod database;
 mod tenure;
 mod progress;
-mod lanes;
+mod endpoint_queues;
 mod delivery;
 mod deliver;
 mod connection;

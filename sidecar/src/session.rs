@@ -259,7 +259,7 @@ impl Main {
         query: DueQuery,
         gauge: Arc<AtomicUsize>,
     ) -> Result<(Vec<Delivery>, Option<Duration>), SessionError> {
-        let (lanes, room): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
+        let (busy, room): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
         let endpoints: Vec<i32> = query.flying.iter().map(|key| key.0).collect();
         let xids: Vec<i64> = query.flying.iter().map(|key| key.1).collect();
         let seqs: Vec<i32> = query.flying.iter().map(|key| key.2).collect();
@@ -267,7 +267,7 @@ impl Main {
             .client
             .query(
                 &self.fetch_due,
-                &[&lease.shard, &lease.id, &lanes, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
+                &[&lease.shard, &lease.id, &busy, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
             )
             .await?;
         let next: Option<Timestamp> = rows.last().and_then(|row| row.get(2));

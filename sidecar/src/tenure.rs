@@ -12,8 +12,8 @@ use tokio::task::AbortHandle;
 
 use crate::deliver::Courier;
 use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
+use crate::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
 use crate::failure::Failure;
-use crate::lanes::{Admission, Kind, Lanes, Limits, Sign};
 use crate::progress::{Inside, Position, Progress};
 use crate::report::{Outbox, Report};
 use crate::session::{Chunk, DueQuery, Lease, Most, Terms};
@@ -37,7 +37,7 @@ pub struct Tenure {
     progress: Progress,
     /// Since when events without deliveries have been passed that no report has told of.
     passed_at: Option<Instant>,
-    lanes: Lanes<Arc<Delivery>>,
+    queues: EndpointQueues<Arc<Delivery>>,
     flights: Slab<Flight>,
     landing: UnboundedSender<Landing>,
     /// Requests that are over.
@@ -72,7 +72,7 @@ impl Drop for Flight {
 
 impl Tenure {
     /// Begins at a position, with nothing in hand.
-    pub fn new(lease: Lease, position: Position, courier: Courier, limits: Limits) -> Self {
+    pub fn new(lease: Lease, position: Position, courier: Courier, limits: RequestLimits) -> Self {
         let (landing, landed) = unbounded_channel();
         Self {
             lease,
@@ -80,7 +80,7 @@ impl Tenure {
             read: position,
             progress: Progress::new(),
             passed_at: None,
-            lanes: Lanes::new(limits),
+            queues: EndpointQueues::new(limits),
             flights: Slab::new(),
             landing,
             landed,
@@ -102,12 +102,12 @@ impl Tenure {
         self.request_timeout = terms.request_timeout;
         self.most_held = (most_held / share).max(1);
         self.most_bytes = HELD_BYTES / share;
-        self.lanes.limit(self.most_held);
+        self.queues.set_global_limit(self.most_held);
     }
 
     /// The sessions are back.
     pub fn resume(&mut self, now: Instant) {
-        self.lanes.forgive(now);
+        self.queues.restart_queue_clocks(now);
     }
 
     /// Where to read on.
@@ -186,7 +186,7 @@ impl Tenure {
         if delivery.event.unreadable.is_some() {
             return self.set_aside(delivery);
         }
-        match self.lanes.admit(delivery.endpoint, delivery, now) {
+        match self.queues.admit(delivery.endpoint, delivery, now) {
             Admission::Start(delivery) => self.start(delivery),
             Admission::Queued => {}
             Admission::Defer(delivery) => self.defer(delivery),
@@ -195,7 +195,7 @@ impl Tenure {
 
     /// What to ask `fetch_due`.
     pub fn due_query(&mut self) -> DueQuery {
-        let (rooms, room_elsewhere) = self.lanes.retry_rooms();
+        let (rooms, room_elsewhere) = self.queues.retry_rooms();
         DueQuery { rooms, room_elsewhere, flying: self.flying.iter().copied().collect() }
     }
 
@@ -203,7 +203,7 @@ impl Tenure {
     pub fn accept_due(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let is_readable = delivery.event.unreadable.is_none();
-            if self.room() == 0 || is_readable && !self.lanes.admit_retry(delivery.endpoint) {
+            if self.room() == 0 || is_readable && !self.queues.admit_retry(delivery.endpoint) {
                 continue;
             }
             self.held += 1;
@@ -221,27 +221,27 @@ impl Tenure {
         let Some(flight) = self.flights.try_remove(number) else { return false };
         let delivery = Arc::clone(&flight.delivery);
         let endpoint = delivery.endpoint;
-        let sign = if attempt.was_answered() { Sign::Answer } else { Sign::Silence };
-        let kind = if delivery.source == Source::Pending { Kind::Retry } else { Kind::First };
+        let outcome = if attempt.was_answered() { Outcome::Responded } else { Outcome::TimedOut };
+        let kind = if delivery.source == Source::Pending { AttemptKind::Retry } else { AttemptKind::First };
         self.outbox.put(Settled { delivery, ending: Ending::Attempted(attempt) });
-        let retry_room = self.lanes.complete(endpoint, kind, sign, now);
+        let retry_room = self.queues.complete(endpoint, kind, outcome, now);
         self.start_queued(endpoint);
         retry_room
     }
 
-    /// The lanes' inspection: defers what has waited for too long.
+    /// Defers what has waited in a queue for too long.
     pub fn inspect(&mut self, now: Instant) {
-        for delivery in self.lanes.inspect(now) {
+        for delivery in self.queues.inspect(now) {
             self.defer(delivery);
         }
-        for endpoint in self.lanes.queued() {
+        for endpoint in self.queues.queued() {
             self.start_queued(endpoint);
         }
     }
 
     /// Whether there is anything to [inspect](Self::inspect).
     pub fn is_busy(&self) -> bool {
-        !self.lanes.is_idle()
+        !self.queues.is_idle()
     }
 
     /// When the next report should leave, none being under way.
@@ -275,7 +275,7 @@ impl Tenure {
             self.flying.remove(&settled.delivery.pending_key());
         }
         for &endpoint in disabled {
-            for delivery in self.lanes.clear(endpoint) {
+            for delivery in self.queues.clear(endpoint) {
                 self.defer(delivery);
             }
         }
@@ -284,8 +284,8 @@ impl Tenure {
 
     /// Starts nothing more: what is queued is for later.
     pub fn close(&mut self) {
-        for endpoint in self.lanes.queued() {
-            for delivery in self.lanes.clear(endpoint) {
+        for endpoint in self.queues.queued() {
+            for delivery in self.queues.clear(endpoint) {
                 self.defer(delivery);
             }
         }
@@ -309,7 +309,7 @@ impl Tenure {
     }
 
     fn start_queued(&mut self, endpoint: i32) {
-        while let Some(delivery) = self.lanes.next(endpoint) {
+        while let Some(delivery) = self.queues.next(endpoint) {
             self.start(delivery);
         }
     }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn events_that_nobody_active_wants_are_soon_read_many_at_a_time() {
         let now = Instant::now();
-        let limits = Limits { per_endpoint: 32, global: 1024 };
+        let limits = RequestLimits { per_endpoint: 32, global: 1024 };
         let courier = Courier::new(Targets::new(&[]), 1).expect("a client");
         let start = Position { window_from: "1:1:".into(), inside: None };
         let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, courier, limits);
