@@ -89,7 +89,7 @@ impl Berth {
         let most_held = crew.settings.max_in_flight as usize;
         let tenure = self.tenure.get_or_insert_with(|| {
             let limits = RequestLimits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
-            Tenure::new(lease, position, crew.courier.clone(), limits)
+            Tenure::new(lease, position, crew.sender.clone(), limits)
         });
         tenure.follow(sessions.reports.renew(lease, crew.settings.lease).await?, most_held);
         tracing::info!(shard = lease.shard, epoch, "delivering");

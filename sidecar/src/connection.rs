@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tower::util::MapFutureLayer;
 use url::Origin;
 
+use crate::egress::EgressPolicy;
 use crate::failure::Failure;
-use crate::targets::Targets;
 
 /// How long an idle connection is kept: less than the five seconds after which Node, and others like it, close one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -43,9 +43,9 @@ pub struct Sent {
 }
 
 impl HttpClient {
-    /// Dials where `targets` permits it, and keeps at most `connections` open to each host.
-    pub fn new(targets: &Targets, connections: usize) -> anyhow::Result<Self> {
-        let client = |idle| client(targets, idle).context("cannot set the HTTP client up");
+    /// Dials where `egress` permits it, and keeps at most `connections` open to each host.
+    pub fn new(egress: &EgressPolicy, connections: usize) -> anyhow::Result<Self> {
+        let client = |idle| client(egress, idle).context("cannot set the HTTP client up");
         Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, answered_at: Arc::default() })
     }
 
@@ -91,9 +91,9 @@ impl HttpClient {
 }
 
 /// A client with keep-alive for `idle` connections to each host.
-fn client(targets: &Targets, idle: usize) -> reqwest::Result<Client> {
+fn client(egress: &EgressPolicy, idle: usize) -> reqwest::Result<Client> {
     Client::builder()
-        .dns_resolver(Arc::new(targets.clone()))
+        .dns_resolver(Arc::new(egress.clone()))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -101,7 +101,7 @@ fn client(targets: &Targets, idle: usize) -> reqwest::Result<Client> {
         .tcp_nodelay(true)
         .pool_max_idle_per_host(idle)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .connector_layer(MapFutureLayer::new(|dial| note_dial(dial)))
+        .connector_layer(MapFutureLayer::new(note_dial))
         .build()
 }
 

@@ -1,4 +1,4 @@
-//! The headers of a delivery's request. The courier sends them and the API shows them: both ask here.
+//! The headers of a delivery's request, for the sender, which sends them, and the API, which shows them.
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ pub struct RequestHeaders<'a> {
 }
 
 impl<'a> RequestHeaders<'a> {
-    /// Name and value of each, in the order in which they are sent.
+    /// The name and the value of each header, in the order in which they are sent.
     pub fn each(self) -> impl Iterator<Item = (HeaderName, Cow<'a, str>)> {
         let user_agent = concat!("pg_webhooks/", env!("CARGO_PKG_VERSION"));
         [

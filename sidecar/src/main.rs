@@ -15,12 +15,12 @@ mod tenure;
 mod progress;
 mod endpoint_queues;
 mod delivery;
-mod deliver;
+mod sender;
 mod connection;
 mod failure;
 mod headers;
-mod figures;
-mod targets;
+mod metrics;
+mod egress;
 mod report;
 
 // What people ask of the extension, for the REST API and the command line.

@@ -16,9 +16,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::api;
 use crate::berth::{Berth, Ended};
 use crate::database::Database;
-use crate::deliver::Courier;
+use crate::egress::EgressPolicy;
+use crate::sender::Sender;
 use crate::settings::Settings;
-use crate::targets::Targets;
 
 /// What a sidecar should be able to open: a connection for each delivery held, idle ones besides, the API's.
 const ENOUGH_OPEN_FILES: u64 = 4096;
@@ -28,14 +28,14 @@ const PANIC_DELAY: Duration = Duration::from_secs(1);
 /// Delivers until told to stop.
 pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     raise_open_files_limit();
-    // Before the courier: it takes up the counters of the API's metrics.
+    // The API comes first: it installs the recorder in which the sender looks its metrics up.
     let api = match settings.listen {
         Some(address) => Some(api::start(address, settings.database()?, settings.api_rate, stop.clone()).await?),
         None => None,
     };
     let crew = Arc::new(Crew {
         name: name(),
-        courier: Courier::new(Targets::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?,
+        sender: Sender::new(EgressPolicy::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?,
         database: settings.database()?,
         settings,
         roll: watch::Sender::new(Roll { held: 0, shards: 1, is_scouting: false }),
@@ -95,7 +95,7 @@ pub struct Crew {
     pub name: String,
     pub settings: Settings,
     pub database: Database,
-    pub courier: Courier,
+    pub sender: Sender,
     roll: watch::Sender<Roll>,
     trouble: Mutex<Option<String>>,
 }

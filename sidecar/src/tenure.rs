@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use crate::deliver::Courier;
 use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
 use crate::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
 use crate::failure::Failure;
 use crate::progress::{Inside, Position, Progress};
 use crate::report::{Outbox, Report};
+use crate::sender::Sender;
 use crate::session::{Chunk, DueQuery, Lease, Most, Terms};
 use crate::wakeup::Found;
 
@@ -52,7 +52,7 @@ pub struct Tenure {
     body_bytes: Arc<AtomicUsize>,
     /// Deliveries per event read, as of late.
     fan_out: usize,
-    courier: Courier,
+    sender: Sender,
 }
 
 /// A request that is over: its number and its result.
@@ -72,7 +72,7 @@ impl Drop for Flight {
 
 impl Tenure {
     /// Begins at a position, with nothing in hand.
-    pub fn new(lease: Lease, position: Position, courier: Courier, limits: RequestLimits) -> Self {
+    pub fn new(lease: Lease, position: Position, sender: Sender, limits: RequestLimits) -> Self {
         let (landing, landed) = unbounded_channel();
         Self {
             lease,
@@ -91,7 +91,7 @@ impl Tenure {
             most_bytes: HELD_BYTES,
             body_bytes: Arc::new(AtomicUsize::new(0)),
             fan_out: CAUTIOUS_FAN_OUT,
-            courier,
+            sender,
         }
     }
 
@@ -317,10 +317,10 @@ impl Tenure {
     fn start(&mut self, delivery: Arc<Delivery>) {
         let seat = self.flights.vacant_entry();
         let ticket = Ticket { number: seat.key(), landing: self.landing.clone(), attempt: None };
-        let (courier, sent, deadline) = (self.courier.clone(), Arc::clone(&delivery), self.request_timeout);
+        let (sender, sent, deadline) = (self.sender.clone(), Arc::clone(&delivery), self.request_timeout);
         let task = tokio::spawn(async move {
             let mut ticket = ticket;
-            ticket.attempt = Some(courier.send(&sent, deadline).await);
+            ticket.attempt = Some(sender.send(&sent, deadline).await);
         });
         seat.insert(Flight { delivery, task: task.abort_handle() });
     }
@@ -353,15 +353,15 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::Targets;
+    use crate::egress::EgressPolicy;
 
     #[test]
     fn events_that_nobody_active_wants_are_soon_read_many_at_a_time() {
         let now = Instant::now();
         let limits = RequestLimits { per_endpoint: 32, global: 1024 };
-        let courier = Courier::new(Targets::new(&[]), 1).expect("a client");
+        let sender = Sender::new(EgressPolicy::new(&[]), 1).expect("a client");
         let start = Position { window_from: "1:1:".into(), inside: None };
-        let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, courier, limits);
+        let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, sender, limits);
         assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
         for _ in 0..6 {
             let events = tenure.most().map_or(0, |most| most.events as usize);

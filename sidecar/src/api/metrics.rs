@@ -1,11 +1,11 @@
 //! The metrics of `/metrics`. Those of the database are read on request, and are NaN while it cannot be reached; the
-//! others are what the process counts (`figures.rs`).
+//! others are what the process counts (`metrics.rs`).
 
 use axum::response::Response;
 use metrics::{Gauge, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::figures::DURATION;
+use crate::metrics::ATTEMPT_DURATION;
 use crate::store::Status;
 
 const DATABASE_UP: &str = "pg_webhooks_database_up";
@@ -58,7 +58,7 @@ pub struct Metrics {
 impl Metrics {
     /// Installs the recorder; handles made from now on count in it.
     pub fn install() -> anyhow::Result<Self> {
-        let buckets = Matcher::Full(DURATION.to_owned());
+        let buckets = Matcher::Full(ATTEMPT_DURATION.to_owned());
         let recorder = PrometheusBuilder::new().set_buckets_for_metric(buckets, &BUCKETS_S)?.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)?;

@@ -12,14 +12,14 @@ use super::finding::Findings;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output;
+use crate::egress::{EgressPolicy, TargetError};
 use crate::store::EndpointRecord;
-use crate::targets::{TargetError, Targets};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many receivers are dialled at once.
 const MAX_CONCURRENT_DIALS: usize = 32;
 
-pub async fn check(connection: &Connection, targets: &Targets, findings: &mut Findings) -> Result<(), CliError> {
+pub async fn check(connection: &Connection, egress: &EgressPolicy, findings: &mut Findings) -> Result<(), CliError> {
     let webhooks = connection.store().list().await?;
     if webhooks.is_empty() {
         let fix = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
@@ -32,7 +32,7 @@ pub async fn check(connection: &Connection, targets: &Targets, findings: &mut Fi
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
         receivers.entry(receiver(&webhook.url)).or_default().push(webhook);
     }
-    let mut found: Vec<(String, Reach)> = reach(receivers.keys().cloned().collect(), targets).await;
+    let mut found: Vec<(String, Reach)> = reach(receivers.keys().cloned().collect(), egress).await;
     found.sort_by(|left, right| left.0.cmp(&right.0));
     for (receiver, reach) in found {
         let ids: Vec<&str> = receivers[&receiver].iter().map(|webhook| webhook.id.as_str()).collect();
@@ -87,16 +87,16 @@ enum Reach {
     Failed(SocketAddr, String),
 }
 
-async fn reach(receivers: Vec<String>, targets: &Targets) -> Vec<(String, Reach)> {
+async fn reach(receivers: Vec<String>, egress: &EgressPolicy) -> Vec<(String, Reach)> {
     let mut found = Vec::new();
     let mut under_way = JoinSet::new();
     for receiver in receivers {
         if under_way.len() >= MAX_CONCURRENT_DIALS {
             found.extend(under_way.join_next().await.and_then(Result::ok));
         }
-        let targets = targets.clone();
+        let egress = egress.clone();
         under_way.spawn(async move {
-            let reach = dial(&receiver, &targets).await.unwrap_or_else(Reach::Refused);
+            let reach = dial(&receiver, &egress).await.unwrap_or_else(Reach::Refused);
             (receiver, reach)
         });
     }
@@ -104,7 +104,7 @@ async fn reach(receivers: Vec<String>, targets: &Targets) -> Vec<(String, Reach)
     found
 }
 
-async fn dial(receiver: &str, targets: &Targets) -> Result<Reach, TargetError> {
+async fn dial(receiver: &str, egress: &EgressPolicy) -> Result<Reach, TargetError> {
     let unknown = || TargetError::Lookup(receiver.to_owned());
     let url = Url::parse(receiver).map_err(|_| unknown())?;
     let port = url.port_or_known_default().ok_or_else(unknown)?;
@@ -114,10 +114,10 @@ async fn dial(receiver: &str, targets: &Targets) -> Result<Reach, TargetError> {
         Host::Ipv6(ip) => Some(ip.into()),
     };
     let addresses = match literal {
-        Some(ip) => targets.check(ip).map(|()| vec![SocketAddr::new(ip, port)])?,
+        Some(ip) => egress.check(ip).map(|()| vec![SocketAddr::new(ip, port)])?,
         None => {
             let host = url.host_str().ok_or_else(unknown)?;
-            tokio::time::timeout(DIAL_TIMEOUT, targets.look_up(host, port)).await.map_err(|_| unknown())??
+            tokio::time::timeout(DIAL_TIMEOUT, egress.look_up(host, port)).await.map_err(|_| unknown())??
         }
     };
     let mut failed = None;

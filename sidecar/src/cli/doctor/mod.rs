@@ -22,8 +22,8 @@ use super::connection::Connection;
 use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
+use crate::egress::EgressPolicy;
 use crate::settings::net;
-use crate::targets::Targets;
 use finding::{Findings, Level};
 
 #[derive(Args, Debug)]
@@ -39,7 +39,7 @@ impl Doctor {
     pub async fn run(self, database: &Database) -> CommandResult {
         let mut findings = Findings::default();
         match Connection::open(database).await {
-            Ok(connection) => examine(&connection, database, &Targets::new(&self.allow_nets), &mut findings).await,
+            Ok(connection) => examine(&connection, database, &EgressPolicy::new(&self.allow_nets), &mut findings).await,
             Err(error) => findings.problem("connection", error.to_string(), "psql \"$DATABASE_URL\" says more."),
         }
         findings.sort();
@@ -55,7 +55,7 @@ impl Doctor {
 }
 
 /// Makes all checks; one that cannot be made is a finding itself.
-async fn examine(connection: &Connection, database: &Database, targets: &Targets, findings: &mut Findings) {
+async fn examine(connection: &Connection, database: &Database, egress: &EgressPolicy, findings: &mut Findings) {
     record("server", server::check(connection, findings).await, findings);
     record("settings", settings::check(connection, findings).await, findings);
     record("session", pooler::check(database, findings).await, findings);
@@ -70,7 +70,7 @@ async fn examine(connection: &Connection, database: &Database, targets: &Targets
     if rights.manages {
         record("settings", settings::check_stored(connection, findings).await, findings);
         record("sidecars", sidecars::check(connection, findings).await, findings);
-        record("webhooks", endpoints::check(connection, targets, findings).await, findings);
+        record("webhooks", endpoints::check(connection, egress, findings).await, findings);
     }
 }
 

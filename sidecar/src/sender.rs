@@ -1,4 +1,4 @@
-//! One attempt: sends a delivery and reports what came back. No redirects, no proxies, never more of a response than a
+//! One attempt: sends a delivery and returns what came back. No redirects, no proxies, never more of a response than a
 //! cap; one deadline covers connecting, the headers and the body. A request that met a dying kept-alive connection is
 //! sent once more, at once, on a fresh one. What a status leads to is the database's business.
 
@@ -10,40 +10,41 @@ use url::Host;
 
 use crate::connection::HttpClient;
 use crate::delivery::{Attempt, Delivery, Response};
+use crate::egress::EgressPolicy;
 use crate::failure::Failure;
-use crate::figures::Figures;
 use crate::headers::RequestHeaders;
-use crate::targets::Targets;
+use crate::metrics::DeliveryMetrics;
 
-/// A response's body is read up to here; then the connection is dropped.
-const READ_BYTES: usize = 64 * 1024;
-/// What is kept of the body of a failure.
-const KEPT_BYTES: usize = 1024;
-/// What is kept of where a redirect leads.
-const KEPT_LOCATION_CHARS: usize = 256;
-/// Sends; cheap to clone.
+/// How much of a response's body is read; a longer one's connection is dropped.
+const MAX_READ_BYTES: usize = 64 * 1024;
+/// How much is kept of the body of a failure.
+const MAX_KEPT_BYTES: usize = 1024;
+/// How much is kept of where a redirect leads.
+const MAX_LOCATION_CHARS: usize = 256;
+
+/// Sends deliveries; cheap to clone.
 #[derive(Clone)]
-pub struct Courier {
+pub struct Sender {
     client: HttpClient,
-    targets: Targets,
-    figures: Figures,
+    egress: EgressPolicy,
+    metrics: DeliveryMetrics,
 }
 
-impl Courier {
+impl Sender {
     /// Keeps at most `connections` open to each host.
-    pub fn new(targets: Targets, connections: usize) -> anyhow::Result<Self> {
-        Ok(Self { client: HttpClient::new(&targets, connections)?, targets, figures: Figures::new() })
+    pub fn new(egress: EgressPolicy, connections: usize) -> anyhow::Result<Self> {
+        Ok(Self { client: HttpClient::new(&egress, connections)?, egress, metrics: DeliveryMetrics::new() })
     }
 
-    /// One attempt, over within `deadline`.
+    /// Makes one attempt, which is over within `deadline`.
     pub async fn send(&self, delivery: &Delivery, deadline: Duration) -> Attempt {
         let started = Instant::now();
-        let flying = self.figures.take_off();
+        let in_flight = self.metrics.request_started();
         let outcome = tokio::time::timeout(deadline, self.exchange(delivery)).await;
-        drop(flying);
+        drop(in_flight);
         let took_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
         let attempt = Attempt { started, took_ms, outcome: outcome.unwrap_or(Err(Failure::Timeout)) };
-        self.figures.count(&attempt);
+        self.metrics.attempt_ended(&attempt);
         attempt
     }
 
@@ -51,12 +52,12 @@ impl Courier {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
         // The client dials an address in a URL without asking the resolver.
         if let Some(ip) = literal_ip(&url) {
-            self.targets.check(ip)?;
+            self.egress.check(ip)?;
         }
         let sent = self.client.send(&url, |client| request(client, &url, delivery)).await;
         if sent.was_resent {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
-            self.figures.resent();
+            self.metrics.request_resent();
         }
         read(sent.outcome?).await.map_err(|error| Failure::of(&error))
     }
@@ -87,28 +88,28 @@ async fn read(mut response: reqwest::Response) -> Result<Response, reqwest::Erro
     let status = response.status();
     let header = |name| response.headers().get(name).map(|value| clean(&String::from_utf8_lossy(value.as_bytes())));
     let retry_after = header(RETRY_AFTER);
-    let location = header(LOCATION).map(|location| location.chars().take(KEPT_LOCATION_CHARS).collect());
+    let location = header(LOCATION).map(|location| location.chars().take(MAX_LOCATION_CHARS).collect());
     let is_success = status.is_success();
     let mut kept = Vec::new();
     let mut read = 0;
-    while read < READ_BYTES {
+    while read < MAX_READ_BYTES {
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            // The refusal is known, and with it what it leads to.
+            // The status says that it failed, and with it what that leads to.
             Err(_) if !is_success => break,
             Err(broken) => return Err(broken),
         };
         read += chunk.len();
-        if !is_success && kept.len() < KEPT_BYTES {
-            kept.extend_from_slice(&chunk[..chunk.len().min(KEPT_BYTES - kept.len())]);
+        if !is_success && kept.len() < MAX_KEPT_BYTES {
+            kept.extend_from_slice(&chunk[..chunk.len().min(MAX_KEPT_BYTES - kept.len())]);
         }
     }
     let body = (!kept.is_empty()).then(|| clean(&String::from_utf8_lossy(&kept)));
     Ok(Response { status, retry_after, location, body })
 }
 
-/// Text that Postgres takes.
+/// The text without NUL, which Postgres does not take.
 fn clean(text: &str) -> String {
     text.replace('\0', "")
 }

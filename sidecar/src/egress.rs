@@ -17,13 +17,13 @@ pub enum TargetError {
     Lookup(String),
 }
 
-/// The policy; cheap to clone.
+/// Where requests may go; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Targets {
+pub struct EgressPolicy {
     allowed: Arc<[IpNet]>,
 }
 
-impl Targets {
+impl EgressPolicy {
     /// Public addresses and those in `allowed`.
     pub fn new(allowed: &[IpNet]) -> Self {
         Self { allowed: allowed.into() }
@@ -58,11 +58,11 @@ impl Targets {
     }
 }
 
-impl Resolve for Targets {
+impl Resolve for EgressPolicy {
     fn resolve(&self, name: Name) -> Resolving {
-        let targets = self.clone();
+        let policy = self.clone();
         Box::pin(async move {
-            let vetted = targets.look_up(name.as_str(), 0).await?;
+            let vetted = policy.look_up(name.as_str(), 0).await?;
             Ok(Box::new(vetted.into_iter()) as Addrs)
         })
     }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn public(text: &str) -> bool {
-        Targets::new(&[]).check(text.parse().unwrap()).is_ok()
+        EgressPolicy::new(&[]).check(text.parse().unwrap()).is_ok()
     }
 
     #[test]
@@ -250,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_permitted_network_is_dialled_and_its_neighbours_are_not() {
-        let targets = Targets::new(&["10.1.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()]);
+        let policy = EgressPolicy::new(&["10.1.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()]);
         for ip in ["10.1.2.3", "::1", "::ffff:10.1.2.3"] {
-            assert!(targets.check(ip.parse().unwrap()).is_ok(), "{ip}");
+            assert!(policy.check(ip.parse().unwrap()).is_ok(), "{ip}");
         }
         assert_eq!(
-            targets.check("10.2.0.1".parse().unwrap()).unwrap_err().to_string(),
+            policy.check("10.2.0.1".parse().unwrap()).unwrap_err().to_string(),
             "Refused to connect to 10.2.0.1: not a public address (PG_WEBHOOKS_ALLOW_NETS permits it)"
         );
     }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn of_a_name_with_several_addresses_only_the_permitted_are_dialled() {
         let found = ["127.0.0.1:0", "1.1.1.1:0"].map(|address| address.parse().unwrap());
-        assert_eq!(Targets::new(&[]).vet("both", found.into_iter()), Ok(vec!["1.1.1.1:0".parse().unwrap()]));
-        assert_eq!(Targets::new(&[]).vet("none", std::iter::empty()), Err(TargetError::Lookup("none".into())));
+        assert_eq!(EgressPolicy::new(&[]).vet("both", found.into_iter()), Ok(vec!["1.1.1.1:0".parse().unwrap()]));
+        assert_eq!(EgressPolicy::new(&[]).vet("none", std::iter::empty()), Err(TargetError::Lookup("none".into())));
     }
 }
