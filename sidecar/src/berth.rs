@@ -86,7 +86,7 @@ impl Berth {
                 "the lease was over, as after a crash of Postgres: what was in hand is read again"
             );
         }
-        let most_held = crew.settings.max_in_flight as usize;
+        let most_held = crew.settings.prefetch as usize;
         let tenure = self.tenure.get_or_insert_with(|| {
             let limits = RequestLimits { per_endpoint: crew.settings.endpoint_in_flight as usize, global: most_held };
             Tenure::new(lease, position, crew.sender.clone(), limits)

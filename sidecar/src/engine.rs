@@ -305,7 +305,7 @@ impl<'a> Engine<'a> {
 
     fn tended(&mut self, tending: Tending, now: Instant) {
         let Tending::Renewed(terms) = tending else { return };
-        self.tenure.follow(terms, self.crew.settings.max_in_flight as usize);
+        self.tenure.follow(terms, self.crew.settings.prefetch as usize);
         if terms.give_back && matches!(self.phase, Phase::Running) {
             self.give_back(now);
         }

@@ -17,9 +17,9 @@ pub struct Settings {
     /// Private networks that deliveries may go to, comma-separated
     #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
     pub allow_nets: Vec<IpNet>,
-    /// Most deliveries held in memory: fetched but not yet reported
-    #[arg(long, env = "PG_WEBHOOKS_MAX_IN_FLIGHT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub max_in_flight: u32,
+    /// Most deliveries held in memory: fetched and not yet reported
+    #[arg(long, env = "PG_WEBHOOKS_PREFETCH", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub prefetch: u32,
     /// Most requests at once to one endpoint
     #[arg(long, env = "PG_WEBHOOKS_ENDPOINT_IN_FLIGHT", default_value = "32", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub endpoint_in_flight: u32,

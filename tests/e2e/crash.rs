@@ -20,7 +20,7 @@ async fn prepare(cluster: &Cluster) -> (Database<'_>, Receiver) {
 }
 
 fn sidecar(db: &Database<'_>) -> Sidecar {
-    Sidecar::start_with(db, &[("PG_WEBHOOKS_MAX_IN_FLIGHT", "100")])
+    Sidecar::start_with(db, &[("PG_WEBHOOKS_PREFETCH", "100")])
 }
 
 /// Commits `ROWS` products in a hundred transactions, with others between them that are rolled back.

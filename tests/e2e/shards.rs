@@ -12,7 +12,7 @@ const IN_FLIGHT: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(20);
 /// The lease of the others runs out within two seconds, surplus shards are given back within one. With a shorter lease a
 /// sidecar that waits for its turn on a busy machine would lose its shards, and what it had in flight would come twice.
-const ENVIRONMENT: [(&str, &str); 2] = [("PG_WEBHOOKS_LEASE", "2s"), ("PG_WEBHOOKS_MAX_IN_FLIGHT", "100")];
+const ENVIRONMENT: [(&str, &str); 2] = [("PG_WEBHOOKS_LEASE", "2s"), ("PG_WEBHOOKS_PREFETCH", "100")];
 /// What PostgreSQL calls "object not in prerequisite state".
 const STALE: &str = "55000";
 

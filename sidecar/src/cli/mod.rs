@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_defaults_are_the_documented_ones() {
         let serve = settings(serve(&[]).unwrap());
-        assert_eq!((serve.max_in_flight, serve.endpoint_in_flight), (1024, 32));
+        assert_eq!((serve.prefetch, serve.endpoint_in_flight), (1024, 32));
         assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(2)));
         assert!(serve.allow_nets.is_empty());
     }
@@ -207,7 +207,7 @@ mod tests {
             ("--allow-nets", "10.0.0.0/33"),
             ("--lease", "soon"),
             ("--lease", "5ms"),
-            ("--max-in-flight", "0"),
+            ("--prefetch", "0"),
             ("--grace", "-1s"),
         ] {
             let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
