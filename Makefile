@@ -99,8 +99,9 @@ microbench: extension
 	@$(BUILT)/microbench $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
 
 pictures: $(STAMP)/venv install
-	$(CARGO) test --workspace $(FEATURES) --test browser pictures
-	cp target/pictures/*.png docs/
+	$(CARGO) test -p tests --test browser pictures
+	mkdir -p docs/images
+	cp target/pictures/*.png docs/images/
 
 clean:
 	$(CARGO) clean

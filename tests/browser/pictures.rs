@@ -1,6 +1,6 @@
-//! The README's pictures, taken anew at each run into `target/pictures` (`make pictures` puts them into `docs`). The event is a
-//! real one. The overview's hour is made up: the webhooks are registered, their attempts put into the log; what shows them
-//! is the page as it is.
+//! The README's pictures, taken anew at each run into `target/pictures`; `make pictures` puts them into `docs/images`. The
+//! event is a real one. The overview's hour is made up: the webhooks are registered, their attempts put into the log; what
+//! shows them is the page as it is.
 
 use tests::Answer;
 
