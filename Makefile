@@ -194,14 +194,16 @@ target/sql/pg_webhooks.control: pg_webhooks/pg_webhooks.control Cargo.toml
 	@sed 's/@CARGO_VERSION@/$(VERSION)/' $< > $@
 
 $(STAMP)/extension: $(STAMP)/packages $(SOURCES_EXTENSION) target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
-	@grep -q '^pg$(PG_MAJOR) = ' pg_webhooks/Cargo.toml || { echo 'PostgreSQL $(PG_MAJOR) is not served: 15 to 18 are' >&2; exit 1; }
-	@echo '==> Building for PostgreSQL $(PG_MAJOR): some minutes the first time'
-	$(BUILD)
-	@echo '==> Installing the extension into PostgreSQL $(PG_MAJOR)'
-	@$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
-	@$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
-	@$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
+	$(CARGO) build --release -p pg_webhooks $(FEATURES)
+	$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
+	$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
+	$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
+	$(foreach script,$(UPGRADES),$(call place,644,$(script),$$($(PG_CONFIG) --sharedir)/extension/$(notdir $(script))) &&) :
 	@touch $@
+
+# The install scripts of versions that have been released, and what leads from one to the next.
+UPGRADES := $(wildcard sql/upgrades/*.sql)
+$(STAMP)/extension: $(UPGRADES)
 
 # The extension with its micro-benchmarks, which is never installed. Cargo has one file name for both builds of the
 # library and could take the one for the other. The benchmarks are short where debug assertions are on.
