@@ -5,23 +5,8 @@
 // serve: from the database to the receivers and back.
 mod serve;
 mod settings;
-mod berth;
-mod engine;
-mod wakeup;
-mod retry_timer;
-mod session;
 mod database;
-mod tenure;
-mod progress;
-mod endpoint_queues;
 mod delivery;
-mod sender;
-mod connection;
-mod failure;
-mod headers;
-mod metrics;
-mod egress;
-mod report;
 
 // What people ask of the extension, for the REST API and the command line.
 mod store;

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::api;
-use crate::berth::{Berth, Ended};
 use crate::database::Database;
-use crate::egress::EgressPolicy;
-use crate::sender::Sender;
+use crate::delivery::egress::EgressPolicy;
+use crate::delivery::sender::Sender;
+use crate::delivery::worker::{Berth, Ended};
 use crate::settings::Settings;
 
 /// What a sidecar should be able to open: a connection for each delivery held, idle ones besides, the API's.

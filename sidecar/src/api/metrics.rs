@@ -5,7 +5,7 @@ use axum::response::Response;
 use metrics::{Gauge, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::metrics::ATTEMPT_DURATION;
+use crate::delivery::metrics::ATTEMPT_DURATION;
 use crate::store::Status;
 
 const DATABASE_UP: &str = "pg_webhooks_database_up";

@@ -17,7 +17,7 @@ use crate::api::response::{ApiResult, Success};
 use crate::api::responses::{ListErrors, ReadErrors};
 use crate::api::sessions::PooledClient;
 use crate::api::state::Api;
-use crate::headers::RequestHeaders;
+use crate::delivery::headers::RequestHeaders;
 use crate::store::{AttemptFilter, AttemptLine, DeliveryLine, EventFilter, EventLine, EventType, Signatures, Store};
 
 /// How many of a message's attempts are shown, the newest first.

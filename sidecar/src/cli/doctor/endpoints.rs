@@ -12,7 +12,7 @@ use super::finding::Findings;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output;
-use crate::egress::{EgressPolicy, TargetError};
+use crate::delivery::egress::{EgressPolicy, TargetError};
 use crate::store::EndpointRecord;
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ use super::connection::Connection;
 use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
-use crate::egress::EgressPolicy;
+use crate::delivery::egress::EgressPolicy;
 use crate::settings::net;
 use finding::{Findings, Level};
 

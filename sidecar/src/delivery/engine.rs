@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use crate::delivery::Delivery;
-use crate::retry_timer::RetryTimer;
+use super::event::Delivery;
+use super::retry_timer::RetryTimer;
+use super::session::{Chunk, SessionError, Sessions, Terms};
+use super::shard_state::{Landing, Tenure};
+use super::wakeup::{Action, Wakeup};
 use crate::serve::Crew;
-use crate::session::{Chunk, SessionError, Sessions, Terms};
-use crate::tenure::{Landing, Tenure};
-use crate::wakeup::{Action, Wakeup};
 
 const INSPECT: Duration = Duration::from_millis(50);
 const MAINTAIN: Duration = Duration::from_secs(300);
@@ -262,7 +262,7 @@ impl<'a> Engine<'a> {
         self.wakeup.looked(found, now);
     }
 
-    fn send(&mut self, report: Arc<crate::report::Report>) {
+    fn send(&mut self, report: Arc<super::results::Report>) {
         let (reports, lease) = (self.sessions.reports.clone(), self.tenure.lease);
         self.reporting = Some(Box::pin(async move { reports.report(lease, &report).await }));
     }

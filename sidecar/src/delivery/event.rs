@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 /// A timestamptz as Postgres holds it, microseconds since 2000: it comes back exactly as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,7 @@ pub struct Delivery {
 /// Where a delivery was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the event log; the number is its event's entry in [`Progress`](crate::progress::Progress).
+    /// In the event log; the number is its event's entry in [`Progress`](super::watermark::Progress).
     Log(u64),
     /// Among the pending ones.
     Pending,

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Statement};
 
+use super::event::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp};
+use super::results::Report;
+use super::wakeup::WaitLimits;
+use super::watermark::{Inside, Position};
 use crate::database::Database;
-use crate::delivery::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp};
-use crate::progress::{Inside, Position};
-use crate::report::Report;
-use crate::wakeup::WaitLimits;
 
 /// Why a call failed.
 #[derive(Debug, Error)]

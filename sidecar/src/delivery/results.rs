@@ -6,8 +6,8 @@ use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Ending, Settled, Source, Timestamp};
-use crate::progress::{Position, Progress};
+use super::event::{Ending, Settled, Source, Timestamp};
+use super::watermark::{Position, Progress};
 
 const MOST: usize = 1000;
 /// Under load; a lone result does not wait.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::endpoint_queues::RequestLimits;
-use crate::engine::{End, Engine};
+use super::endpoint_queues::RequestLimits;
+use super::engine::{End, Engine};
+use super::session::{Grant, SessionError, Sessions};
+use super::shard_state::Tenure;
 use crate::serve::{Crew, Duty};
-use crate::session::{Grant, SessionError, Sessions};
-use crate::tenure::Tenure;
 
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(2);

@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use url::Host;
 
-use crate::connection::HttpClient;
-use crate::delivery::{Attempt, Delivery, Response};
-use crate::egress::EgressPolicy;
-use crate::failure::Failure;
-use crate::headers::RequestHeaders;
-use crate::metrics::DeliveryMetrics;
+use super::connection::HttpClient;
+use super::egress::EgressPolicy;
+use super::event::{Attempt, Delivery, Response};
+use super::failure::Failure;
+use super::headers::RequestHeaders;
+use super::metrics::DeliveryMetrics;
 
 /// How much of a response's body is read; a longer one's connection is dropped.
 const MAX_READ_BYTES: usize = 64 * 1024;

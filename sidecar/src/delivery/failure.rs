@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::iter::successors;
 use thiserror::Error;
 
-use crate::egress::TargetError;
+use super::egress::TargetError;
 
 /// What went wrong. The texts are stable: the page translates them.
 #[derive(Clone, Debug, Error, PartialEq)]

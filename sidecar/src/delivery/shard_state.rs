@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use crate::delivery::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
-use crate::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
-use crate::failure::Failure;
-use crate::progress::{Inside, Position, Progress};
-use crate::report::{Outbox, Report};
-use crate::sender::Sender;
-use crate::session::{Chunk, DueQuery, Lease, Most, Terms};
-use crate::wakeup::Found;
+use super::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
+use super::event::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
+use super::failure::Failure;
+use super::results::{Outbox, Report};
+use super::sender::Sender;
+use super::session::{Chunk, DueQuery, Lease, Most, Terms};
+use super::wakeup::Found;
+use super::watermark::{Inside, Position, Progress};
 
 /// For events that nobody active wants: the cursor passes them without a result to travel with.
 const CURSOR_SPACING: Duration = Duration::from_secs(1);
@@ -353,7 +353,7 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::EgressPolicy;
+    use crate::delivery::egress::EgressPolicy;
 
     #[test]
     fn events_that_nobody_active_wants_are_soon_read_many_at_a_time() {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tower::util::MapFutureLayer;
 use url::Origin;
 
-use crate::egress::EgressPolicy;
-use crate::failure::Failure;
+use super::egress::EgressPolicy;
+use super::failure::Failure;
 
 /// How long an idle connection is kept: less than the five seconds after which Node, and others like it, close one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);

@@ -1,0 +1,28 @@
+//! The engine: from the event log to the receivers and back. It decides nothing that the extension can decide: it reads
+//! what is to be sent, sends it, and reports what came back.
+
+// What runs.
+pub mod worker;
+pub mod engine;
+
+// When to read, and how far everything is settled. Pure.
+mod wakeup;
+mod retry_timer;
+mod watermark;
+
+// What a shard's owner knows: what it holds, what is in flight, what is to be reported.
+pub mod shard_state;
+pub mod endpoint_queues;
+pub mod results;
+
+// The sessions with Postgres.
+pub mod session;
+
+// What travels, and how it is sent.
+pub mod event;
+pub mod sender;
+pub mod connection;
+pub mod failure;
+pub mod headers;
+pub mod metrics;
+pub mod egress;
