@@ -13,8 +13,8 @@ use super::event::Delivery;
 use super::retry_timer::RetryTimer;
 use super::session::{Chunk, SessionError, Sessions, Terms};
 use super::shard_state::{Landing, Tenure};
+use super::shared::Shared;
 use super::wakeup::{Action, Wakeup};
-use crate::serve::Crew;
 
 const INSPECT: Duration = Duration::from_millis(50);
 const MAINTAIN: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ enum Phase {
 
 /// The loop's state besides what outlives the sessions.
 pub struct Engine<'a> {
-    crew: &'a Crew,
+    shared: &'a Shared,
     sessions: &'a mut Sessions,
     tenure: &'a mut Tenure,
     wakeup: Wakeup,
@@ -81,8 +81,8 @@ pub struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// Ready to run; the lease has just been renewed.
-    pub fn new(crew: &'a Crew, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
-        let (now, settings) = (Instant::now(), &crew.settings);
+    pub fn new(shared: &'a Shared, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
+        let (now, settings) = (Instant::now(), &shared.settings);
         Self {
             wakeup: Wakeup::new(settings.backstop, now),
             retry_timer: RetryTimer::new(now),
@@ -96,7 +96,7 @@ impl<'a> Engine<'a> {
             leave: false,
             end: End::Stopped,
             phase: Phase::Running,
-            crew,
+            shared,
             sessions,
             tenure,
         }
@@ -140,7 +140,7 @@ impl<'a> Engine<'a> {
 
     /// Starts all that is due, and says when to come again at the latest.
     fn advance(&mut self, now: Instant) -> Instant {
-        let mut next = now + self.crew.settings.backstop;
+        let mut next = now + self.shared.settings.backstop;
         if self.tenure.is_busy() {
             if self.inspect_at <= now {
                 self.tenure.inspect(now);
@@ -168,8 +168,8 @@ impl<'a> Engine<'a> {
 
     /// The reading hand: wakes, asks for what is due, looks for events or falls asleep.
     fn advance_reading(&mut self, now: Instant) -> Instant {
-        let never = now + self.crew.settings.backstop;
-        self.wakeup.share_with(self.crew.held());
+        let never = now + self.shared.settings.backstop;
+        self.wakeup.share_with(self.shared.held_shards());
         let (action, mut at) = self.wakeup.next(now);
         if action == Action::StopSleeping {
             self.awake();
@@ -281,12 +281,12 @@ impl<'a> Engine<'a> {
         let reports = self.sessions.reports.clone();
         if self.leave {
             self.leave = false;
-            let (main, sidecar) = (self.sessions.main.clone(), self.crew.name.clone());
+            let (main, sidecar) = (self.sessions.main.clone(), self.shared.name.clone());
             self.tending =
                 Some(Box::pin(async move { Sessions::leave(&main, &reports, &sidecar).await.map(|()| Tending::Left) }));
         } else if self.renew_at <= now {
-            self.renew_at = now + self.crew.settings.lease / 2;
-            let (lease, duration) = (self.tenure.lease, self.crew.settings.lease);
+            self.renew_at = now + self.shared.settings.lease / 2;
+            let (lease, duration) = (self.tenure.lease, self.shared.settings.lease);
             self.tending = Some(Box::pin(async move { reports.renew(lease, duration).await.map(Tending::Renewed) }));
         } else if self.keeps_house() && self.maintain_at <= now && matches!(self.phase, Phase::Running) {
             self.maintain_at = now + MAINTAIN;
@@ -305,7 +305,7 @@ impl<'a> Engine<'a> {
 
     fn tended(&mut self, tending: Tending, now: Instant) {
         let Tending::Renewed(terms) = tending else { return };
-        self.tenure.follow(terms, self.crew.settings.prefetch as usize);
+        self.tenure.follow(terms, self.shared.settings.prefetch as usize);
         if terms.give_back && matches!(self.phase, Phase::Running) {
             self.give_back(now);
         }
@@ -328,7 +328,7 @@ impl<'a> Engine<'a> {
 
     fn finish_requests(&mut self, now: Instant) {
         self.tenure.close();
-        self.phase = Phase::Finishing(now + self.crew.settings.grace);
+        self.phase = Phase::Finishing(now + self.shared.settings.grace);
     }
 
     /// Moves a graceful stop on; true at its end.

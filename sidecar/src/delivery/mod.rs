@@ -1,8 +1,10 @@
 //! The engine: from the event log to the receivers and back. It decides nothing that the extension can decide: it reads
 //! what is to be sent, sends it, and reports what came back.
 
-// What runs.
-pub mod worker;
+// What runs, and what all of it shares.
+pub mod supervisor;
+mod shared;
+mod worker;
 pub mod engine;
 
 // When to read, and how far everything is settled. Pure.
