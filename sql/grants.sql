@@ -93,8 +93,8 @@ GRANT EXECUTE ON FUNCTION
     webhooks.try_sleep(),
     webhooks.stop_sleeping(),
     webhooks.wait_for_commit(text, integer, integer),
-    webhooks.fetch(integer, bigint, text, text, bigint, integer, integer, bigint),
-    webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], bigint[], integer[]),
-    webhooks.report(integer, bigint, text, text, bigint, integer, webhooks.result[]),
+    webhooks.fetch(integer, bigint, text, text, xid8, integer, integer, bigint),
+    webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[]),
+    webhooks.report(integer, bigint, text, text, xid8, integer, webhooks.result[]),
     webhooks.maintain()
 TO webhooks_sidecar;

@@ -3,7 +3,7 @@
 
 CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer, known_lease_id bigint = NULL)
     RETURNS TABLE (shard integer, epoch bigint, lease_id bigint,
-                   window_from text, window_to text, xid bigint, seq integer, shards integer)
+                   window_from text, window_to text, xid xid8, seq integer, shards integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -60,7 +60,7 @@ BEGIN
     -- After a long outage housekeeping is behind, and the first report needs its day.
     PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
     RETURN QUERY
-        SELECT c.shard, lease.epoch, my_lease_id, c.window_from::text, c.window_to::text, c.xid::text::bigint, c.seq,
+        SELECT c.shard, lease.epoch, my_lease_id, c.window_from::text, c.window_to::text, c.xid, c.seq,
                (SELECT count(*)::integer FROM webhooks.lease)
           FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
 END

@@ -14,6 +14,7 @@ mod cli_logs;
 mod cli_replay;
 mod cli_terminal;
 mod cli_verify;
+mod contract;
 mod crash;
 mod delivery;
 mod errors;

@@ -130,7 +130,7 @@ impl<'a> Engine<'a> {
                 tending = finish(&mut self.tending) => self.tended(tending?, Instant::now()),
                 told = self.sessions.notifications.recv() => match told {
                     Some(()) => self.wakeup.notified(),
-                    None => return Err(SessionError::Failed("the session with Postgres was lost".to_owned())),
+                    None => return Err(SessionError::Lost("the session with Postgres was lost".to_owned())),
                 },
                 () = sleep_until(next.into()) => {}
                 Ok(()) = stop.changed() => {}

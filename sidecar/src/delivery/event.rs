@@ -14,13 +14,39 @@ use super::failure::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
-impl<'a> FromSql<'a> for Timestamp {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(i64::from_be_bytes(raw.try_into()?)))
-    }
+/// The number of a transaction, `xid8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Xid(pub i64);
 
-    accepts!(TIMESTAMPTZ);
+/// Eight bytes on the wire, as those of an `int8`.
+macro_rules! eight_bytes {
+    ($name:ident, $oid:ident) => {
+        impl<'a> FromSql<'a> for $name {
+            fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+                Ok(Self(i64::from_be_bytes(raw.try_into()?)))
+            }
+
+            accepts!($oid);
+        }
+
+        impl ToSql for $name {
+            fn to_sql(
+                &self,
+                _: &Type,
+                out: &mut bytes::BytesMut,
+            ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+                out.extend_from_slice(&self.0.to_be_bytes());
+                Ok(IsNull::No)
+            }
+
+            accepts!($oid);
+            to_sql_checked!();
+        }
+    };
 }
+
+eight_bytes!(Timestamp, TIMESTAMPTZ);
+eight_bytes!(Xid, XID8);
 
 /// A text as the database holds it, which need not be UTF-8.
 #[derive(Clone, Copy, Debug)]
@@ -41,20 +67,10 @@ impl<'a> FromSql<'a> for RawText<'a> {
     accepts!(TEXT);
 }
 
-impl ToSql for Timestamp {
-    fn to_sql(&self, _: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(&self.0.to_be_bytes());
-        Ok(IsNull::No)
-    }
-
-    accepts!(TIMESTAMPTZ);
-    to_sql_checked!();
-}
-
 /// One message; its deliveries share it.
 #[derive(Debug)]
 pub struct Event {
-    pub xid: i64,
+    pub xid: Xid,
     pub seq: i32,
     pub occurred_at: Timestamp,
     pub webhook_id: String,
@@ -108,7 +124,7 @@ pub enum Source {
 }
 
 /// What names a row of `webhooks.pending`: endpoint, xid, seq.
-pub type PendingKey = (i32, i64, i32);
+pub type PendingKey = (i32, Xid, i32);
 
 impl Delivery {
     /// Its row in `webhooks.pending`, if it is there.

@@ -17,8 +17,9 @@ pub mod shard_state;
 pub mod endpoint_queues;
 pub mod results;
 
-// The sessions with Postgres.
+// The sessions with Postgres, and what the extension's functions return.
 pub mod session;
+mod contract;
 
 // What travels, and how it is sent.
 pub mod event;

@@ -6,12 +6,13 @@ use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Ending, Settled, Source, Timestamp};
+use super::event::{Ending, Settled, Source, Timestamp, Xid};
 use super::watermark::{Position, Progress};
 
-const MOST: usize = 1000;
-/// Under load; a lone result does not wait.
-const SPACING: Duration = Duration::from_millis(10);
+/// What one report carries at most.
+const MAX_RESULTS: usize = 1000;
+/// Between two reports under load; a lone result does not wait.
+const REPORT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What one call of `webhooks.report` says.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Report {
 #[postgres(name = "result")]
 pub struct ResultRow<'a> {
     endpoint: i32,
-    xid: i64,
+    xid: Xid,
     seq: i32,
     occurred_at: Timestamp,
     webhook_id: &'a str,
@@ -133,14 +134,14 @@ impl Outbox {
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         match self.sent_at {
             _ if self.settled.is_empty() => None,
-            Some(sent_at) if self.settled.len() < MOST => Some(sent_at + SPACING),
+            Some(sent_at) if self.settled.len() < MAX_RESULTS => Some(sent_at + REPORT_INTERVAL),
             _ => Some(now),
         }
     }
 
     /// The report to send, with the cursor as far as its results and those before allow.
     pub fn pack(&mut self, progress: &mut Progress, now: Instant) -> Arc<Report> {
-        let count = self.settled.len().min(MOST);
+        let count = self.settled.len().min(MAX_RESULTS);
         let settled: Vec<Settled> = self.settled.drain(..count).collect();
         for result in &settled {
             if let Source::Log(entry) = result.delivery.source {

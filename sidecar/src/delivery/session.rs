@@ -5,50 +5,16 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::Row;
 
-use super::event::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp};
+pub use super::contract::SessionError;
+use super::contract::{Answer, Call, Session};
+use super::event::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp, Xid};
 use super::results::Report;
 use super::wakeup::WaitLimits;
 use super::watermark::{Inside, Position};
 use crate::database::Database;
-
-/// Why a call failed.
-#[derive(Debug, Error)]
-pub enum SessionError {
-    /// The lease is over: another sidecar has the shard, or the server has recovered from a crash.
-    #[error("{0}")]
-    Stale(String),
-    /// Somebody has to do something about the database.
-    #[error("{0}; is the extension pg_webhooks installed, and the role a member of webhooks_sidecar?")]
-    Unusable(String),
-    /// Anything else: try again.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<tokio_postgres::Error> for SessionError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let Some(told) = error.as_db_error() else {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let message = error.to_string();
-            return Self::Failed(if message.contains(&cause) { message } else { message + &cause });
-        };
-        let message = told.message().to_owned();
-        match told.code() {
-            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Stale(message),
-            &SqlState::UNDEFINED_FUNCTION
-            | &SqlState::INVALID_SCHEMA_NAME
-            | &SqlState::UNDEFINED_TABLE
-            | &SqlState::UNDEFINED_OBJECT
-            | &SqlState::INSUFFICIENT_PRIVILEGE => Self::Unusable(message),
-            code => Self::Failed(format!("{message} (SQLSTATE {})", code.code())),
-        }
-    }
-}
 
 /// The right to deliver a shard's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,40 +54,38 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens both, listens, prepares, and joins as sessions of `sidecar`.
+    /// Opens both, listens and prepares.
     pub async fn open(database: &Database, sidecar: &str) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
-        let (main, reports) = tokio::try_join!(database.connect(Some(tell)), database.connect(None))?;
-        tokio::try_join!(join(&main, sidecar), join(&reports, sidecar))?;
+        let (main, reports) =
+            tokio::try_join!(Session::open(database, Some(tell), sidecar), Session::open(database, None, sidecar))?;
         let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
         Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
     }
 
     /// Leaves the shards to the others, as they are released.
     pub async fn leave(main: &Main, reports: &Reports, sidecar: &str) -> Result<(), SessionError> {
-        let leave = async |client: &Client| client.query_one("SELECT webhooks.leave($1)", &[&sidecar]).await;
-        tokio::try_join!(leave(&main.client), leave(&reports.client))?;
+        let parameters: Parameters = &[&sidecar];
+        tokio::try_join!(main.session.call(&main.leave, parameters), reports.session.call(&reports.leave, parameters))?;
         Ok(())
     }
 }
 
-async fn join(client: &Client, sidecar: &str) -> Result<(), SessionError> {
-    // Where the database's default is another: serializable looks at the log would have writers' transactions fail.
-    client.batch_execute("SET default_transaction_isolation = 'read committed'").await?;
-    client.query_one("SELECT webhooks.join($1)", &[&sidecar]).await?;
-    Ok(())
-}
+type Parameters<'a> = &'a [&'a (dyn postgres_types::ToSql + Sync)];
+
+const LEAVE: &str = "SELECT webhooks.leave($1)";
 
 /// The reading session.
 pub struct Main {
-    client: Client,
-    acquire: Statement,
-    release: Statement,
-    try_sleep: Statement,
-    awake: Statement,
-    wait_for_commit: Statement,
-    fetch: Statement,
-    fetch_due: Statement,
+    session: Session,
+    leave: Call,
+    acquire: Call,
+    release: Call,
+    try_sleep: Call,
+    awake: Call,
+    wait_for_commit: Call,
+    fetch: Call,
+    fetch_due: Call,
     /// The server's clock minus this machine's, in microseconds.
     clock_ahead: i64,
 }
@@ -134,32 +98,36 @@ pub struct Chunk {
     /// Events read, those included that no active endpoint wants.
     pub events: usize,
     /// The last event read, where the window holds more.
-    pub stopped_at: Option<(i64, i32)>,
+    pub stopped_at: Option<(Xid, i32)>,
 }
 
 /// What `fetch_due` is asked.
 #[derive(Debug)]
 pub struct DueQuery {
+    /// Endpoints, and how many more requests each may get.
     pub rooms: Vec<(i32, i32)>,
-    pub room_elsewhere: i32,
-    pub flying: Vec<PendingKey>,
+    pub room_for_others: i32,
+    pub in_flight: Vec<PendingKey>,
 }
 
 impl Main {
-    async fn prepare(client: Client) -> Result<Self, SessionError> {
-        client.batch_execute("LISTEN pg_webhooks").await?;
-        let server: Timestamp = client.query_one("SELECT clock_timestamp()", &[]).await?.get(0);
-        let (acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
-            client.prepare("SELECT * FROM webhooks.acquire($1, $2, $3)"),
-            client.prepare("SELECT webhooks.release($1, $2)"),
-            client.prepare("SELECT webhooks.try_sleep()"),
-            client.prepare("SELECT webhooks.stop_sleeping()"),
-            client.prepare("SELECT webhooks.wait_for_commit($1, $2, $3)"),
-            client.prepare("SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
-            client.prepare("SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
-        )?;
+    async fn prepare(session: Session) -> Result<Self, SessionError> {
+        session.run("LISTEN pg_webhooks").await?;
+        let clock = session.prepare("clock_timestamp", "SELECT clock_timestamp() AS now").await?;
+        let answer = session.call(&clock, &[]).await?;
+        let server: Timestamp = answer.get(answer.first()?, "now")?;
         let clock_ahead = server.0 - local_now();
-        Ok(Self { client, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due, clock_ahead })
+        let (leave, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
+            session.prepare("webhooks.leave", LEAVE),
+            session.prepare("webhooks.acquire", "SELECT * FROM webhooks.acquire($1, $2, $3)"),
+            session.prepare("webhooks.release", "SELECT webhooks.release($1, $2)"),
+            session.prepare("webhooks.try_sleep", "SELECT webhooks.try_sleep() AS sleeps"),
+            session.prepare("webhooks.stop_sleeping", "SELECT webhooks.stop_sleeping()"),
+            session.prepare("webhooks.wait_for_commit", "SELECT webhooks.wait_for_commit($1, $2, $3)"),
+            session.prepare("webhooks.fetch", "SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
+            session.prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
+        )?;
+        Ok(Self { session, leave, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due, clock_ahead })
     }
 
     /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process. Of a
@@ -171,37 +139,25 @@ impl Main {
         known: Option<Lease>,
     ) -> Result<Option<Grant>, SessionError> {
         let known = known.map(|lease| lease.id);
-        let row = self.client.query_opt(&self.acquire, &[&owner, &milliseconds(duration), &known]).await?;
-        Ok(row.map(|row| {
-            let window_to: Option<String> = row.get("window_to");
-            let inside = window_to.map(|window_to| Inside {
-                window_to: window_to.into(),
-                xid: row.get::<_, Option<i64>>("xid").unwrap_or(0),
-                seq: row.get::<_, Option<i32>>("seq").unwrap_or(-1),
-            });
-            Grant {
-                lease: Lease { shard: row.get("shard"), id: row.get("lease_id") },
-                epoch: row.get("epoch"),
-                position: Position { window_from: row.get::<_, String>("window_from").into(), inside },
-                shards: count(row.get("shards")),
-            }
-        }))
+        let answer = self.session.call(&self.acquire, &[&owner, &milliseconds(duration), &known]).await?;
+        answer.rows.first().map(|row| grant(&answer, row)).transpose()
     }
 
     /// Gives the shard back.
     pub async fn release(&self, lease: Lease) -> Result<(), SessionError> {
-        self.client.execute(&self.release, &[&lease.shard, &lease.id]).await?;
+        self.session.call(&self.release, &[&lease.shard, &lease.id]).await?;
         Ok(())
     }
 
     /// Whether writers notify from now on.
     pub async fn try_sleep(&self) -> Result<bool, SessionError> {
-        Ok(self.client.query_one(&self.try_sleep, &[]).await?.get(0))
+        let answer = self.session.call(&self.try_sleep, &[]).await?;
+        answer.get(answer.first()?, "sleeps")
     }
 
     /// Writers need not notify any more.
     pub async fn awake(&self) -> Result<(), SessionError> {
-        self.client.execute(&self.awake, &[]).await?;
+        self.session.call(&self.awake, &[]).await?;
         Ok(())
     }
 
@@ -216,12 +172,11 @@ impl Main {
     ) -> Result<Chunk, SessionError> {
         let us = |duration: Duration| i32::try_from(duration.as_micros()).unwrap_or(i32::MAX);
         let seen = Arc::clone(&from.window_from);
-        let wait = async {
-            self.client.execute(&self.wait_for_commit, &[&&*seen, &us(limits.least), &us(limits.most)]).await?;
-            Ok(())
-        };
+        let (least, most_us) = (us(limits.least), us(limits.most));
+        let parameters: Parameters = &[&&*seen, &least, &most_us];
+        let wait = self.session.call(&self.wait_for_commit, parameters);
         // Sent together: the server goes from the one to the other without a round trip.
-        let ((), chunk) = tokio::try_join!(wait, self.fetch(lease, from, most, gauge))?;
+        let (_, chunk) = tokio::try_join!(wait, self.fetch(lease, from, most, gauge))?;
         Ok(chunk)
     }
 
@@ -237,19 +192,21 @@ impl Main {
         let window_to = inside.as_ref().map(|inside| &*inside.window_to);
         let xid = inside.as_ref().map(|inside| inside.xid);
         let seq = inside.as_ref().map(|inside| inside.seq);
-        let rows = self
-            .client
-            .query(
+        let answer = self
+            .session
+            .call(
                 &self.fetch,
                 &[&lease.shard, &lease.id, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes],
             )
             .await?;
-        let end = rows.last().filter(|row| row.get::<_, Option<&str>>(12).is_some());
-        let end = end.ok_or_else(|| SessionError::Failed("webhooks.fetch did not say where it stopped".to_owned()))?;
-        let stopped_at = end.get::<_, Option<i64>>(0).zip(end.get::<_, Option<i32>>(1));
-        let window_to = end.get::<_, &str>(12).into();
-        let events = end.get::<_, i32>(13).unsigned_abs() as usize;
-        Ok(Chunk { deliveries: read(&rows, Source::Log(0), &gauge), window_to, events, stopped_at })
+        let row = answer.first()?;
+        let stopped_xid: Option<Xid> = answer.get(row, "stopped_xid")?;
+        Ok(Chunk {
+            deliveries: deliveries(&answer, Source::Log(0), &gauge)?,
+            window_to: answer.get::<&str>(row, "window_to")?.into(),
+            events: count(answer.get(row, "events_read")?),
+            stopped_at: stopped_xid.zip(answer.get(row, "stopped_seq")?),
+        })
     }
 
     /// Pending deliveries that are due, and in how long the next one is.
@@ -259,22 +216,27 @@ impl Main {
         query: DueQuery,
         gauge: Arc<AtomicUsize>,
     ) -> Result<(Vec<Delivery>, Option<Duration>), SessionError> {
-        let (busy, room): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
-        let endpoints: Vec<i32> = query.flying.iter().map(|key| key.0).collect();
-        let xids: Vec<i64> = query.flying.iter().map(|key| key.1).collect();
-        let seqs: Vec<i32> = query.flying.iter().map(|key| key.2).collect();
-        let rows = self
-            .client
-            .query(
-                &self.fetch_due,
-                &[&lease.shard, &lease.id, &busy, &room, &query.room_elsewhere, &endpoints, &xids, &seqs],
-            )
-            .await?;
-        let next: Option<Timestamp> = rows.last().and_then(|row| row.get(2));
+        let (endpoints, rooms): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
+        let in_flight_endpoints: Vec<i32> = query.in_flight.iter().map(|key| key.0).collect();
+        let in_flight_xids: Vec<Xid> = query.in_flight.iter().map(|key| key.1).collect();
+        let in_flight_seqs: Vec<i32> = query.in_flight.iter().map(|key| key.2).collect();
+        let parameters: Parameters = &[
+            &lease.shard,
+            &lease.id,
+            &endpoints,
+            &rooms,
+            &query.room_for_others,
+            &in_flight_endpoints,
+            &in_flight_xids,
+            &in_flight_seqs,
+        ];
+        let answer = self.session.call(&self.fetch_due, parameters).await?;
+        let next: Option<Timestamp> = answer.get(answer.first()?, "next_due_at")?;
         let wait = next
-            .map(|at| at.0 - self.clock_ahead - local_now())
+            // A delivery that somebody has put off for ever is due at infinity, the highest of all numbers.
+            .map(|at| at.0.saturating_sub(self.clock_ahead).saturating_sub(local_now()))
             .map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
-        Ok((read(&rows, Source::Pending, &gauge), wait))
+        Ok((deliveries(&answer, Source::Pending, &gauge)?, wait))
     }
 }
 
@@ -285,70 +247,96 @@ pub struct Most {
     pub bytes: i64,
 }
 
-/// The rows as deliveries, without the last one, which is none. Neighbours of the same event share it.
-fn read(rows: &[Row], source: Source, gauge: &Arc<AtomicUsize>) -> Vec<Delivery> {
-    let mut deliveries: Vec<Delivery> = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Some(webhook_id) = row.get::<_, Option<RawText>>(3) else { continue };
-        let (xid, seq) = (row.get(0), row.get(1));
+fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
+    let inside = match answer.get::<Option<&str>>(row, "window_to")? {
+        None => None,
+        Some(window_to) => Some(Inside {
+            window_to: window_to.into(),
+            xid: answer.get::<Option<Xid>>(row, "xid")?.unwrap_or(Xid(0)),
+            seq: answer.get::<Option<i32>>(row, "seq")?.unwrap_or(-1),
+        }),
+    };
+    Ok(Grant {
+        lease: Lease { shard: answer.get(row, "shard")?, id: answer.get(row, "lease_id")? },
+        epoch: answer.get(row, "epoch")?,
+        position: Position { window_from: answer.get::<&str>(row, "window_from")?.into(), inside },
+        shards: count(answer.get(row, "shards")?),
+    })
+}
+
+/// The rows as deliveries; neighbours of the same event share it. A row without one says only what the call has to say.
+fn deliveries(answer: &Answer<'_>, source: Source, gauge: &Arc<AtomicUsize>) -> Result<Vec<Delivery>, SessionError> {
+    let mut deliveries: Vec<Delivery> = Vec::with_capacity(answer.rows.len());
+    for row in &answer.rows {
+        let Some(webhook_id) = answer.get::<Option<RawText>>(row, "webhook_id")? else { continue };
+        let at: (Xid, i32) = (answer.get(row, "xid")?, answer.get(row, "seq")?);
         let event = match deliveries.last() {
-            Some(last) if (last.event.xid, last.event.seq) == (xid, seq) => Arc::clone(&last.event),
-            _ => Arc::new(event(row, webhook_id, gauge)),
+            Some(last) if (last.event.xid, last.event.seq) == at => Arc::clone(&last.event),
+            _ => Arc::new(event(answer, row, at, webhook_id, gauge)?),
         };
+        // A URL that is no text is none, and its attempts fail as another such do.
+        let url = str::from_utf8(answer.get::<RawText>(row, "url")?.0).unwrap_or_default().to_owned();
         deliveries.push(Delivery {
             event,
-            endpoint: row.get(6),
-            // A URL that is no text is none, and its attempts fail as another such do.
-            url: str::from_utf8(row.get::<_, RawText>(7).0).unwrap_or_default().to_owned(),
-            retry_count: row.get(8),
-            signed_at: row.get(9),
-            signature: row.get(10),
-            signature_v1: row.get(11),
+            endpoint: answer.get(row, "endpoint")?,
+            url,
+            retry_count: answer.get(row, "retry_count")?,
+            signed_at: answer.get(row, "signed_at")?,
+            signature: answer.get(row, "signature")?,
+            signature_v1: answer.get(row, "signature_v1")?,
             source,
         });
     }
-    deliveries
+    Ok(deliveries)
 }
 
 /// The event of a row. One that is no text in all its parts is still reported, and nothing of it is sent.
-fn event(row: &Row, webhook_id: RawText, gauge: &Arc<AtomicUsize>) -> Event {
-    let (name, body): (RawText, RawText) = (row.get(4), row.get(5));
+fn event(
+    answer: &Answer<'_>,
+    row: &Row,
+    (xid, seq): (Xid, i32),
+    webhook_id: RawText<'_>,
+    gauge: &Arc<AtomicUsize>,
+) -> Result<Event, SessionError> {
+    let (name, body): (RawText, RawText) = (answer.get(row, "event")?, answer.get(row, "body")?);
     let parts = [("id", webhook_id), ("event's name", name), ("body", body)];
     let unreadable = parts.iter().find_map(|(part, text)| {
         let error = str::from_utf8(text.0).err()?;
         Some(format!("The message cannot be read: its {part} is not UTF-8 from byte {} on", error.valid_up_to()))
     });
-    let event = Event {
-        xid: row.get(0),
-        seq: row.get(1),
-        occurred_at: row.get(2),
-        webhook_id: webhook_id.legible(),
+    let webhook_id = webhook_id.legible();
+    if let Some(why) = &unreadable {
+        tracing::warn!(webhook_id, "a message is not sent: {why}");
+    }
+    Ok(Event {
+        xid,
+        seq,
+        occurred_at: answer.get(row, "occurred_at")?,
+        webhook_id,
         name: name.legible(),
         body: Body::new(if unreadable.is_none() { body.0 } else { b"" }, gauge),
         unreadable,
-    };
-    if let Some(why) = &event.unreadable {
-        tracing::warn!(webhook_id = event.webhook_id, "a message is not sent: {why}");
-    }
-    event
+    })
 }
 
 /// The writing session.
 pub struct Reports {
-    client: Client,
-    report: Statement,
-    renew: Statement,
-    maintain: Statement,
+    session: Session,
+    leave: Call,
+    report: Call,
+    renew: Call,
+    maintain: Call,
 }
 
 impl Reports {
-    async fn prepare(client: Client) -> Result<Self, SessionError> {
-        let (report, renew, maintain) = tokio::try_join!(
-            client.prepare("SELECT webhooks.report($1, $2, $3, $4, $5, $6, $7)"),
-            client.prepare("SELECT request_timeout_ms, share, give_back FROM webhooks.renew($1, $2, $3)"),
-            client.prepare("SELECT webhooks.maintain()"),
+    async fn prepare(session: Session) -> Result<Self, SessionError> {
+        let (leave, report, renew, maintain) = tokio::try_join!(
+            session.prepare("webhooks.leave", LEAVE),
+            session.prepare("webhooks.report", "SELECT webhooks.report($1, $2, $3, $4, $5, $6, $7) AS disabled"),
+            session.prepare("webhooks.renew", "SELECT * FROM webhooks.renew($1, $2, $3)"),
+            session.prepare("webhooks.maintain", "SELECT webhooks.maintain()"),
         )?;
-        Ok(Self { client, report, renew, maintain })
+        Ok(Self { session, leave, report, renew, maintain })
     }
 
     /// Commits results and the cursor; returns the endpoints that this disabled.
@@ -357,23 +345,26 @@ impl Reports {
         let inside = report.cursor.as_ref().and_then(|cursor| cursor.inside.as_ref());
         let window_to = inside.map(|inside| &*inside.window_to);
         let (xid, seq) = (inside.map(|inside| inside.xid), inside.map(|inside| inside.seq));
-        let row = self
-            .client
-            .query_one(&self.report, &[&lease.shard, &lease.id, &window_from, &window_to, &xid, &seq, &report.rows()])
-            .await?;
-        Ok(row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default())
+        let parameters: Parameters = &[&lease.shard, &lease.id, &window_from, &window_to, &xid, &seq, &report.rows()];
+        let answer = self.session.call(&self.report, parameters).await?;
+        answer.get(answer.first()?, "disabled")
     }
 
     /// Extends the lease.
     pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Terms, SessionError> {
-        let row = self.client.query_one(&self.renew, &[&lease.shard, &lease.id, &milliseconds(duration)]).await?;
-        let request_timeout = Duration::from_millis(row.get::<_, i64>(0).max(0).unsigned_abs());
-        Ok(Terms { request_timeout, share: count(row.get(1)), give_back: row.get(2) })
+        let answer = self.session.call(&self.renew, &[&lease.shard, &lease.id, &milliseconds(duration)]).await?;
+        let row = answer.first()?;
+        let request_timeout_ms: i64 = answer.get(row, "request_timeout_ms")?;
+        Ok(Terms {
+            request_timeout: Duration::from_millis(request_timeout_ms.max(0).unsigned_abs()),
+            share: count(answer.get(row, "share")?),
+            give_back: answer.get(row, "give_back")?,
+        })
     }
 
     /// Housekeeping. What goes wrong there is logged, and tried again the next time.
     pub async fn maintain(&self) {
-        if let Err(error) = self.client.execute(&self.maintain, &[]).await.map_err(SessionError::from) {
+        if let Err(error) = self.session.call(&self.maintain, &[]).await {
             tracing::warn!("housekeeping failed: {error}");
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
-use super::event::{Attempt, Delivery, Ending, PendingKey, Settled, Source};
+use super::event::{Attempt, Delivery, Ending, PendingKey, Settled, Source, Xid};
 use super::failure::Failure;
 use super::results::{Outbox, Report};
 use super::sender::Sender;
@@ -44,7 +44,7 @@ pub struct Tenure {
     pub landed: UnboundedReceiver<Landing>,
     pub outbox: Outbox,
     /// Pending deliveries in hand, until their result is committed.
-    flying: HashSet<PendingKey>,
+    in_flight: HashSet<PendingKey>,
     /// Deliveries in hand, until their result is committed.
     held: usize,
     most_held: usize,
@@ -85,7 +85,7 @@ impl Tenure {
             landing,
             landed,
             outbox: Outbox::default(),
-            flying: HashSet::new(),
+            in_flight: HashSet::new(),
             held: 0,
             most_held: limits.global,
             most_bytes: HELD_BYTES,
@@ -160,7 +160,7 @@ impl Tenure {
         if chunk.events > 0 {
             self.fan_out = chunk.deliveries.len().div_ceil(chunk.events).max(self.fan_out / 2).max(1);
         }
-        let mut last: Option<((i64, i32), u64)> = None;
+        let mut last: Option<((Xid, i32), u64)> = None;
         for mut delivery in chunk.deliveries {
             let at = (delivery.event.xid, delivery.event.seq);
             let entry = match last {
@@ -195,8 +195,8 @@ impl Tenure {
 
     /// What to ask `fetch_due`.
     pub fn due_query(&mut self) -> DueQuery {
-        let (rooms, room_elsewhere) = self.queues.retry_rooms();
-        DueQuery { rooms, room_elsewhere, flying: self.flying.iter().copied().collect() }
+        let (rooms, room_for_others) = self.queues.retry_rooms();
+        DueQuery { rooms, room_for_others, in_flight: self.in_flight.iter().copied().collect() }
     }
 
     /// Takes what `fetch_due` returned. What finds no room is forgotten: it stays pending.
@@ -207,7 +207,7 @@ impl Tenure {
                 continue;
             }
             self.held += 1;
-            self.flying.insert(delivery.pending_key());
+            self.in_flight.insert(delivery.pending_key());
             if is_readable {
                 self.start(Arc::new(delivery));
             } else {
@@ -272,7 +272,7 @@ impl Tenure {
         let Some(report) = self.outbox.acknowledged() else { return false };
         self.held -= report.settled.len();
         for settled in report.settled.iter().filter(|settled| settled.delivery.source == Source::Pending) {
-            self.flying.remove(&settled.delivery.pending_key());
+            self.in_flight.remove(&settled.delivery.pending_key());
         }
         for &endpoint in disabled {
             for delivery in self.queues.clear(endpoint) {
@@ -365,8 +365,10 @@ mod tests {
         assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
         for _ in 0..6 {
             let events = tenure.most().map_or(0, |most| most.events as usize);
-            tenure
-                .accept(Chunk { deliveries: vec![], window_to: "1:9:".into(), events, stopped_at: Some((1, 1)) }, now);
+            tenure.accept(
+                Chunk { deliveries: vec![], window_to: "1:9:".into(), events, stopped_at: Some((Xid(1), 1)) },
+                now,
+            );
         }
         assert_eq!(tenure.most().map(|most| most.events), Some(500));
     }

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::event::Xid;
+
 /// A place in the event log, as `webhooks.fetch` takes it and `webhooks.cursor` keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -20,7 +22,7 @@ pub struct Position {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
     pub window_to: Arc<str>,
-    pub xid: i64,
+    pub xid: Xid,
     pub seq: i32,
 }
 
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     fn at(seq: i32) -> Position {
-        Position { window_from: "1:1:".into(), inside: Some(Inside { window_to: "9:9:".into(), xid: 5, seq }) }
+        Position { window_from: "1:1:".into(), inside: Some(Inside { window_to: "9:9:".into(), xid: Xid(5), seq }) }
     }
 
     fn end_of_window() -> Position {

@@ -1,0 +1,150 @@
+//! A session with the extension, and what can go wrong in one. What the extension's functions return is read by the
+//! names of their columns. Where the two do not fit, the error says in what, and of which versions they are: nothing
+//! here panics.
+
+use postgres_types::{FromSql, ToSql, WrongType};
+use std::error::Error;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::database::Database;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The lease is over: another sidecar has the shard, or the server has recovered from a crash.
+    #[error("{0}")]
+    Stale(String),
+    #[error("the extension pg_webhooks is not installed in this database")]
+    NotInstalled,
+    #[error("{0}; is the role a member of webhooks_sidecar?")]
+    Denied(String),
+    /// Sidecar and extension are of versions that do not understand each other.
+    #[error("{what}; sidecar {VERSION} and extension {extension} do not fit: install the same version of both")]
+    Mismatch { what: String, extension: String },
+    /// The server's answer to anything else: try again.
+    #[error("{message} (SQLSTATE {})", code.code())]
+    Refused { message: String, code: SqlState },
+    /// The line to the server: try again.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl From<tokio_postgres::Error> for SessionError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(told) = error.as_db_error() else {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            return Self::Lost(format!("{error}{cause}"));
+        };
+        let message = told.message().to_owned();
+        match told.code() {
+            &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Stale(message),
+            &SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied(message),
+            code => Self::Refused { message, code: code.clone() },
+        }
+    }
+}
+
+/// A session whose sidecar is a member while it lasts.
+pub struct Session {
+    client: Client,
+    /// The extension's version.
+    extension: String,
+}
+
+/// A prepared call of one of the extension's functions.
+pub struct Call {
+    function: &'static str,
+    statement: Statement,
+}
+
+/// The rows that a call returned.
+pub struct Answer<'a> {
+    session: &'a Session,
+    function: &'static str,
+    pub rows: Vec<Row>,
+}
+
+impl Session {
+    /// Connects, and joins as a session of `sidecar`. Notifications are told to `tell`.
+    pub async fn open(
+        database: &Database,
+        tell: Option<mpsc::Sender<()>>,
+        sidecar: &str,
+    ) -> Result<Self, SessionError> {
+        let client = database.connect(tell).await?;
+        // Where the database's default is another: serializable looks at the log would have writers' transactions fail.
+        client.batch_execute("SET default_transaction_isolation = 'read committed'").await?;
+        let installed =
+            client.query_opt("SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'", &[]).await?;
+        let extension = installed.ok_or(SessionError::NotInstalled)?.try_get("extversion")?;
+        let session = Self { client, extension };
+        let join = session.prepare("webhooks.join", "SELECT webhooks.join($1)").await?;
+        session.call(&join, &[&sidecar]).await?;
+        Ok(session)
+    }
+
+    /// Runs a statement that is Postgres' own.
+    pub async fn run(&self, sql: &str) -> Result<(), SessionError> {
+        self.client.batch_execute(sql).await.map_err(|error| self.explain(error))
+    }
+
+    /// Prepares a call of `function`.
+    pub async fn prepare(&self, function: &'static str, sql: &str) -> Result<Call, SessionError> {
+        let statement = self.client.prepare(sql).await.map_err(|error| self.explain(error))?;
+        Ok(Call { function, statement })
+    }
+
+    pub async fn call(&self, call: &Call, parameters: &[&(dyn ToSql + Sync)]) -> Result<Answer<'_>, SessionError> {
+        let rows = self.client.query(&call.statement, parameters).await.map_err(|error| self.explain(error))?;
+        Ok(Answer { session: self, function: call.function, rows })
+    }
+
+    /// What the server, or a parameter that does not fit its type there, says of versions.
+    fn explain(&self, error: tokio_postgres::Error) -> SessionError {
+        if let Some(wrong) = error.source().filter(|cause| cause.is::<WrongType>()) {
+            return self.mismatch(wrong.to_string());
+        }
+        match SessionError::from(error) {
+            SessionError::Refused { message, code }
+                if [
+                    SqlState::UNDEFINED_FUNCTION,
+                    SqlState::UNDEFINED_COLUMN,
+                    SqlState::UNDEFINED_OBJECT,
+                    SqlState::UNDEFINED_TABLE,
+                    SqlState::INVALID_SCHEMA_NAME,
+                ]
+                .contains(&code) =>
+            {
+                self.mismatch(message)
+            }
+            other => other,
+        }
+    }
+
+    fn mismatch(&self, what: String) -> SessionError {
+        SessionError::Mismatch { what, extension: self.extension.clone() }
+    }
+}
+
+impl Answer<'_> {
+    /// A column of a row.
+    pub fn get<'r, T: FromSql<'r>>(&self, row: &'r Row, column: &str) -> Result<T, SessionError> {
+        row.try_get(column).map_err(|error| {
+            let function = self.function;
+            self.session.mismatch(match error.source() {
+                None => format!("{function} returns no column {column:?}"),
+                Some(cause) => format!("{function} returns a column {column:?} that cannot be read: {cause}"),
+            })
+        })
+    }
+
+    /// The first row, where the function always returns one.
+    pub fn first(&self) -> Result<&Row, SessionError> {
+        self.rows.first().ok_or_else(|| self.session.mismatch(format!("{} returned no row", self.function)))
+    }
+}
