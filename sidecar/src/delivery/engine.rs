@@ -105,7 +105,7 @@ impl<'a> Engine<'a> {
     /// Delivers until a graceful end, or until a session or the lease is lost.
     pub async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Result<End, SessionError> {
         let mut landings: Vec<Landing> = Vec::with_capacity(LANDINGS);
-        if let Some(report) = self.tenure.outbox.unacknowledged() {
+        if let Some(report) = self.tenure.results.unacknowledged() {
             self.send(report);
         }
         loop {
@@ -347,7 +347,7 @@ impl<'a> Engine<'a> {
                 );
                 true
             }
-            Phase::Reporting(_) => self.tenure.outbox.is_empty() && self.reading.is_none() && !self.send_cursor(now),
+            Phase::Reporting(_) => self.tenure.results.is_empty() && self.reading.is_none() && !self.send_cursor(now),
             Phase::Running | Phase::Finishing(_) => false,
         }
     }

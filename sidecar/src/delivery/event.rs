@@ -117,7 +117,7 @@ pub struct Delivery {
 /// Where a delivery was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the event log; the number is its event's entry in [`Progress`](super::watermark::Progress).
+    /// In the event log; the number is its event's entry in [`Watermark`](super::watermark::Watermark).
     Log(u64),
     /// Among the pending ones.
     Pending,

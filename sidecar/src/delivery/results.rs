@@ -1,18 +1,18 @@
-//! Results on their way to the database. They gather in the outbox and leave in reports, one at a time; a report is
-//! kept until the database has acknowledged it, so that a lost session costs a repetition and no result. (The report
-//! whose acknowledgement was lost may have been committed: then its attempts are logged twice, and nothing else.)
+//! Results on their way to the database. They gather in the result buffer and leave in reports, one at a time. A report
+//! is kept until the database has acknowledged it, so that a lost session costs a repetition and no result. (A report
+//! whose acknowledgement was lost may have been committed. Then its attempts are logged twice, and nothing else.)
 
 use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Ending, Settled, Source, Timestamp, Xid};
-use super::watermark::{Position, Progress};
+use super::watermark::{Position, Watermark};
 
-/// What one report carries at most.
+/// The most results that one report carries.
 const MAX_RESULTS: usize = 1000;
-/// Between two reports under load; a lone result does not wait.
-const REPORT_INTERVAL: Duration = Duration::from_millis(10);
+/// The least time between two reports; a lone result does not wait.
+const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What one call of `webhooks.report` says.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Report {
     pub settled: Vec<Settled>,
 }
 
-/// `webhooks.result`.
+/// One row of the SQL type `webhooks.result`.
 #[derive(Debug, ToSql)]
 #[postgres(name = "result")]
 pub struct ResultRow<'a> {
@@ -43,7 +43,7 @@ pub struct ResultRow<'a> {
     signed_at: Option<i64>,
 }
 
-/// `webhooks.ending`.
+/// The SQL type `webhooks.ending`.
 #[derive(Clone, Copy, Debug, ToSql)]
 #[postgres(name = "ending", rename_all = "snake_case")]
 enum EndingKind {
@@ -53,12 +53,12 @@ enum EndingKind {
 }
 
 impl Report {
-    /// The results as the database takes them, their times relative to now.
+    /// The results as the database takes them, with times relative to now.
     pub fn rows(&self) -> Vec<ResultRow<'_>> {
         self.settled.iter().map(ResultRow::from).collect()
     }
 
-    /// Whether it puts anything into pending.
+    /// Whether it adds rows to `webhooks.pending`.
     pub fn leaves_pending(&self) -> bool {
         self.settled.iter().any(|settled| match &settled.ending {
             Ending::Deferred => true,
@@ -116,55 +116,55 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
     }
 }
 
-/// Results that are not with the database yet.
+/// Results that the database does not have yet.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct ResultBuffer {
     settled: Vec<Settled>,
     sending: Option<Arc<Report>>,
     sent_at: Option<Instant>,
 }
 
-impl Outbox {
-    /// One more result.
+impl ResultBuffer {
+    /// Adds a result.
     pub fn put(&mut self, settled: Settled) {
         self.settled.push(settled);
     }
 
-    /// When the next report should leave, none being under way.
+    /// When the next report is due, if none is under way.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         match self.sent_at {
             _ if self.settled.is_empty() => None,
-            Some(sent_at) if self.settled.len() < MAX_RESULTS => Some(sent_at + REPORT_INTERVAL),
+            Some(sent_at) if self.settled.len() < MAX_RESULTS => Some(sent_at + MIN_REPORT_INTERVAL),
             _ => Some(now),
         }
     }
 
-    /// The report to send, with the cursor as far as its results and those before allow.
-    pub fn pack(&mut self, progress: &mut Progress, now: Instant) -> Arc<Report> {
+    /// Packs the report to send, with the cursor as far as its results and those before allow.
+    pub fn pack(&mut self, watermark: &mut Watermark, now: Instant) -> Arc<Report> {
         let count = self.settled.len().min(MAX_RESULTS);
         let settled: Vec<Settled> = self.settled.drain(..count).collect();
         for result in &settled {
             if let Source::Log(entry) = result.delivery.source {
-                progress.settle(entry);
+                watermark.settle(entry);
             }
         }
-        let report = Arc::new(Report { cursor: progress.advance(), settled });
+        let report = Arc::new(Report { cursor: watermark.advance(), settled });
         self.sent_at = Some(now);
         self.sending = Some(Arc::clone(&report));
         report
     }
 
-    /// The report that was sent and not acknowledged before the session was lost.
+    /// The report that was sent and is not acknowledged.
     pub fn unacknowledged(&self) -> Option<Arc<Report>> {
         self.sending.clone()
     }
 
-    /// The database has it.
+    /// The database has the report that was sent; returns it.
     pub fn acknowledged(&mut self) -> Option<Arc<Report>> {
         self.sending.take()
     }
 
-    /// Whether all is with the database.
+    /// Whether the database has all results.
     pub fn is_empty(&self) -> bool {
         self.settled.is_empty() && self.sending.is_none()
     }

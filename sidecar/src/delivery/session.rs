@@ -13,7 +13,7 @@ use super::contract::{Answer, Call, Session};
 use super::event::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp, Xid};
 use super::results::Report;
 use super::wakeup::WaitLimits;
-use super::watermark::{Inside, Position};
+use super::watermark::{Position, WindowPosition};
 use crate::database::Database;
 
 /// The right to deliver a shard's events.
@@ -188,10 +188,10 @@ impl Main {
         most: Most,
         gauge: Arc<AtomicUsize>,
     ) -> Result<Chunk, SessionError> {
-        let Position { window_from, inside } = from;
-        let window_to = inside.as_ref().map(|inside| &*inside.window_to);
-        let xid = inside.as_ref().map(|inside| inside.xid);
-        let seq = inside.as_ref().map(|inside| inside.seq);
+        let Position { window_from, window } = from;
+        let window_to = window.as_ref().map(|window| &*window.window_to);
+        let xid = window.as_ref().map(|window| window.xid);
+        let seq = window.as_ref().map(|window| window.seq);
         let answer = self
             .session
             .call(
@@ -248,9 +248,9 @@ pub struct Most {
 }
 
 fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
-    let inside = match answer.get::<Option<&str>>(row, "window_to")? {
+    let window = match answer.get::<Option<&str>>(row, "window_to")? {
         None => None,
-        Some(window_to) => Some(Inside {
+        Some(window_to) => Some(WindowPosition {
             window_to: window_to.into(),
             xid: answer.get::<Option<Xid>>(row, "xid")?.unwrap_or(Xid(0)),
             seq: answer.get::<Option<i32>>(row, "seq")?.unwrap_or(-1),
@@ -259,7 +259,7 @@ fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
     Ok(Grant {
         lease: Lease { shard: answer.get(row, "shard")?, id: answer.get(row, "lease_id")? },
         epoch: answer.get(row, "epoch")?,
-        position: Position { window_from: answer.get::<&str>(row, "window_from")?.into(), inside },
+        position: Position { window_from: answer.get::<&str>(row, "window_from")?.into(), window },
         shards: count(answer.get(row, "shards")?),
     })
 }
@@ -342,9 +342,9 @@ impl Reports {
     /// Commits results and the cursor; returns the endpoints that this disabled.
     pub async fn report(&self, lease: Lease, report: &Report) -> Result<Vec<i32>, SessionError> {
         let window_from = report.cursor.as_ref().map(|cursor| &*cursor.window_from);
-        let inside = report.cursor.as_ref().and_then(|cursor| cursor.inside.as_ref());
-        let window_to = inside.map(|inside| &*inside.window_to);
-        let (xid, seq) = (inside.map(|inside| inside.xid), inside.map(|inside| inside.seq));
+        let window = report.cursor.as_ref().and_then(|cursor| cursor.window.as_ref());
+        let window_to = window.map(|window| &*window.window_to);
+        let (xid, seq) = (window.map(|window| window.xid), window.map(|window| window.seq));
         let parameters: Parameters = &[&lease.shard, &lease.id, &window_from, &window_to, &xid, &seq, &report.rows()];
         let answer = self.session.call(&self.report, parameters).await?;
         answer.get(answer.first()?, "disabled")

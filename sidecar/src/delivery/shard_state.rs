@@ -13,11 +13,11 @@ use tokio::task::AbortHandle;
 use super::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
 use super::event::{Attempt, Delivery, Ending, PendingKey, Settled, Source, Xid};
 use super::failure::Failure;
-use super::results::{Outbox, Report};
+use super::results::{Report, ResultBuffer};
 use super::sender::Sender;
 use super::session::{Chunk, DueQuery, Lease, Most, Terms};
 use super::wakeup::Found;
-use super::watermark::{Inside, Position, Progress};
+use super::watermark::{Position, Watermark, WindowPosition};
 
 /// For events that nobody active wants: the cursor passes them without a result to travel with.
 const CURSOR_SPACING: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub struct Tenure {
     /// From the database's settings.
     request_timeout: Duration,
     read: Position,
-    progress: Progress,
+    watermark: Watermark,
     /// Since when events without deliveries have been passed that no report has told of.
     passed_at: Option<Instant>,
     queues: EndpointQueues<Arc<Delivery>>,
@@ -42,7 +42,7 @@ pub struct Tenure {
     landing: UnboundedSender<Landing>,
     /// Requests that are over.
     pub landed: UnboundedReceiver<Landing>,
-    pub outbox: Outbox,
+    pub results: ResultBuffer,
     /// Pending deliveries in hand, until their result is committed.
     in_flight: HashSet<PendingKey>,
     /// Deliveries in hand, until their result is committed.
@@ -78,13 +78,13 @@ impl Tenure {
             lease,
             request_timeout: Duration::from_secs(30),
             read: position,
-            progress: Progress::new(),
+            watermark: Watermark::new(),
             passed_at: None,
             queues: EndpointQueues::new(limits),
             flights: Slab::new(),
             landing,
             landed,
-            outbox: Outbox::default(),
+            results: ResultBuffer::default(),
             in_flight: HashSet::new(),
             held: 0,
             most_held: limits.global,
@@ -142,9 +142,9 @@ impl Tenure {
     /// Takes what `fetch` returned.
     pub fn accept(&mut self, chunk: Chunk, now: Instant) -> Found {
         let window_from = Arc::clone(&self.read.window_from);
-        let inside = |xid, seq| Position {
+        let position_at = |xid, seq| Position {
             window_from: Arc::clone(&window_from),
-            inside: Some(Inside { window_to: Arc::clone(&chunk.window_to), xid, seq }),
+            window: Some(WindowPosition { window_to: Arc::clone(&chunk.window_to), xid, seq }),
         };
         if chunk.events > 0 && chunk.deliveries.is_empty() {
             self.passed_at.get_or_insert(now);
@@ -165,20 +165,20 @@ impl Tenure {
             let at = (delivery.event.xid, delivery.event.seq);
             let entry = match last {
                 Some((event, entry)) if event == at => entry,
-                _ => self.progress.enter(inside(at.0, at.1)),
+                _ => self.watermark.enter(position_at(at.0, at.1)),
             };
             last = Some((at, entry));
-            self.progress.add(entry);
+            self.watermark.add(entry);
             delivery.source = Source::Log(entry);
             self.held += 1;
             self.admit(Arc::new(delivery), now);
         }
 
         self.read = match chunk.stopped_at {
-            Some((xid, seq)) => inside(xid, seq),
-            None => Position { window_from: chunk.window_to, inside: None },
+            Some((xid, seq)) => position_at(xid, seq),
+            None => Position { window_from: chunk.window_to, window: None },
         };
-        self.progress.pass(self.read.clone());
+        self.watermark.pass(self.read.clone());
         found
     }
 
@@ -223,7 +223,7 @@ impl Tenure {
         let endpoint = delivery.endpoint;
         let outcome = if attempt.was_answered() { Outcome::Responded } else { Outcome::TimedOut };
         let kind = if delivery.source == Source::Pending { AttemptKind::Retry } else { AttemptKind::First };
-        self.outbox.put(Settled { delivery, ending: Ending::Attempted(attempt) });
+        self.results.put(Settled { delivery, ending: Ending::Attempted(attempt) });
         let retry_room = self.queues.complete(endpoint, kind, outcome, now);
         self.start_queued(endpoint);
         retry_room
@@ -247,7 +247,7 @@ impl Tenure {
     /// When the next report should leave, none being under way.
     pub fn report_due_at(&self, now: Instant) -> Option<Instant> {
         let cursor_due_at = self.passed_at.map(|passed_at| passed_at + CURSOR_SPACING);
-        [self.outbox.due_at(now), cursor_due_at].into_iter().flatten().min()
+        [self.results.due_at(now), cursor_due_at].into_iter().flatten().min()
     }
 
     /// The report to send now, if it is time.
@@ -259,9 +259,9 @@ impl Tenure {
     /// What results there are, and the cursor; none if there is neither a result nor a move.
     pub fn pack_cursor(&mut self, now: Instant) -> Option<Arc<Report>> {
         self.passed_at = None;
-        let report = self.outbox.pack(&mut self.progress, now);
+        let report = self.results.pack(&mut self.watermark, now);
         if report.cursor.is_none() && report.settled.is_empty() {
-            self.outbox.acknowledged();
+            self.results.acknowledged();
             return None;
         }
         Some(report)
@@ -269,7 +269,7 @@ impl Tenure {
 
     /// The report is committed, and these endpoints are disabled by it. True if it left something pending.
     pub fn reported(&mut self, disabled: &[i32]) -> bool {
-        let Some(report) = self.outbox.acknowledged() else { return false };
+        let Some(report) = self.results.acknowledged() else { return false };
         self.held -= report.settled.len();
         for settled in report.settled.iter().filter(|settled| settled.delivery.source == Source::Pending) {
             self.in_flight.remove(&settled.delivery.pending_key());
@@ -326,11 +326,11 @@ impl Tenure {
     }
 
     fn set_aside(&mut self, delivery: Arc<Delivery>) {
-        self.outbox.put(Settled { delivery, ending: Ending::Unreadable });
+        self.results.put(Settled { delivery, ending: Ending::Unreadable });
     }
 
     fn defer(&mut self, delivery: Arc<Delivery>) {
-        self.outbox.put(Settled { delivery, ending: Ending::Deferred });
+        self.results.put(Settled { delivery, ending: Ending::Deferred });
     }
 }
 
@@ -360,7 +360,7 @@ mod tests {
         let now = Instant::now();
         let limits = RequestLimits { per_endpoint: 32, global: 1024 };
         let sender = Sender::new(EgressPolicy::new(&[]), 1).expect("a client");
-        let start = Position { window_from: "1:1:".into(), inside: None };
+        let start = Position { window_from: "1:1:".into(), window: None };
         let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, sender, limits);
         assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
         for _ in 0..6 {

@@ -1,8 +1,8 @@
 //! How far the log has been delivered. Events are entered in the order in which they were fetched and settle in any
-//! order; the position reached is the last one before which nothing is open. Pure bookkeeping of positions.
+//! order; the watermark is the last position before which nothing is open. Pure bookkeeping of positions.
 //!
-//! An event settles when the result of its last delivery goes into a report, and the position reached goes into the
-//! same report: the database never sees a cursor ahead of the results.
+//! An event settles when the result of its last delivery goes into a report, and the watermark goes into the same report:
+//! the database never sees a cursor ahead of the results.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use super::event::Xid;
 /// A place in the event log, as `webhooks.fetch` takes it and `webhooks.cursor` keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// All that this snapshot sees lies behind.
+    /// A snapshot; all that it sees lies before the position.
     pub window_from: Arc<str>,
-    /// The window being read; without one, all of it is read and the next window is yet to be opened.
-    pub inside: Option<Inside>,
+    /// The place in the window that is being read; without one, the next window is yet to be opened.
+    pub window: Option<WindowPosition>,
 }
 
 /// A place inside a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
+pub struct WindowPosition {
     pub window_to: Arc<str>,
     pub xid: Xid,
     pub seq: i32,
 }
 
-/// The events under way.
+/// The events that are being delivered.
 #[derive(Debug)]
-pub struct Progress {
+pub struct Watermark {
     entries: VecDeque<Entry>,
-    /// The number of the first of `entries`.
+    /// The number of the first entry.
     first: u64,
-    /// Reached and not yet told.
+    /// The position reached, until it is taken.
     reached: Option<Position>,
 }
 
@@ -42,8 +42,8 @@ struct Entry {
     open: u32,
 }
 
-impl Progress {
-    /// Nothing under way.
+impl Watermark {
+    /// Begins with no event.
     pub fn new() -> Self {
         Self { entries: VecDeque::new(), first: 0, reached: None }
     }
@@ -54,7 +54,7 @@ impl Progress {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// One more delivery that `entry` waits for.
+    /// Adds a delivery that `entry` waits for.
     pub fn add(&mut self, entry: u64) {
         self.entry(entry).open += 1;
     }
@@ -69,12 +69,12 @@ impl Progress {
         }
     }
 
-    /// One delivery of `entry` is done with.
+    /// Settles one delivery of `entry`.
     pub fn settle(&mut self, entry: u64) {
         self.entry(entry).open -= 1;
     }
 
-    /// The position reached, if it moved since the last call.
+    /// Takes the position reached, if it has moved since the last call.
     pub fn advance(&mut self) -> Option<Position> {
         while self.entries.front().is_some_and(|entry| entry.open == 0) {
             self.first += 1;
@@ -94,84 +94,87 @@ mod tests {
     use super::*;
 
     fn at(seq: i32) -> Position {
-        Position { window_from: "1:1:".into(), inside: Some(Inside { window_to: "9:9:".into(), xid: Xid(5), seq }) }
+        Position {
+            window_from: "1:1:".into(),
+            window: Some(WindowPosition { window_to: "9:9:".into(), xid: Xid(5), seq }),
+        }
     }
 
     fn end_of_window() -> Position {
-        Position { window_from: "9:9:".into(), inside: None }
+        Position { window_from: "9:9:".into(), window: None }
     }
 
     /// Enters events 0.. with the given numbers of deliveries.
-    fn with(deliveries: &[u32]) -> (Progress, Vec<u64>) {
-        let mut progress = Progress::new();
+    fn with(deliveries: &[u32]) -> (Watermark, Vec<u64>) {
+        let mut watermark = Watermark::new();
         let mut entries = Vec::new();
         for (seq, &count) in (0..).zip(deliveries) {
-            let entry = progress.enter(at(seq));
-            (0..count).for_each(|_| progress.add(entry));
+            let entry = watermark.enter(at(seq));
+            (0..count).for_each(|_| watermark.add(entry));
             entries.push(entry);
         }
-        (progress, entries)
+        (watermark, entries)
     }
 
     #[test]
     fn the_position_waits_for_the_oldest_open_event() {
-        let (mut progress, entries) = with(&[1, 1, 1]);
-        progress.settle(entries[1]);
-        progress.settle(entries[2]);
-        assert_eq!(progress.advance(), None);
-        progress.settle(entries[0]);
-        assert_eq!(progress.advance(), Some(at(2)));
+        let (mut watermark, entries) = with(&[1, 1, 1]);
+        watermark.settle(entries[1]);
+        watermark.settle(entries[2]);
+        assert_eq!(watermark.advance(), None);
+        watermark.settle(entries[0]);
+        assert_eq!(watermark.advance(), Some(at(2)));
     }
 
     #[test]
     fn an_event_waits_for_all_its_deliveries() {
-        let (mut progress, entries) = with(&[2, 1]);
-        progress.settle(entries[0]);
-        progress.settle(entries[1]);
-        assert_eq!(progress.advance(), None);
-        progress.settle(entries[0]);
-        assert_eq!(progress.advance(), Some(at(1)));
+        let (mut watermark, entries) = with(&[2, 1]);
+        watermark.settle(entries[0]);
+        watermark.settle(entries[1]);
+        assert_eq!(watermark.advance(), None);
+        watermark.settle(entries[0]);
+        assert_eq!(watermark.advance(), Some(at(1)));
     }
 
     #[test]
     fn a_position_is_told_once() {
-        let (mut progress, entries) = with(&[1]);
-        progress.settle(entries[0]);
-        assert_eq!(progress.advance(), Some(at(0)));
-        assert_eq!(progress.advance(), None);
+        let (mut watermark, entries) = with(&[1]);
+        watermark.settle(entries[0]);
+        assert_eq!(watermark.advance(), Some(at(0)));
+        assert_eq!(watermark.advance(), None);
     }
 
     #[test]
     fn the_end_of_a_window_is_reached_only_behind_its_events() {
-        let (mut progress, entries) = with(&[1]);
-        progress.pass(end_of_window());
-        assert_eq!(progress.advance(), None);
-        progress.settle(entries[0]);
-        assert_eq!(progress.advance(), Some(end_of_window()));
+        let (mut watermark, entries) = with(&[1]);
+        watermark.pass(end_of_window());
+        assert_eq!(watermark.advance(), None);
+        watermark.settle(entries[0]);
+        assert_eq!(watermark.advance(), Some(end_of_window()));
     }
 
     #[test]
     fn polling_an_idle_log_takes_no_memory() {
-        let (mut progress, entries) = with(&[1]);
-        (0..1000).for_each(|_| progress.pass(end_of_window()));
-        assert_eq!(progress.entries.len(), 2);
-        progress.settle(entries[0]);
-        progress.advance();
-        (0..1000).for_each(|_| progress.pass(end_of_window()));
-        assert_eq!(progress.entries.len(), 0);
-        assert_eq!(progress.advance(), Some(end_of_window()));
+        let (mut watermark, entries) = with(&[1]);
+        (0..1000).for_each(|_| watermark.pass(end_of_window()));
+        assert_eq!(watermark.entries.len(), 2);
+        watermark.settle(entries[0]);
+        watermark.advance();
+        (0..1000).for_each(|_| watermark.pass(end_of_window()));
+        assert_eq!(watermark.entries.len(), 0);
+        assert_eq!(watermark.advance(), Some(end_of_window()));
     }
 
     #[test]
     fn numbers_stay_valid_while_the_front_moves_on() {
-        let (mut progress, entries) = with(&[1, 1]);
-        progress.settle(entries[0]);
-        progress.advance();
-        let third = progress.enter(at(2));
-        progress.add(third);
-        progress.settle(third);
-        assert_eq!(progress.advance(), None);
-        progress.settle(entries[1]);
-        assert_eq!(progress.advance(), Some(at(2)));
+        let (mut watermark, entries) = with(&[1, 1]);
+        watermark.settle(entries[0]);
+        watermark.advance();
+        let third = watermark.enter(at(2));
+        watermark.add(third);
+        watermark.settle(third);
+        assert_eq!(watermark.advance(), None);
+        watermark.settle(entries[1]);
+        assert_eq!(watermark.advance(), Some(at(2)));
     }
 }
