@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::event::Delivery;
 use super::retry_timer::RetryTimer;
-use super::session::{Chunk, SessionError, Sessions, Terms};
+use super::session::{Chunk, RenewedLease, SessionError, Sessions};
 use super::shard_state::{Landing, Tenure};
 use super::shared::Shared;
 use super::wakeup::{Action, Wakeup};
@@ -37,7 +37,7 @@ enum Reading {
 
 /// What the tending hand did.
 enum Tending {
-    Renewed(Terms),
+    Renewed(RenewedLease),
     Maintained,
     Left,
 }
@@ -176,7 +176,7 @@ impl<'a> Engine<'a> {
             return never;
         }
         // Without room there is nothing to ask for; the next report makes some.
-        let Some(most) = self.tenure.most() else { return never };
+        let Some(read_limits) = self.tenure.read_limits() else { return never };
         let due_at =
             if self.wakeup.is_asleep() { self.retry_timer.next_asleep() } else { self.retry_timer.next_awake() };
         if due_at <= now {
@@ -190,19 +190,19 @@ impl<'a> Engine<'a> {
         if at > now {
             return at.min(due_at);
         }
-        let main = self.sessions.main.clone();
+        let read = self.sessions.read.clone();
         if !is_look {
-            self.reading = Some(Box::pin(async move { main.try_sleep().await.map(Reading::Slept) }));
+            self.reading = Some(Box::pin(async move { read.try_sleep().await.map(Reading::Slept) }));
             return never;
         }
         self.looked_at = now;
-        let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
+        let (lease, position, held_bytes) = (self.tenure.lease, self.tenure.position(), self.tenure.held_bytes());
         self.reading = Some(Box::pin(async move {
             let chunk = match action {
                 Action::WaitAndLook(limits) => {
-                    main.watch(lease, position, most, gauge, limits.at_most(due_at - now)).await?
+                    read.wait_and_fetch(lease, position, read_limits, held_bytes, limits.at_most(due_at - now)).await?
                 }
-                _ => main.fetch(lease, position, most, gauge).await?,
+                _ => read.fetch(lease, position, read_limits, held_bytes).await?,
             };
             Ok(Reading::Looked(chunk))
         }));
@@ -211,12 +211,12 @@ impl<'a> Engine<'a> {
 
     /// `awake()` and, in the same round trip, the first look.
     fn awake(&mut self) {
-        let main = self.sessions.main.clone();
-        let (lease, position, gauge) = (self.tenure.lease, self.tenure.position(), self.tenure.gauge());
-        self.reading = Some(match self.tenure.most() {
-            None => Box::pin(async move { main.awake().await.map(|()| Reading::Woke(None)) }),
-            Some(most) => Box::pin(async move {
-                let ((), chunk) = tokio::try_join!(main.awake(), main.fetch(lease, position, most, gauge))?;
+        let read = self.sessions.read.clone();
+        let (lease, position, held_bytes) = (self.tenure.lease, self.tenure.position(), self.tenure.held_bytes());
+        self.reading = Some(match self.tenure.read_limits() {
+            None => Box::pin(async move { read.awake().await.map(|()| Reading::Woke(None)) }),
+            Some(read_limits) => Box::pin(async move {
+                let ((), chunk) = tokio::try_join!(read.awake(), read.fetch(lease, position, read_limits, held_bytes))?;
                 Ok(Reading::Woke(Some(chunk)))
             }),
         });
@@ -224,10 +224,10 @@ impl<'a> Engine<'a> {
 
     fn ask_due(&mut self, now: Instant) {
         self.retry_timer.asked(now);
-        let main = self.sessions.main.clone();
-        let (lease, query, gauge) = (self.tenure.lease, self.tenure.due_query(), self.tenure.gauge());
+        let read = self.sessions.read.clone();
+        let (lease, query, held_bytes) = (self.tenure.lease, self.tenure.due_query(), self.tenure.held_bytes());
         self.reading = Some(Box::pin(async move {
-            let (deliveries, wait) = main.fetch_due(lease, query, gauge).await?;
+            let (deliveries, wait) = read.fetch_due(lease, query, held_bytes).await?;
             Ok(Reading::Due(deliveries, wait))
         }));
     }
@@ -263,8 +263,8 @@ impl<'a> Engine<'a> {
     }
 
     fn send(&mut self, report: Arc<super::results::Report>) {
-        let (reports, lease) = (self.sessions.reports.clone(), self.tenure.lease);
-        self.reporting = Some(Box::pin(async move { reports.report(lease, &report).await }));
+        let (write, lease) = (self.sessions.write.clone(), self.tenure.lease);
+        self.reporting = Some(Box::pin(async move { write.report(lease, &report).await }));
     }
 
     fn reported(&mut self, disabled: &[i32]) {
@@ -278,20 +278,20 @@ impl<'a> Engine<'a> {
 
     /// The tending hand: keeps the lease and the house.
     fn advance_tending(&mut self, now: Instant) -> Instant {
-        let reports = self.sessions.reports.clone();
+        let write = self.sessions.write.clone();
         if self.leave {
             self.leave = false;
-            let (main, sidecar) = (self.sessions.main.clone(), self.shared.name.clone());
+            let (read, sidecar) = (self.sessions.read.clone(), self.shared.name.clone());
             self.tending =
-                Some(Box::pin(async move { Sessions::leave(&main, &reports, &sidecar).await.map(|()| Tending::Left) }));
+                Some(Box::pin(async move { Sessions::leave(&read, &write, &sidecar).await.map(|()| Tending::Left) }));
         } else if self.renew_at <= now {
             self.renew_at = now + self.shared.settings.lease / 2;
             let (lease, duration) = (self.tenure.lease, self.shared.settings.lease);
-            self.tending = Some(Box::pin(async move { reports.renew(lease, duration).await.map(Tending::Renewed) }));
+            self.tending = Some(Box::pin(async move { write.renew(lease, duration).await.map(Tending::Renewed) }));
         } else if self.keeps_house() && self.maintain_at <= now && matches!(self.phase, Phase::Running) {
             self.maintain_at = now + MAINTAIN;
             self.tending = Some(Box::pin(async move {
-                reports.maintain().await;
+                write.maintain().await;
                 Ok(Tending::Maintained)
             }));
         }
@@ -359,8 +359,8 @@ impl<'a> Engine<'a> {
 
     /// Lets writers and the other sidecars know; without this they notice by themselves.
     async fn release(self) -> Result<End, SessionError> {
-        let main = &self.sessions.main;
-        let farewell = async { tokio::try_join!(main.awake(), main.release(self.tenure.lease)) };
+        let read = &self.sessions.read;
+        let farewell = async { tokio::try_join!(read.awake(), read.release(self.tenure.lease)) };
         let _ = tokio::time::timeout(LAST_WORDS, farewell).await;
         Ok(self.end)
     }

@@ -80,24 +80,24 @@ pub struct Event {
     pub unreadable: Option<String>,
 }
 
-/// The bytes to send, counted in a gauge for as long as they are held.
+/// The bytes to send, counted in `held_bytes` for as long as they are held.
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,
-    gauge: Arc<AtomicUsize>,
+    held_bytes: Arc<AtomicUsize>,
 }
 
 impl Body {
-    /// A copy of `bytes`, counted in `gauge`.
-    pub fn new(bytes: &[u8], gauge: &Arc<AtomicUsize>) -> Self {
-        gauge.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes: Bytes::copy_from_slice(bytes), gauge: Arc::clone(gauge) }
+    /// A copy of `bytes`, counted in `held_bytes`.
+    pub fn new(bytes: &[u8], held_bytes: &Arc<AtomicUsize>) -> Self {
+        held_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        Self { bytes: Bytes::copy_from_slice(bytes), held_bytes: Arc::clone(held_bytes) }
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.gauge.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.held_bytes.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 

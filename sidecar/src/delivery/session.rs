@@ -1,6 +1,6 @@
-//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. `Main` holds the sleeper's lock
-//! and reads, and while it lasts the shard is its owner's; `Reports` writes, so that a commit never holds reading up.
-//! Each call is one statement and one transaction: none is open during an HTTP request.
+//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. The `ReadSession` reads and holds
+//! the sleeper's lock, and while it lasts the shard is its owner's. The `WriteSession` reports, so that no commit holds
+//! reading up. Each call is one statement and one transaction: none is open during an HTTP request.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -24,8 +24,8 @@ pub struct Lease {
     pub id: i64,
 }
 
-/// What `acquire` grants.
-pub struct Grant {
+/// What `acquire` returns.
+pub struct AcquiredLease {
     pub lease: Lease,
     /// How often the shard has been taken.
     pub epoch: i64,
@@ -35,21 +35,21 @@ pub struct Grant {
     pub shards: usize,
 }
 
-/// What the database wants of an owner, told at each renewal.
+/// What `renew` returns: what the database wants of the owner.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct RenewedLease {
     pub request_timeout: Duration,
     /// How many shards this process may hold.
     pub share: usize,
-    /// Whether this one is beyond it.
+    /// Whether this shard is beyond the share.
     pub give_back: bool,
 }
 
 /// Both sessions.
 pub struct Sessions {
-    pub main: Arc<Main>,
-    pub reports: Arc<Reports>,
-    /// One for each notification or several; closed when the main session is lost.
+    pub read: Arc<ReadSession>,
+    pub write: Arc<WriteSession>,
+    /// One for each notification or several; closed when the reading session is lost.
     pub notifications: mpsc::Receiver<()>,
 }
 
@@ -57,16 +57,16 @@ impl Sessions {
     /// Opens both, listens and prepares.
     pub async fn open(database: &Database, sidecar: &str) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
-        let (main, reports) =
+        let (read, write) =
             tokio::try_join!(Session::open(database, Some(tell), sidecar), Session::open(database, None, sidecar))?;
-        let (main, reports) = tokio::try_join!(Main::prepare(main), Reports::prepare(reports))?;
-        Ok(Self { main: Arc::new(main), reports: Arc::new(reports), notifications })
+        let (read, write) = tokio::try_join!(ReadSession::prepare(read), WriteSession::prepare(write))?;
+        Ok(Self { read: Arc::new(read), write: Arc::new(write), notifications })
     }
 
     /// Leaves the shards to the others, as they are released.
-    pub async fn leave(main: &Main, reports: &Reports, sidecar: &str) -> Result<(), SessionError> {
+    pub async fn leave(read: &ReadSession, write: &WriteSession, sidecar: &str) -> Result<(), SessionError> {
         let parameters: Parameters = &[&sidecar];
-        tokio::try_join!(main.session.call(&main.leave, parameters), reports.session.call(&reports.leave, parameters))?;
+        tokio::try_join!(read.session.call(&read.leave, parameters), write.session.call(&write.leave, parameters))?;
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ type Parameters<'a> = &'a [&'a (dyn postgres_types::ToSql + Sync)];
 const LEAVE: &str = "SELECT webhooks.leave($1)";
 
 /// The reading session.
-pub struct Main {
+pub struct ReadSession {
     session: Session,
     leave: Call,
     acquire: Call,
@@ -95,7 +95,7 @@ pub struct Main {
 pub struct Chunk {
     pub deliveries: Vec<Delivery>,
     pub window_to: Arc<str>,
-    /// Events read, those included that no active endpoint wants.
+    /// How many events were read, those included that no active endpoint wants.
     pub events: usize,
     /// The last event read, where the window holds more.
     pub stopped_at: Option<(Xid, i32)>,
@@ -110,7 +110,7 @@ pub struct DueQuery {
     pub in_flight: Vec<PendingKey>,
 }
 
-impl Main {
+impl ReadSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
         session.run("LISTEN pg_webhooks").await?;
         let clock = session.prepare("clock_timestamp", "SELECT clock_timestamp() AS now").await?;
@@ -137,10 +137,10 @@ impl Main {
         owner: &str,
         duration: Duration,
         known: Option<Lease>,
-    ) -> Result<Option<Grant>, SessionError> {
+    ) -> Result<Option<AcquiredLease>, SessionError> {
         let known = known.map(|lease| lease.id);
         let answer = self.session.call(&self.acquire, &[&owner, &milliseconds(duration), &known]).await?;
-        answer.rows.first().map(|row| grant(&answer, row)).transpose()
+        answer.rows.first().map(|row| acquired_lease(&answer, row)).transpose()
     }
 
     /// Gives the shard back.
@@ -155,38 +155,38 @@ impl Main {
         answer.get(answer.first()?, "sleeps")
     }
 
-    /// Writers need not notify any more.
+    /// Writers need not notify from now on.
     pub async fn awake(&self) -> Result<(), SessionError> {
         self.session.call(&self.awake, &[]).await?;
         Ok(())
     }
 
     /// Waits, at the server, until a transaction has ended that `from` does not know; then [fetches](Self::fetch).
-    pub async fn watch(
+    pub async fn wait_and_fetch(
         &self,
         lease: Lease,
         from: Position,
-        most: Most,
-        gauge: Arc<AtomicUsize>,
-        limits: WaitLimits,
+        read_limits: ReadLimits,
+        held_bytes: Arc<AtomicUsize>,
+        wait_limits: WaitLimits,
     ) -> Result<Chunk, SessionError> {
         let us = |duration: Duration| i32::try_from(duration.as_micros()).unwrap_or(i32::MAX);
         let seen = Arc::clone(&from.window_from);
-        let (least, most_us) = (us(limits.least), us(limits.most));
+        let (least, most_us) = (us(wait_limits.least), us(wait_limits.most));
         let parameters: Parameters = &[&&*seen, &least, &most_us];
         let wait = self.session.call(&self.wait_for_commit, parameters);
         // Sent together: the server goes from the one to the other without a round trip.
-        let (_, chunk) = tokio::try_join!(wait, self.fetch(lease, from, most, gauge))?;
+        let (_, chunk) = tokio::try_join!(wait, self.fetch(lease, from, read_limits, held_bytes))?;
         Ok(chunk)
     }
 
-    /// The events behind `from`.
+    /// Reads the events behind `from`.
     pub async fn fetch(
         &self,
         lease: Lease,
         from: Position,
-        most: Most,
-        gauge: Arc<AtomicUsize>,
+        limits: ReadLimits,
+        held_bytes: Arc<AtomicUsize>,
     ) -> Result<Chunk, SessionError> {
         let Position { window_from, window } = from;
         let window_to = window.as_ref().map(|window| &*window.window_to);
@@ -196,25 +196,25 @@ impl Main {
             .session
             .call(
                 &self.fetch,
-                &[&lease.shard, &lease.id, &&*window_from, &window_to, &xid, &seq, &most.events, &most.bytes],
+                &[&lease.shard, &lease.id, &&*window_from, &window_to, &xid, &seq, &limits.events, &limits.bytes],
             )
             .await?;
         let row = answer.first()?;
         let stopped_xid: Option<Xid> = answer.get(row, "stopped_xid")?;
         Ok(Chunk {
-            deliveries: deliveries(&answer, Source::Log(0), &gauge)?,
+            deliveries: deliveries(&answer, Source::Log(0), &held_bytes)?,
             window_to: answer.get::<&str>(row, "window_to")?.into(),
             events: count(answer.get(row, "events_read")?),
             stopped_at: stopped_xid.zip(answer.get(row, "stopped_seq")?),
         })
     }
 
-    /// Pending deliveries that are due, and in how long the next one is.
+    /// Reads pending deliveries that are due; says in how long the next one is.
     pub async fn fetch_due(
         &self,
         lease: Lease,
         query: DueQuery,
-        gauge: Arc<AtomicUsize>,
+        held_bytes: Arc<AtomicUsize>,
     ) -> Result<(Vec<Delivery>, Option<Duration>), SessionError> {
         let (endpoints, rooms): (Vec<i32>, Vec<i32>) = query.rooms.into_iter().unzip();
         let in_flight_endpoints: Vec<i32> = query.in_flight.iter().map(|key| key.0).collect();
@@ -236,18 +236,18 @@ impl Main {
             // A delivery that somebody has put off for ever is due at infinity, the highest of all numbers.
             .map(|at| at.0.saturating_sub(self.clock_ahead).saturating_sub(local_now()))
             .map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
-        Ok((deliveries(&answer, Source::Pending, &gauge)?, wait))
+        Ok((deliveries(&answer, Source::Pending, &held_bytes)?, wait))
     }
 }
 
-/// How much to read at once.
+/// How much one `fetch` may read.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
+pub struct ReadLimits {
     pub events: i32,
     pub bytes: i64,
 }
 
-fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
+fn acquired_lease(answer: &Answer<'_>, row: &Row) -> Result<AcquiredLease, SessionError> {
     let window = match answer.get::<Option<&str>>(row, "window_to")? {
         None => None,
         Some(window_to) => Some(WindowPosition {
@@ -256,7 +256,7 @@ fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
             seq: answer.get::<Option<i32>>(row, "seq")?.unwrap_or(-1),
         }),
     };
-    Ok(Grant {
+    Ok(AcquiredLease {
         lease: Lease { shard: answer.get(row, "shard")?, id: answer.get(row, "lease_id")? },
         epoch: answer.get(row, "epoch")?,
         position: Position { window_from: answer.get::<&str>(row, "window_from")?.into(), window },
@@ -265,14 +265,18 @@ fn grant(answer: &Answer<'_>, row: &Row) -> Result<Grant, SessionError> {
 }
 
 /// The rows as deliveries; neighbours of the same event share it. A row without one says only what the call has to say.
-fn deliveries(answer: &Answer<'_>, source: Source, gauge: &Arc<AtomicUsize>) -> Result<Vec<Delivery>, SessionError> {
+fn deliveries(
+    answer: &Answer<'_>,
+    source: Source,
+    held_bytes: &Arc<AtomicUsize>,
+) -> Result<Vec<Delivery>, SessionError> {
     let mut deliveries: Vec<Delivery> = Vec::with_capacity(answer.rows.len());
     for row in &answer.rows {
         let Some(webhook_id) = answer.get::<Option<RawText>>(row, "webhook_id")? else { continue };
         let at: (Xid, i32) = (answer.get(row, "xid")?, answer.get(row, "seq")?);
         let event = match deliveries.last() {
             Some(last) if (last.event.xid, last.event.seq) == at => Arc::clone(&last.event),
-            _ => Arc::new(event(answer, row, at, webhook_id, gauge)?),
+            _ => Arc::new(event(answer, row, at, webhook_id, held_bytes)?),
         };
         // A URL that is no text is none, and its attempts fail as another such do.
         let url = str::from_utf8(answer.get::<RawText>(row, "url")?.0).unwrap_or_default().to_owned();
@@ -296,7 +300,7 @@ fn event(
     row: &Row,
     (xid, seq): (Xid, i32),
     webhook_id: RawText<'_>,
-    gauge: &Arc<AtomicUsize>,
+    held_bytes: &Arc<AtomicUsize>,
 ) -> Result<Event, SessionError> {
     let (name, body): (RawText, RawText) = (answer.get(row, "event")?, answer.get(row, "body")?);
     let parts = [("id", webhook_id), ("event's name", name), ("body", body)];
@@ -314,13 +318,13 @@ fn event(
         occurred_at: answer.get(row, "occurred_at")?,
         webhook_id,
         name: name.legible(),
-        body: Body::new(if unreadable.is_none() { body.0 } else { b"" }, gauge),
+        body: Body::new(if unreadable.is_none() { body.0 } else { b"" }, held_bytes),
         unreadable,
     })
 }
 
 /// The writing session.
-pub struct Reports {
+pub struct WriteSession {
     session: Session,
     leave: Call,
     report: Call,
@@ -328,7 +332,7 @@ pub struct Reports {
     maintain: Call,
 }
 
-impl Reports {
+impl WriteSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
         let (leave, report, renew, maintain) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
@@ -351,18 +355,18 @@ impl Reports {
     }
 
     /// Extends the lease.
-    pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<Terms, SessionError> {
+    pub async fn renew(&self, lease: Lease, duration: Duration) -> Result<RenewedLease, SessionError> {
         let answer = self.session.call(&self.renew, &[&lease.shard, &lease.id, &milliseconds(duration)]).await?;
         let row = answer.first()?;
         let request_timeout_ms: i64 = answer.get(row, "request_timeout_ms")?;
-        Ok(Terms {
+        Ok(RenewedLease {
             request_timeout: Duration::from_millis(request_timeout_ms.max(0).unsigned_abs()),
             share: count(answer.get(row, "share")?),
             give_back: answer.get(row, "give_back")?,
         })
     }
 
-    /// Housekeeping. What goes wrong there is logged, and tried again the next time.
+    /// Does the housekeeping. What goes wrong there is logged, and tried again the next time.
     pub async fn maintain(&self) {
         if let Err(error) = self.session.call(&self.maintain, &[]).await {
             tracing::warn!("housekeeping failed: {error}");

@@ -15,7 +15,7 @@ use super::event::{Attempt, Delivery, Ending, PendingKey, Settled, Source, Xid};
 use super::failure::Failure;
 use super::results::{Report, ResultBuffer};
 use super::sender::Sender;
-use super::session::{Chunk, DueQuery, Lease, Most, Terms};
+use super::session::{Chunk, DueQuery, Lease, ReadLimits, RenewedLease};
 use super::wakeup::Found;
 use super::watermark::{Position, Watermark, WindowPosition};
 
@@ -26,7 +26,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 /// Deliveries per event, as long as none have come: a first chunk of five hundred events could be of any size.
 const CAUTIOUS_FAN_OUT: usize = 64;
 /// Bodies held by the process; a chunk may go beyond it by its size.
-const HELD_BYTES: usize = 16 << 20;
+const MAX_HELD_BYTES: usize = 16 << 20;
 
 /// See the module.
 pub struct Tenure {
@@ -49,7 +49,7 @@ pub struct Tenure {
     held: usize,
     most_held: usize,
     most_bytes: usize,
-    body_bytes: Arc<AtomicUsize>,
+    held_bytes: Arc<AtomicUsize>,
     /// Deliveries per event read, as of late.
     fan_out: usize,
     sender: Sender,
@@ -88,20 +88,20 @@ impl Tenure {
             in_flight: HashSet::new(),
             held: 0,
             most_held: limits.global,
-            most_bytes: HELD_BYTES,
-            body_bytes: Arc::new(AtomicUsize::new(0)),
+            most_bytes: MAX_HELD_BYTES,
+            held_bytes: Arc::new(AtomicUsize::new(0)),
             fan_out: CAUTIOUS_FAN_OUT,
             sender,
         }
     }
 
-    /// Follows what a renewal told: of what the process may hold, `most_held` and [`HELD_BYTES`], each shard of its
+    /// Follows what a renewal told: of what the process may hold, `most_held` and [`MAX_HELD_BYTES`], each shard of its
     /// share gets a part.
-    pub fn follow(&mut self, terms: Terms, most_held: usize) {
+    pub fn follow(&mut self, terms: RenewedLease, most_held: usize) {
         let share = terms.share.max(1);
         self.request_timeout = terms.request_timeout;
         self.most_held = (most_held / share).max(1);
-        self.most_bytes = HELD_BYTES / share;
+        self.most_bytes = MAX_HELD_BYTES / share;
         self.queues.set_global_limit(self.most_held);
     }
 
@@ -126,17 +126,17 @@ impl Tenure {
     }
 
     /// How much to read next; none while there is no room.
-    pub fn most(&self) -> Option<Most> {
-        let bytes = self.most_bytes.saturating_sub(self.body_bytes.load(Ordering::Relaxed)).min(CHUNK_BYTES);
+    pub fn read_limits(&self) -> Option<ReadLimits> {
+        let bytes = self.most_bytes.saturating_sub(self.held_bytes.load(Ordering::Relaxed)).min(CHUNK_BYTES);
         let events = (self.room() / self.fan_out).clamp(1, CHUNK_EVENTS);
         // Room for a whole event; a quarter is enough, which endpoints that hang can not hold.
         let enough = self.fan_out.min(self.most_held / 4).max(1);
-        (self.room() >= enough && bytes > 0).then_some(Most { events: events as i32, bytes: bytes as i64 })
+        (self.room() >= enough && bytes > 0).then_some(ReadLimits { events: events as i32, bytes: bytes as i64 })
     }
 
-    /// Counts the bodies held.
-    pub fn gauge(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.body_bytes)
+    /// The bytes of the bodies that are held, where they are counted.
+    pub fn held_bytes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.held_bytes)
     }
 
     /// Takes what `fetch` returned.
@@ -362,14 +362,14 @@ mod tests {
         let sender = Sender::new(EgressPolicy::new(&[]), 1).expect("a client");
         let start = Position { window_from: "1:1:".into(), window: None };
         let mut tenure = Tenure::new(Lease { shard: 0, id: 1 }, start, sender, limits);
-        assert_eq!(tenure.most().map(|most| most.events), Some(16), "cautious, while nothing is known");
+        assert_eq!(tenure.read_limits().map(|limits| limits.events), Some(16), "cautious, while nothing is known");
         for _ in 0..6 {
-            let events = tenure.most().map_or(0, |most| most.events as usize);
+            let events = tenure.read_limits().map_or(0, |limits| limits.events as usize);
             tenure.accept(
                 Chunk { deliveries: vec![], window_to: "1:9:".into(), events, stopped_at: Some((Xid(1), 1)) },
                 now,
             );
         }
-        assert_eq!(tenure.most().map(|most| most.events), Some(500));
+        assert_eq!(tenure.read_limits().map(|limits| limits.events), Some(500));
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::endpoint_queues::RequestLimits;
 use super::engine::{End, Engine};
-use super::session::{Grant, SessionError, Sessions};
+use super::session::{AcquiredLease, SessionError, Sessions};
 use super::shard_state::Tenure;
 use super::shared::{RoleGuard, Shared};
 
@@ -75,8 +75,8 @@ impl Worker {
         let sessions = self.stopped_during(Sessions::open(&shared.database, &shared.name)).await;
         let Some(sessions) = sessions else { return Ok(End::Stopped) };
         let mut sessions = sessions?;
-        let Some(grant) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
-        let Grant { lease, epoch, position, shards } = grant;
+        let Some(acquired) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
+        let AcquiredLease { lease, epoch, position, shards } = acquired;
         if let Some(role) = &mut self.role {
             role.hold(shards);
         }
@@ -93,7 +93,7 @@ impl Worker {
             let limits = RequestLimits { per_endpoint: shared.settings.endpoint_in_flight as usize, global: most_held };
             Tenure::new(lease, position, shared.sender.clone(), limits)
         });
-        tenure.follow(sessions.reports.renew(lease, shared.settings.lease).await?, most_held);
+        tenure.follow(sessions.write.renew(lease, shared.settings.lease).await?, most_held);
         tracing::info!(shard = lease.shard, epoch, "delivering");
         shared.clear_trouble();
         tenure.resume(Instant::now());
@@ -101,12 +101,12 @@ impl Worker {
     }
 
     /// Waits for a shard; returns none when told to stop before.
-    async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<Grant>, SessionError> {
+    async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<AcquiredLease>, SessionError> {
         let owner = format!("{}/{}", self.shared.name, self.number);
         loop {
             let known = self.tenure.as_ref().map(|tenure| tenure.lease);
-            if let Some(grant) = sessions.main.acquire(&owner, self.shared.settings.lease, known).await? {
-                return Ok(Some(grant));
+            if let Some(acquired) = sessions.read.acquire(&owner, self.shared.settings.lease, known).await? {
+                return Ok(Some(acquired));
             }
             if let Some(tenure) = &self.tenure {
                 return Err(SessionError::Stale(format!("shard {} was taken over", tenure.lease.shard)));
