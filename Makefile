@@ -99,7 +99,7 @@ microbench: extension
 	@$(BUILT)/microbench $(MICROBENCH)/pg_webhooks.so $(MICROBENCH)/last $(ONLY)
 
 pictures: $(STAMP)/venv install
-	$(CARGO) test -p tests --test browser pictures
+	$(CARGO) test --workspace $(FEATURES) --test browser pictures
 	mkdir -p docs/images
 	cp target/pictures/*.png docs/images/
 
@@ -175,7 +175,8 @@ target/servers/%/bin/pg_config: tests/servers/%.txt | target/tools/bin/cargo-den
 	@touch $@
 
 # Tests whose subject is the server as much as our code.
-SERVER_TESTS := capture:: rows:: stock_alert:: import_rules:: installing:: lifecycle:: settings:: wakeup:: crash:: events::
+SERVER_TESTS := capture:: rows:: stock_alert:: import_rules:: event_log:: installing:: lifecycle:: settings:: \
+    wakeup:: crash:: recovery:: events::
 
 # Its stamps lie with it: where it is unpacked anew they are gone.
 test-server-%: target/servers/%/bin/pg_config $(BUILT)/pg-webhooks
@@ -194,11 +195,14 @@ target/sql/pg_webhooks.control: pg_webhooks/pg_webhooks.control Cargo.toml
 	@sed 's/@CARGO_VERSION@/$(VERSION)/' $< > $@
 
 $(STAMP)/extension: $(STAMP)/packages $(SOURCES_EXTENSION) target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
-	$(CARGO) build --release -p pg_webhooks $(FEATURES)
-	$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
-	$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
-	$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
-	$(foreach script,$(UPGRADES),$(call place,644,$(script),$$($(PG_CONFIG) --sharedir)/extension/$(notdir $(script))) &&) :
+	@grep -q '^pg$(PG_MAJOR) = ' pg_webhooks/Cargo.toml || { echo 'PostgreSQL $(PG_MAJOR) is not served: 15 to 18 are' >&2; exit 1; }
+	@echo '==> Building for PostgreSQL $(PG_MAJOR): some minutes the first time'
+	$(BUILD)
+	@echo '==> Installing the extension into PostgreSQL $(PG_MAJOR)'
+	@$(call place,755,$(BUILT)/libpg_webhooks.so,$$($(PG_CONFIG) --pkglibdir)/pg_webhooks.so)
+	@$(call place,644,target/sql/pg_webhooks--$(VERSION).sql,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks--$(VERSION).sql)
+	@$(call place,644,target/sql/pg_webhooks.control,$$($(PG_CONFIG) --sharedir)/extension/pg_webhooks.control)
+	@$(foreach script,$(UPGRADES),$(call place,644,$(script),$$($(PG_CONFIG) --sharedir)/extension/$(notdir $(script))) &&) :
 	@touch $@
 
 # The install scripts of versions that have been released, and what leads from one to the next.
