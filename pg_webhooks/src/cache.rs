@@ -4,6 +4,7 @@
 //! A change of endpoints, of an attached table or of the log's partitions reaches every session as a relcache
 //! invalidation, at the commit that made it. The callback sets a flag and does nothing else; the next row forgets all.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,7 +12,6 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 use webhooks_core::event_rules;
 
-use crate::capture::Plan;
 use crate::event_log::Partition;
 use crate::postgres::{function_name, owner_of, referenced_by, relation, run_as};
 use crate::subscribers::{Recipients, Subscribers};
@@ -22,7 +22,8 @@ struct Memory {
     recipients: HashMap<String, Rc<Recipients>>,
     /// By the function that asks.
     wanted: Vec<(pg_sys::Oid, bool)>,
-    plans: HashMap<pg_sys::Oid, Rc<Plan>>,
+    /// By trigger. The plan's type is the caller's business.
+    plans: HashMap<pg_sys::Oid, Rc<dyn Any>>,
     partition: Option<Rc<Partition>>,
     wakeup: Option<pg_sys::Oid>,
 }
@@ -68,19 +69,23 @@ fn watch(relation: pg_sys::Oid) {
     });
 }
 
-/// The compiled plan of a trigger.
-pub fn plan(trigger: &pg_sys::TriggerData) -> Result<Rc<Plan>, String> {
+/// The plan of a trigger, which `compile` makes where none is known; it is told how to look up who gets the events of a name.
+pub fn plan<P: 'static>(
+    trigger: &pg_sys::TriggerData,
+    compile: impl FnOnce(&pg_sys::TriggerData, fn(&str) -> Result<Rc<Recipients>, String>) -> Result<P, String>,
+) -> Result<Rc<P>, String> {
     forget_if_stale();
     // SAFETY: Postgres gives a trigger function a valid trigger and relation.
     let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid, (*trigger.tg_relation).rd_id) };
-    if let Some(plan) = MEMORY.with_borrow(|memory| memory.plans.get(&trigger_oid).cloned()) {
+    let known = MEMORY.with_borrow(|memory| memory.plans.get(&trigger_oid).cloned());
+    if let Some(plan) = known.and_then(|plan| plan.downcast().ok()) {
         return Ok(plan);
     }
     watch(relation_oid);
     // A plan holds the names of the table that an import's supplier is in, and of its columns.
     // SAFETY: Postgres gives a trigger function its table, open.
     unsafe { referenced_by(trigger.tg_relation) }.into_iter().for_each(watch);
-    let plan = Rc::new(Plan::compile(trigger, known_recipients)?);
+    let plan = Rc::new(compile(trigger, known_recipients)?);
     MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
 }

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
+use super::plan::Plan;
 use super::trigger;
 use super::value::Writer;
 
@@ -290,7 +291,7 @@ mod benches {
     fn data(b: &mut Bencher, change: fn() -> ProductChange, event: &str) {
         open_shop(1, 1);
         let mut change = change();
-        let plan = change.hand_over(|trigger| cache::plan(trigger)).expect("there is a plan");
+        let plan = change.hand_over(|trigger| cache::plan(trigger, Plan::compile)).expect("there is a plan");
         let place = plan.events.iter().position(|planned| planned.name == event).expect("somebody subscribes to it");
         let mut out = Vec::with_capacity(512);
         b.iter(move || {

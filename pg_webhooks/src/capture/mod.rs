@@ -14,4 +14,3 @@ mod value;
 mod microbench;
 
 pub use message::append;
-pub use plan::Plan;

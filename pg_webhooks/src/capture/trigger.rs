@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::append;
 use super::change::Change;
+use super::plan::Plan;
 use crate::{cache, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
@@ -64,7 +65,7 @@ pub extern "C" fn pg_finfo_capture() -> &'static pg_sys::Pg_finfo_record {
 }
 
 fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), String> {
-    let plan = cache::plan(trigger)?;
+    let plan = cache::plan(trigger, Plan::compile)?;
     if plan.events.is_empty() {
         return Ok(());
     }
