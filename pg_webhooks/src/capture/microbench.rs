@@ -308,7 +308,7 @@ mod benches {
 
     /// The signatures of one body.
     fn sign(b: &mut Bencher, recipients: u32) {
-        let signers: Vec<Signer> = (0..recipients).map(|n| Signer::plain(&format!("secret {n}"))).collect();
+        let signers: Vec<Signer> = (0..recipients).map(|n| Signer::plain(format!("secret {n}"))).collect();
         b.iter(move || {
             for signer in &signers {
                 black_box(signer.sign(&[black_box(BODY).as_bytes()]));
