@@ -91,7 +91,7 @@ async fn status_and_doctor_name_the_settings_that_cannot_be_read() {
     let told = cli.run(&["doctor", "--json"]).await;
     let report: Value = serde_json::from_str(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"));
     let findings = report["findings"].as_array().expect("an array");
-    for (message, mend) in [
+    for (message, fix) in [
         (
             "pg_webhooks.replay_rate = fast is not valid",
             format!("ALTER DATABASE {name} RESET pg_webhooks.replay_rate;"),
@@ -101,7 +101,7 @@ async fn status_and_doctor_name_the_settings_that_cannot_be_read() {
         let found = findings.iter().find(|one| one["message"].as_str().is_some_and(|text| text.contains(message)));
         let found = found.unwrap_or_else(|| panic!("{message}: {report:#}"));
         assert_eq!(found["level"], "problem");
-        assert!(found["mend"].as_str().is_some_and(|text| text.contains(&mend)), "{found}");
+        assert!(found["fix"].as_str().is_some_and(|text| text.contains(&fix)), "{found}");
     }
 
     db.run(&format!("ALTER DATABASE {name} RESET ALL; ALTER ROLE sidecar IN DATABASE {name} RESET ALL")).await;
