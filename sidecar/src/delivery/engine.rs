@@ -1,6 +1,9 @@
-//! The loop that owns all state: session → fetch → queues → send → report. Three hands work at once, each with one
-//! call of the database at a time: one reads (and sleeps and wakes), one reports, one tends the lease. Requests run in
-//! tasks of their own and come back through a channel.
+//! The loop that owns a shard's state: fetch, queue, send, report. Three parts of it work at once, each with one call of
+//! the database at a time: the reader, the reporter and the lease keeper. Requests run in tasks of their own and come
+//! back through a channel.
+
+mod lease_keeper;
+mod reader;
 
 use std::future::pending;
 use std::pin::Pin;
@@ -9,38 +12,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::event::Delivery;
+use self::lease_keeper::KeeperAnswer;
+use self::reader::ReaderAnswer;
+use super::in_flight::Completion;
+use super::results::Report;
 use super::retry_timer::RetryTimer;
-use super::session::{Chunk, RenewedLease, SessionError, Sessions};
-use super::shard_state::{Landing, Tenure};
+use super::session::{SessionError, Sessions};
+use super::shard_state::ShardState;
 use super::shared::Shared;
-use super::wakeup::{Action, Wakeup};
+use super::wakeup::Wakeup;
 
-const INSPECT: Duration = Duration::from_millis(50);
-const MAINTAIN: Duration = Duration::from_secs(300);
-/// With less room than this, a look waits for more, but not for long.
-const ROOM_WORTH_A_LOOK: usize = 128;
-const WAIT_FOR_ROOM: Duration = Duration::from_millis(5);
-/// For the last reports of a graceful stop.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-const LANDINGS: usize = 256;
+const QUEUE_INSPECTION_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the last reports of a graceful stop may take, and then the release of the shard.
+const LAST_REPORTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many completed requests are taken before the loop looks at the rest.
+const MAX_COMPLETIONS: usize = 256;
 
 type Call<T> = Option<Pin<Box<dyn Future<Output = Result<T, SessionError>> + Send>>>;
-
-/// What the reading hand brought.
-enum Reading {
-    Looked(Chunk),
-    Due(Vec<Delivery>, Option<Duration>),
-    Slept(bool),
-    Woke(Option<Chunk>),
-}
-
-/// What the tending hand did.
-enum Tending {
-    Renewed(RenewedLease),
-    Maintained,
-    Left,
-}
 
 /// Why the loop ended, all being reported and the shard released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,80 +42,76 @@ pub enum End {
 /// How far a graceful stop has come.
 enum Phase {
     Running,
-    /// Requests may finish until then.
+    /// Requests in flight may finish until then.
     Finishing(Instant),
-    /// The results go out, until then.
+    /// The results are reported, until then.
     Reporting(Instant),
 }
 
-/// The loop's state besides what outlives the sessions.
+/// The loop's state, besides what outlives the sessions.
 pub struct Engine<'a> {
     shared: &'a Shared,
     sessions: &'a mut Sessions,
-    tenure: &'a mut Tenure,
+    state: &'a mut ShardState,
     wakeup: Wakeup,
     retry_timer: RetryTimer,
-    reading: Call<Reading>,
+    reading: Call<ReaderAnswer>,
     reporting: Call<Vec<i32>>,
-    tending: Call<Tending>,
+    keeping: Call<KeeperAnswer>,
     looked_at: Instant,
-    inspect_at: Instant,
+    inspect_queues_at: Instant,
     renew_at: Instant,
     maintain_at: Instant,
-    leave: bool,
+    must_leave: bool,
     end: End,
     phase: Phase,
 }
 
 impl<'a> Engine<'a> {
-    /// Ready to run; the lease has just been renewed.
-    pub fn new(shared: &'a Shared, sessions: &'a mut Sessions, tenure: &'a mut Tenure) -> Self {
+    /// Begins; the lease has just been renewed.
+    pub fn new(shared: &'a Shared, sessions: &'a mut Sessions, state: &'a mut ShardState) -> Self {
         let (now, settings) = (Instant::now(), &shared.settings);
         Self {
             wakeup: Wakeup::new(settings.backstop, now),
             retry_timer: RetryTimer::new(now),
             reading: None,
             reporting: None,
-            tending: None,
+            keeping: None,
             looked_at: now,
-            inspect_at: now + INSPECT,
+            inspect_queues_at: now + QUEUE_INSPECTION_INTERVAL,
             renew_at: now + settings.lease / 2,
             maintain_at: now,
-            leave: false,
+            must_leave: false,
             end: End::Stopped,
             phase: Phase::Running,
             shared,
             sessions,
-            tenure,
+            state,
         }
     }
 
     /// Delivers until a graceful end, or until a session or the lease is lost.
     pub async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Result<End, SessionError> {
-        let mut landings: Vec<Landing> = Vec::with_capacity(LANDINGS);
-        if let Some(report) = self.tenure.results.unacknowledged() {
-            self.send(report);
+        let mut completions: Vec<Completion> = Vec::with_capacity(MAX_COMPLETIONS);
+        if let Some(report) = self.state.results.unacknowledged() {
+            self.report(report);
         }
         loop {
-            if *stop.borrow_and_update() && matches!(self.phase, Phase::Running) {
+            if *stop.borrow_and_update() && self.is_running() {
                 self.stop(Instant::now());
             }
-            if self.is_done(Instant::now()) {
+            self.advance_stop(Instant::now());
+            if self.is_over(Instant::now()) {
                 return self.release().await;
             }
             let next = self.advance(Instant::now());
             tokio::select! {
-                _ = self.tenure.landed.recv_many(&mut landings, LANDINGS) => {
-                    let now = Instant::now();
-                    for landing in landings.drain(..) {
-                        if self.tenure.land(landing, now) {
-                            self.retry_timer.request();
-                        }
-                    }
+                () = self.state.requests.completed(&mut completions, MAX_COMPLETIONS) => {
+                    self.complete(&mut completions, Instant::now());
                 }
-                reading = finish(&mut self.reading) => self.read(reading?, Instant::now()),
+                answer = finish(&mut self.reading) => self.read(answer?, Instant::now()),
                 disabled = finish(&mut self.reporting) => self.reported(&disabled?),
-                tending = finish(&mut self.tending) => self.tended(tending?, Instant::now()),
+                answer = finish(&mut self.keeping) => self.kept(answer?, Instant::now()),
                 told = self.sessions.notifications.recv() => match told {
                     Some(()) => self.wakeup.notified(),
                     None => return Err(SessionError::Lost("the session with Postgres was lost".to_owned())),
@@ -141,24 +125,24 @@ impl<'a> Engine<'a> {
     /// Starts all that is due, and says when to come again at the latest.
     fn advance(&mut self, now: Instant) -> Instant {
         let mut next = now + self.shared.settings.backstop;
-        if self.tenure.is_busy() {
-            if self.inspect_at <= now {
-                self.tenure.inspect(now);
-                self.inspect_at = now + INSPECT;
+        if self.state.has_queues() {
+            if self.inspect_queues_at <= now {
+                self.state.inspect_queues(now);
+                self.inspect_queues_at = now + QUEUE_INSPECTION_INTERVAL;
             }
-            next = next.min(self.inspect_at);
+            next = next.min(self.inspect_queues_at);
         }
-        if self.reading.is_none() && matches!(self.phase, Phase::Running) {
-            next = next.min(self.advance_reading(now));
+        if self.reading.is_none() && self.is_running() {
+            next = next.min(self.advance_reader(now));
         }
         if self.reporting.is_none() {
-            match self.tenure.pack_report(now) {
-                Some(report) => self.send(report),
-                None => next = self.tenure.report_due_at(now).map_or(next, |at| next.min(at)),
+            match self.state.pack_due_report(now) {
+                Some(report) => self.report(report),
+                None => next = self.state.report_due_at(now).map_or(next, |at| next.min(at)),
             }
         }
-        if self.tending.is_none() {
-            next = next.min(self.advance_tending(now));
+        if self.keeping.is_none() {
+            next = next.min(self.advance_keeper(now));
         }
         if let Phase::Finishing(until) | Phase::Reporting(until) = self.phase {
             next = next.min(until);
@@ -166,202 +150,92 @@ impl<'a> Engine<'a> {
         next
     }
 
-    /// The reading hand: wakes, asks for what is due, looks for events or falls asleep.
-    fn advance_reading(&mut self, now: Instant) -> Instant {
-        let never = now + self.shared.settings.backstop;
-        self.wakeup.share_with(self.shared.held_shards());
-        let (action, mut at) = self.wakeup.next(now);
-        if action == Action::StopSleeping {
-            self.awake();
-            return never;
-        }
-        // Without room there is nothing to ask for; the next report makes some.
-        let Some(read_limits) = self.tenure.read_limits() else { return never };
-        let due_at =
-            if self.wakeup.is_asleep() { self.retry_timer.next_asleep() } else { self.retry_timer.next_awake() };
-        if due_at <= now {
-            self.ask_due(now);
-            return never;
-        }
-        let is_look = matches!(action, Action::Look | Action::WaitAndLook(_));
-        if is_look && self.tenure.room() < ROOM_WORTH_A_LOOK.min(self.tenure.most_held() / 4) {
-            at = at.max(self.looked_at + WAIT_FOR_ROOM);
-        }
-        if at > now {
-            return at.min(due_at);
-        }
-        let read = self.sessions.read.clone();
-        if !is_look {
-            self.reading = Some(Box::pin(async move { read.try_sleep().await.map(Reading::Slept) }));
-            return never;
-        }
-        self.looked_at = now;
-        let (lease, position, held_bytes) = (self.tenure.lease, self.tenure.position(), self.tenure.held_bytes());
-        self.reading = Some(Box::pin(async move {
-            let chunk = match action {
-                Action::WaitAndLook(limits) => {
-                    read.wait_and_fetch(lease, position, read_limits, held_bytes, limits.at_most(due_at - now)).await?
-                }
-                _ => read.fetch(lease, position, read_limits, held_bytes).await?,
-            };
-            Ok(Reading::Looked(chunk))
-        }));
-        never
-    }
-
-    /// `awake()` and, in the same round trip, the first look.
-    fn awake(&mut self) {
-        let read = self.sessions.read.clone();
-        let (lease, position, held_bytes) = (self.tenure.lease, self.tenure.position(), self.tenure.held_bytes());
-        self.reading = Some(match self.tenure.read_limits() {
-            None => Box::pin(async move { read.awake().await.map(|()| Reading::Woke(None)) }),
-            Some(read_limits) => Box::pin(async move {
-                let ((), chunk) = tokio::try_join!(read.awake(), read.fetch(lease, position, read_limits, held_bytes))?;
-                Ok(Reading::Woke(Some(chunk)))
-            }),
-        });
-    }
-
-    fn ask_due(&mut self, now: Instant) {
-        self.retry_timer.asked(now);
-        let read = self.sessions.read.clone();
-        let (lease, query, held_bytes) = (self.tenure.lease, self.tenure.due_query(), self.tenure.held_bytes());
-        self.reading = Some(Box::pin(async move {
-            let (deliveries, wait) = read.fetch_due(lease, query, held_bytes).await?;
-            Ok(Reading::Due(deliveries, wait))
-        }));
-    }
-
-    fn read(&mut self, reading: Reading, now: Instant) {
-        // What is read after the stop is not taken: the cursor stays before it.
-        if !matches!(self.phase, Phase::Running) {
-            return;
-        }
-        match reading {
-            Reading::Looked(chunk) => self.looked(chunk, now),
-            Reading::Due(deliveries, wait) => {
-                self.retry_timer.answered(wait, now);
-                self.tenure.accept_due(deliveries);
-            }
-            Reading::Slept(true) => {
-                self.wakeup.slept(now);
+    fn complete(&mut self, completions: &mut Vec<Completion>, now: Instant) {
+        for completion in completions.drain(..) {
+            if self.state.complete(completion, now) {
                 self.retry_timer.request();
             }
-            Reading::Slept(false) => self.wakeup.refused(now),
-            Reading::Woke(chunk) => {
-                self.wakeup.woke(now);
-                if let Some(chunk) = chunk {
-                    self.looked(chunk, now);
-                }
-            }
         }
     }
+}
 
-    fn looked(&mut self, chunk: Chunk, now: Instant) {
-        let found = self.tenure.accept(chunk, now);
-        self.wakeup.looked(found, now);
-    }
-
-    fn send(&mut self, report: Arc<super::results::Report>) {
-        let (write, lease) = (self.sessions.write.clone(), self.tenure.lease);
-        self.reporting = Some(Box::pin(async move { write.report(lease, &report).await }));
+/// The reporter.
+impl Engine<'_> {
+    fn report(&mut self, report: Arc<Report>) {
+        let (session, lease) = (self.sessions.write.clone(), self.state.lease);
+        self.reporting = Some(Box::pin(async move { session.report(lease, &report).await }));
     }
 
     fn reported(&mut self, disabled: &[i32]) {
         for endpoint in disabled {
             tracing::warn!(endpoint, "endpoint disabled; webhooks.list() says why");
         }
-        if self.tenure.reported(disabled) {
+        if self.state.reported(disabled) {
             self.retry_timer.request();
         }
     }
+}
 
-    /// The tending hand: keeps the lease and the house.
-    fn advance_tending(&mut self, now: Instant) -> Instant {
-        let write = self.sessions.write.clone();
-        if self.leave {
-            self.leave = false;
-            let (read, sidecar) = (self.sessions.read.clone(), self.shared.name.clone());
-            self.tending =
-                Some(Box::pin(async move { Sessions::leave(&read, &write, &sidecar).await.map(|()| Tending::Left) }));
-        } else if self.renew_at <= now {
-            self.renew_at = now + self.shared.settings.lease / 2;
-            let (lease, duration) = (self.tenure.lease, self.shared.settings.lease);
-            self.tending = Some(Box::pin(async move { write.renew(lease, duration).await.map(Tending::Renewed) }));
-        } else if self.keeps_house() && self.maintain_at <= now && matches!(self.phase, Phase::Running) {
-            self.maintain_at = now + MAINTAIN;
-            self.tending = Some(Box::pin(async move {
-                write.maintain().await;
-                Ok(Tending::Maintained)
-            }));
-        }
-        self.renew_at
-    }
-
-    /// One of all the owners does: there always is a shard 0.
-    fn keeps_house(&self) -> bool {
-        self.tenure.lease.shard == 0
-    }
-
-    fn tended(&mut self, tending: Tending, now: Instant) {
-        let Tending::Renewed(terms) = tending else { return };
-        self.tenure.follow(terms, self.shared.settings.prefetch as usize);
-        if terms.give_back && matches!(self.phase, Phase::Running) {
-            self.give_back(now);
-        }
+/// The graceful end.
+impl Engine<'_> {
+    fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
     }
 
     fn stop(&mut self, now: Instant) {
-        let shard = self.tenure.lease.shard;
-        tracing::info!(shard, under_way = self.tenure.under_way(), "stopping");
+        let shard = self.state.lease.shard;
+        tracing::info!(shard, in_flight = self.state.requests.len(), "stopping");
         // While this shard finishes its requests the others may have those that are done.
-        self.leave = true;
+        self.must_leave = true;
         self.finish_requests(now);
     }
 
     fn give_back(&mut self, now: Instant) {
-        let shard = self.tenure.lease.shard;
-        tracing::info!(shard, under_way = self.tenure.under_way(), "another sidecar came; giving the shard back");
+        let shard = self.state.lease.shard;
+        tracing::info!(shard, in_flight = self.state.requests.len(), "another sidecar came; giving the shard back");
         self.end = End::GivenBack;
         self.finish_requests(now);
     }
 
     fn finish_requests(&mut self, now: Instant) {
-        self.tenure.close();
+        self.state.defer_queues();
         self.phase = Phase::Finishing(now + self.shared.settings.grace);
     }
 
-    /// Moves a graceful stop on; true at its end.
-    fn is_done(&mut self, now: Instant) -> bool {
+    /// Moves a graceful stop on: from the requests to their reports, and then to the last place of the cursor.
+    fn advance_stop(&mut self, now: Instant) {
         if let Phase::Finishing(until) = self.phase
-            && (self.tenure.under_way() == 0 || until <= now)
+            && (self.state.requests.len() == 0 || until <= now)
         {
-            self.tenure.break_off();
-            self.phase = Phase::Reporting(now + LAST_WORDS);
+            self.state.abort_requests();
+            self.phase = Phase::Reporting(now + LAST_REPORTS_TIMEOUT);
         }
-        match self.phase {
-            Phase::Reporting(until) if until <= now => {
-                tracing::warn!(
-                    deliveries = self.tenure.held(),
-                    "stopped before all was reported; these will be sent again"
-                );
-                true
-            }
-            Phase::Reporting(_) => self.tenure.results.is_empty() && self.reading.is_none() && !self.send_cursor(now),
-            Phase::Running | Phase::Finishing(_) => false,
+        if matches!(self.phase, Phase::Reporting(_))
+            && self.has_reported_all()
+            && let Some(report) = self.state.pack_report(now)
+        {
+            self.report(report);
         }
     }
 
-    /// Whether the cursor had moved since the last report, and is on its way.
-    fn send_cursor(&mut self, now: Instant) -> bool {
-        self.tenure.pack_cursor(now).map(|report| self.send(report)).is_some()
+    fn has_reported_all(&self) -> bool {
+        self.state.results.is_empty() && self.reading.is_none()
     }
 
-    /// Lets writers and the other sidecars know; without this they notice by themselves.
+    /// Whether a graceful stop has come to its end, or has no time left.
+    fn is_over(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Reporting(until) if until <= now || self.has_reported_all())
+    }
+
+    /// Releases the shard, for writers and the other sidecars; without this they notice by themselves.
     async fn release(self) -> Result<End, SessionError> {
-        let read = &self.sessions.read;
-        let farewell = async { tokio::try_join!(read.awake(), read.release(self.tenure.lease)) };
-        let _ = tokio::time::timeout(LAST_WORDS, farewell).await;
+        let deliveries = self.state.held();
+        if deliveries > 0 {
+            tracing::warn!(deliveries, "stopped before all was reported; these will be sent again");
+        }
+        let session = &self.sessions.read;
+        let farewell = async { tokio::try_join!(session.awake(), session.release(self.state.lease)) };
+        let _ = tokio::time::timeout(LAST_REPORTS_TIMEOUT, farewell).await;
         Ok(self.end)
     }
 }

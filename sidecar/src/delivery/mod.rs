@@ -12,8 +12,10 @@ mod wakeup;
 mod retry_timer;
 mod watermark;
 
-// What a shard's owner knows: what it holds, what is in flight, what is to be reported.
+// What a shard's owner knows: how far it has read, what is in flight, what waits, what is to be reported.
 pub mod shard_state;
+mod reader_state;
+mod in_flight;
 pub mod endpoint_queues;
 pub mod results;
 

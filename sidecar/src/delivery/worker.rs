@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::endpoint_queues::RequestLimits;
 use super::engine::{End, Engine};
 use super::session::{AcquiredLease, SessionError, Sessions};
-use super::shard_state::Tenure;
+use super::shard_state::ShardState;
 use super::shared::{RoleGuard, Shared};
 
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub struct Worker {
     number: u32,
     /// None once it has lost its shard and is no candidate.
     role: Option<RoleGuard>,
-    tenure: Option<Tenure>,
+    state: Option<ShardState>,
     stop: watch::Receiver<bool>,
 }
 
@@ -39,7 +39,7 @@ pub struct Ended {
 impl Worker {
     /// Begins as the candidate. `number` tells it from the other workers of the process.
     pub fn new(shared: &Arc<Shared>, number: u32, role: RoleGuard, stop: watch::Receiver<bool>) -> Self {
-        Self { shared: Arc::clone(shared), number, role: Some(role), tenure: None, stop }
+        Self { shared: Arc::clone(shared), number, role: Some(role), state: None, stop }
     }
 
     /// Works until told to stop, or until it has no shard and another worker is the candidate.
@@ -80,36 +80,36 @@ impl Worker {
         if let Some(role) = &mut self.role {
             role.hold(shards);
         }
-        if let Some(tenure) = self.tenure.take_if(|tenure| tenure.lease != lease) {
-            let (shard, deliveries) = (tenure.lease.shard, tenure.held());
+        if let Some(state) = self.state.take_if(|state| state.lease != lease) {
+            let (shard, deliveries) = (state.lease.shard, state.held());
             tracing::warn!(
                 shard,
                 deliveries,
                 "the lease was over, as after a crash of Postgres: what was in hand is read again"
             );
         }
-        let most_held = shared.settings.prefetch as usize;
-        let tenure = self.tenure.get_or_insert_with(|| {
-            let limits = RequestLimits { per_endpoint: shared.settings.endpoint_in_flight as usize, global: most_held };
-            Tenure::new(lease, position, shared.sender.clone(), limits)
+        let prefetch = shared.settings.prefetch as usize;
+        let state = self.state.get_or_insert_with(|| {
+            let limits = RequestLimits { per_endpoint: shared.settings.endpoint_in_flight as usize, global: prefetch };
+            ShardState::new(lease, position, shared.sender.clone(), limits)
         });
-        tenure.follow(sessions.write.renew(lease, shared.settings.lease).await?, most_held);
+        state.renewed(sessions.write.renew(lease, shared.settings.lease).await?, prefetch);
         tracing::info!(shard = lease.shard, epoch, "delivering");
         shared.clear_trouble();
-        tenure.resume(Instant::now());
-        Engine::new(&shared, &mut sessions, tenure).run(&mut self.stop).await
+        state.resume(Instant::now());
+        Engine::new(&shared, &mut sessions, state).run(&mut self.stop).await
     }
 
     /// Waits for a shard; returns none when told to stop before.
     async fn acquire(&mut self, sessions: &Sessions) -> Result<Option<AcquiredLease>, SessionError> {
         let owner = format!("{}/{}", self.shared.name, self.number);
         loop {
-            let known = self.tenure.as_ref().map(|tenure| tenure.lease);
+            let known = self.state.as_ref().map(|state| state.lease);
             if let Some(acquired) = sessions.read.acquire(&owner, self.shared.settings.lease, known).await? {
                 return Ok(Some(acquired));
             }
-            if let Some(tenure) = &self.tenure {
-                return Err(SessionError::Stale(format!("shard {} was taken over", tenure.lease.shard)));
+            if let Some(state) = &self.state {
+                return Err(SessionError::Stale(format!("shard {} was taken over", state.lease.shard)));
             }
             self.shared.log_standby();
             if self.stopped_during(sleep(ACQUIRE_INTERVAL)).await.is_none() {
@@ -128,13 +128,13 @@ impl Worker {
 
     /// Drops what was known under the lease that is over, and becomes the candidate unless another worker is.
     fn leave_shard(&mut self) {
-        self.tenure = None;
+        self.state = None;
         // Dropped first: while this worker counts as a holder, a candidate may not be wanted.
         self.role = None;
         self.role = self.shared.become_candidate();
     }
 
     fn ended(self) -> Ended {
-        Ended { unreported: self.tenure.as_ref().map_or(0, Tenure::held) }
+        Ended { unreported: self.state.as_ref().map_or(0, ShardState::held) }
     }
 }
