@@ -162,7 +162,7 @@ COMMENT ON TABLE webhooks.lease IS
 COMMENT ON COLUMN webhooks.lease.epoch IS
     'How often the shard has been taken: for people, since a crash of the server may give a number twice';
 COMMENT ON COLUMN webhooks.lease.owner IS
-    'The sidecar''s name, a slash, and the number of its berth (its worker); NULL once it has given the shard back';
+    'The sidecar''s name, a slash, and the number of its worker; NULL once it has given the shard back';
 COMMENT ON COLUMN webhooks.lease.recover_before IS
     'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
     'row: fetch looks for them in attempt and pending';

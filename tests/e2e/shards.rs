@@ -78,7 +78,7 @@ async fn one_sidecar_delivers_all_shards() {
     write(&db, 50).await;
     assert_eq!(repeated(&db, &receiver).await, 0);
     until_shares_are(&db, &[8]).await;
-    assert_eq!(db.sessions_of("sidecar").await, 16, "two for each shard, and nobody scouts");
+    assert_eq!(db.sessions_of("sidecar").await, 16, "two for each shard, and nobody looks for another");
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn set_shards_under_load_loses_nothing() {
 async fn an_owner_from_before_set_shards_is_refused_even_when_its_shard_comes_back() {
     let (db, _receiver) = prepare(Cluster::shared().await, 2).await;
     let old = db.session_as("sidecar").await;
-    let acquire = |berth: i32| format!("SELECT shard, epoch, lease_id FROM webhooks.acquire('me/{berth}', 60000)");
+    let acquire = |worker: i32| format!("SELECT shard, epoch, lease_id FROM webhooks.acquire('me/{worker}', 60000)");
     for _ in 0..5 {
         let row = old.row(&acquire(1)).await;
         let (shard, lease_id): (i32, i64) = (row.get("shard"), row.get("lease_id"));

@@ -56,7 +56,7 @@ async fn status_counts_the_sidecars_and_the_shards_they_hold() {
     db.run("SELECT webhooks.set_shards(2)").await;
     let second = Sidecar::start(&db);
     until_status(&db, &json!({"sidecars": 2, "shards": 2, "shards_held": 2})).await;
-    // An owner is a sidecar's berth: what is before the slash is the sidecar.
+    // An owner is a sidecar's worker: what is before the slash is the sidecar.
     let held = "SELECT count(DISTINCT split_part(owner, '/', 1)) FROM webhooks.leases() WHERE is_held";
     eventually(DEADLINE, "each holds one", async || (db.one::<i64>(held).await == 2).then_some(())).await;
     first.kill9();

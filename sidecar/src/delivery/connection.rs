@@ -72,8 +72,9 @@ impl HttpClient {
         }
     }
 
-    /// Whether a request may have gone over a connection that an earlier one left open. It has if it dialled none. While it
-    /// dialled, one of another request to the same origin may have become idle, and was taken in place of the new one.
+    /// Whether a request may have gone over a connection that an earlier one left open. It has if it dialled none.
+    /// While it dialled, one of another request to the same origin may have become idle, and was taken in place of the
+    /// new one.
     fn may_have_been_kept(&self, url: &Url, dialled_at: Option<Instant>) -> bool {
         let Some(dialled_at) = dialled_at else { return true };
         let answered_at = self.answered_at.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,14 +1,14 @@
-//! Bulkheads: a queue and a number of slots for each endpoint, so that one that hangs holds its own requests and nothing
-//! else. A pure state machine; it holds whatever stands for a delivery and never sends anything.
+//! Bulkheads: a queue and a number of slots for each endpoint, so that one that hangs holds its own requests and
+//! nothing else. A pure state machine; it holds whatever stands for a delivery and never sends anything.
 //!
 //! * An endpoint that *responded* in the last 250 ms is healthy and may use all the slots of an endpoint.
 //! * The others are *unproven*. They share half of the global limit, and each may use a quarter of what is left of that
-//!   half: one alone gets all its slots, a hundred hanging ones a handful each. When the half is used up, an endpoint gets
-//!   one slot of the next quarter, to prove that it is healthy; not so one that is congested or whose last request timed
-//!   out. The last quarter is for healthy endpoints alone.
-//! * First attempts beyond the slots queue. An endpoint is *congested* when the oldest in its queue has waited for 250 ms
-//!   without a response from it, or for 1 s at all (it drains, but too slowly for what lies behind it in the log). Its
-//!   queue is then deferred, and so is all that comes later and finds no slot, until the queue stays empty and half
+//!   half: one alone gets all its slots, a hundred hanging ones a handful each. When the half is used up, an endpoint
+//!   gets one slot of the next quarter, to prove that it is healthy; not so one that is congested or whose last request
+//!   timed out. The last quarter is for healthy endpoints alone.
+//! * First attempts beyond the slots queue. An endpoint is *congested* when the oldest in its queue has waited for 250
+//!   ms without a response from it, or for 1 s at all (it drains, but too slowly for what lies behind it in the log).
+//!   Its queue is then deferred, and so is all that comes later and finds no slot, until the queue stays empty and half
 //!   of the slots are free.
 //! * Retries never queue and take at most half of an endpoint's slots: first attempts do not wait behind them.
 
@@ -145,8 +145,8 @@ impl<D> EndpointQueues<D> {
         room > 0
     }
 
-    /// A request is over. Then [`next`](Self::next) may have one to start. Returns whether there is room now for retries
-    /// that had none.
+    /// A request is over. Then [`next`](Self::next) may have one to start. Returns whether there is room now for
+    /// retries that had none.
     pub fn complete(&mut self, endpoint: i32, kind: AttemptKind, outcome: Outcome, now: Instant) -> bool {
         let state = self.endpoints.get_mut(&endpoint).expect("an endpoint is kept while it has requests");
         match kind {

@@ -1,6 +1,6 @@
-//! The loop that owns a shard's state: fetch, queue, send, report. Three parts of it work at once, each with one call of
-//! the database at a time: the reader, the reporter and the lease keeper. Requests run in tasks of their own and come
-//! back through a channel.
+//! The loop that owns a shard's state: fetch, queue, send, report. Three parts of it work at once, each with one call
+//! of the database at a time: the reader, the reporter and the lease keeper. Requests run in tasks of their own and
+//! come back through a channel.
 
 mod lease_keeper;
 mod reader;
@@ -234,7 +234,7 @@ impl Engine<'_> {
             tracing::warn!(deliveries, "stopped before all was reported; these will be sent again");
         }
         let session = &self.sessions.read;
-        let farewell = async { tokio::try_join!(session.awake(), session.release(self.state.lease)) };
+        let farewell = async { tokio::try_join!(session.stop_sleeping(), session.release(self.state.lease)) };
         let _ = tokio::time::timeout(LAST_REPORTS_TIMEOUT, farewell).await;
         Ok(self.end)
     }

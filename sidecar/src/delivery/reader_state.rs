@@ -1,5 +1,5 @@
-//! What the reader of the log knows under one lease: where to read on, how much may be read next, and how far everything
-//! that was read is settled. Pure.
+//! What the reader of the log knows under one lease: where to read on, how much may be read next, and how far
+//! everything that was read is settled. Pure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
-//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. The `ReadSession` reads and holds
-//! the sleeper's lock, and while it lasts the shard is its owner's. The `WriteSession` reports, so that no commit holds
-//! reading up. Each call is one statement and one transaction: none is open during an HTTP request.
+//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. The `ReadSession` reads and
+//! holds the sleeper's lock, and while it lasts the shard is its owner's. The `WriteSession` reports, so that no commit
+//! holds reading up. Each call is one statement and one transaction: none is open during an HTTP request.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -82,7 +82,7 @@ pub struct ReadSession {
     acquire: Call,
     release: Call,
     try_sleep: Call,
-    awake: Call,
+    stop_sleeping: Call,
     wait_for_commit: Call,
     fetch: Call,
     fetch_due: Call,
@@ -117,7 +117,7 @@ impl ReadSession {
         let answer = session.call(&clock, &[]).await?;
         let server: Timestamp = answer.get(answer.first()?, "now")?;
         let clock_ahead = server.0 - local_now();
-        let (leave, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
+        let (leave, acquire, release, try_sleep, stop_sleeping, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
             session.prepare("webhooks.acquire", "SELECT * FROM webhooks.acquire($1, $2, $3)"),
             session.prepare("webhooks.release", "SELECT webhooks.release($1, $2)"),
@@ -127,7 +127,18 @@ impl ReadSession {
             session.prepare("webhooks.fetch", "SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
             session.prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
         )?;
-        Ok(Self { session, leave, acquire, release, try_sleep, awake, wait_for_commit, fetch, fetch_due, clock_ahead })
+        Ok(Self {
+            session,
+            leave,
+            acquire,
+            release,
+            try_sleep,
+            stop_sleeping,
+            wait_for_commit,
+            fetch,
+            fetch_due,
+            clock_ahead,
+        })
     }
 
     /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process. Of a
@@ -156,8 +167,8 @@ impl ReadSession {
     }
 
     /// Writers need not notify from now on.
-    pub async fn awake(&self) -> Result<(), SessionError> {
-        self.session.call(&self.awake, &[]).await?;
+    pub async fn stop_sleeping(&self) -> Result<(), SessionError> {
+        self.session.call(&self.stop_sleeping, &[]).await?;
         Ok(())
     }
 

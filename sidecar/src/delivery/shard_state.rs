@@ -1,6 +1,6 @@
 //! All that the sidecar knows under one lease: how far it has read, what it holds, what is in flight and what is to be
-//! reported. It outlives the sessions: while the database is away, requests in flight go on, and their results wait here.
-//! It starts requests and makes no call of the database.
+//! reported. It outlives the sessions: while the database is away, requests in flight go on, and their results wait
+//! here. It starts requests and makes no call of the database.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What the workers of a process have in common: its name and settings, the sender, and who holds a shard or looks for one.
+//! What the workers of a process have in common: its name and settings, the sender, and who holds a shard or looks for
+//! one.
 
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;

@@ -1,5 +1,6 @@
 //! Starts the workers of a process: one for each shard that it holds, and at most one candidate that looks for another.
-//! A process that holds all shards has no candidate. One that holds none is a standby, whose only worker is a candidate.
+//! A process that holds all shards has no candidate. One that holds none is a standby, whose only worker is a
+//! candidate.
 //!
 //! How many shards a process may hold is the database's business (`webhooks.fair_share`). A worker learns it when it
 //! looks for a shard, and when it renews its lease; the supervisor only sees to it that somebody looks.

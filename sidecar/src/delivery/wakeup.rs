@@ -1,25 +1,27 @@
-//! When to look for events, when to sleep, when to wake: the sidecar's half of the wake-up protocol. Pure: it says what to
-//! do next, and is told what came of it.
+//! When to look for events, when to sleep, when to wake: the sidecar's half of the wake-up protocol. Pure: it says what
+//! to do next, and is told what came of it.
 //!
-//! Writers must not pay for being heard, because NOTIFY takes a lock that serializes all commits. So a writer notifies only
-//! while a sidecar sleeps, and to sleep is to hold a lock: `try_sleep()` takes a session-level ShareLock on
+//! Writers must not pay for being heard, because NOTIFY takes a lock that serializes all commits. So a writer notifies
+//! only while a sidecar sleeps, and to sleep is to hold a lock: `try_sleep()` takes a session-level ShareLock on
 //! `webhooks.wakeup`. A writer, before it commits, tries RowExclusiveLock on that table without waiting, keeps it to
 //! the end of its transaction, and notifies only if it did not get it.
 //!
-//! 1. **Awake**, the sidecar waits at the server until some transaction ends, and then looks. The wait reads shared memory
-//!    a few thousand times a second, which costs far less than as many queries. After a look that found something the
-//!    next one is delayed, the longer the more there was. When nothing has come for 50 ms, it calls `try_sleep()`. Not
-//!    earlier, because the next burst would pay for a NOTIFY per commit until the sidecar has woken: this bounds their rate.
+//! 1. **Awake**, the sidecar waits at the server until some transaction ends, and then looks. The wait reads shared
+//!    memory a few thousand times a second, which costs far less than as many queries. After a look that found
+//!    something the next one is delayed, the longer the more there was. When nothing has come for 50 ms, it calls
+//!    `try_sleep()`. Not earlier, because the next burst would pay for a NOTIFY per commit until the sidecar has woken:
+//!    this bounds their rate.
 //! 2. **`try_sleep()` returns false** while a writer is between its pre-commit and its end. That writer did not notify,
 //!    so the sidecar keeps looking; less often when a second has passed, for a prepared transaction may hold the lock.
-//! 3. **`try_sleep()` returns true** when every writer that did not notify has ended. The sidecar *looks once more*: what
-//!    they committed is visible now, and whoever commits later notifies. Then it waits.
-//! 4. **Asleep**, a notification makes it call `awake()` and look. It calls `awake()` first, so that the writers behind
-//!    stop notifying.
-//! 5. **Backstop**: it looks every two seconds anyway. A prepared transaction cannot notify, and correctness never depends
-//!    on NOTIFY. If it finds nothing, it stays asleep and keeps the lock; if it finds something, it goes on as in 4.
-//! 6. **Now and then it lets the lock go** (`awake()`, `try_sleep()`), so that a vacuum of `webhooks.wakeup` against
-//!    wraparound, or a DROP EXTENSION, gets its turn.
+//! 3. **`try_sleep()` returns true** when every writer that did not notify has ended. The sidecar *looks once more*:
+//!    what they committed is visible now, and whoever commits later notifies. Then it waits.
+//! 4. **Asleep**, a notification makes it call `stop_sleeping()` and look. It calls `stop_sleeping()` first, so that
+//!    the writers behind stop notifying.
+//! 5. **Backstop**: it looks every two seconds anyway. A prepared transaction cannot notify, and correctness never
+//!    depends on NOTIFY. If it finds nothing, it stays asleep and keeps the lock; if it finds something, it goes on as
+//!    in 4.
+//! 6. **Now and then it lets the lock go** (`stop_sleeping()`, `try_sleep()`), so that a vacuum of `webhooks.wakeup`
+//!    against wraparound, or a DROP EXTENSION, gets its turn.
 //!
 //! A new session starts awake, so every reconnect is a wake-up.
 
@@ -27,8 +29,8 @@ use std::time::{Duration, Instant};
 
 /// The delay after a look that found events, besides [`DELAY_PER_EVENT`].
 const DELAY_AFTER_EVENTS: Duration = Duration::from_micros(300);
-/// The closer commits follow each other, the more of them a look should find: each takes processor time that the writers
-/// could use.
+/// The closer commits follow each other, the more of them a look should find: each takes processor time that the
+/// writers could use.
 const DELAY_PER_EVENT: Duration = Duration::from_micros(150);
 /// The delay after a look that found transactions and no event.
 const DELAY_AFTER_OTHERS: Duration = Duration::from_millis(1);
@@ -70,7 +72,7 @@ pub enum Action {
     WaitAndLook(WaitLimits),
     /// `try_sleep()`.
     TrySleep,
-    /// `awake()`.
+    /// `stop_sleeping()`.
     StopSleeping,
 }
 
@@ -188,7 +190,7 @@ impl Wakeup {
         self.sleep_at = now + interval;
     }
 
-    /// `awake()` returned.
+    /// `stop_sleeping()` returned.
     pub fn woke(&mut self, now: Instant) {
         self.asleep_since = None;
         self.look_at = now;

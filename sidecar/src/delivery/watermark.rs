@@ -1,8 +1,8 @@
 //! How far the log has been delivered. Events are entered in the order in which they were fetched and settle in any
 //! order; the watermark is the last position before which nothing is open. Pure bookkeeping of positions.
 //!
-//! An event settles when the result of its last delivery goes into a report, and the watermark goes into the same report:
-//! the database never sees a cursor ahead of the results.
+//! An event settles when the result of its last delivery goes into a report, and the watermark goes into the same
+//! report: the database never sees a cursor ahead of the results.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A worker opens sessions, acquires a shard and delivers its events, and begins again when it loses either. Every
-//! reconnect is a wake-up. What it knows under one lease outlives its sessions: it comes back to its shard under the same
-//! name and reports what was in flight.
+//! reconnect is a wake-up. What it knows under one lease outlives its sessions: it comes back to its shard under the
+//! same name and reports what was in flight.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The lease keeper: renews the lease, leaves before a stop, and does the housekeeping, one call of the database at a time.
+//! The lease keeper: renews the lease, leaves before a stop, and does the housekeeping, one call of the database at a
+//! time.
 
 use std::time::{Duration, Instant};
 

@@ -76,10 +76,10 @@ impl Engine<'_> {
         let session = self.sessions.read.clone();
         let (lease, position, held_bytes) = self.reading_from();
         self.reading = Some(match self.state.read_limits() {
-            None => Box::pin(async move { session.awake().await.map(|()| ReaderAnswer::Woke(None)) }),
+            None => Box::pin(async move { session.stop_sleeping().await.map(|()| ReaderAnswer::Woke(None)) }),
             Some(limits) => Box::pin(async move {
                 let fetch = session.fetch(lease, position, limits, held_bytes);
-                let ((), chunk) = tokio::try_join!(session.awake(), fetch)?;
+                let ((), chunk) = tokio::try_join!(session.stop_sleeping(), fetch)?;
                 Ok(ReaderAnswer::Woke(Some(chunk)))
             }),
         });
