@@ -17,7 +17,7 @@ use super::failure::Failure;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after an answer its connection may still be on its way back to the idle ones.
 const RETURN_TIME: Duration = Duration::from_millis(5);
-/// Above so many, origins are forgotten that have no idle connection any more.
+/// Beyond so many, origins without an idle connection are forgotten.
 const MAX_ORIGINS: usize = 1024;
 
 tokio::task_local! {

@@ -24,7 +24,7 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
-    /// Public addresses and those in `allowed`.
+    /// Permits public addresses and those in `allowed`.
     pub fn new(allowed: &[IpNet]) -> Self {
         Self { allowed: allowed.into() }
     }
@@ -38,13 +38,13 @@ impl EgressPolicy {
         self.allowed.iter().any(|net| net.contains(&ip) || net.contains(&ip.to_canonical()))
     }
 
-    /// The addresses of a host that may be dialled.
+    /// Looks a host up; returns the addresses that may be dialled.
     pub async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TargetError> {
         let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Lookup(host.to_owned()))?;
         self.vet(host, found)
     }
 
-    /// Those of the addresses that may be dialled, or why there are none.
+    /// Keeps the addresses that may be dialled; says why if there are none.
     fn vet(&self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, TargetError> {
         let mut refusal = TargetError::Lookup(host.to_owned());
         let mut vetted = Vec::new();
@@ -90,70 +90,71 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || is_reserved(ip))
 }
 
-/// 0.0.0.0/8 (RFC 1122).
+/// Whether it lies in 0.0.0.0/8 (RFC 1122).
 fn is_this_network(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 0
 }
 
-/// 100.64.0.0/10 (RFC 6598).
+/// Whether it lies in 100.64.0.0/10 (RFC 6598).
 fn is_carrier_grade_nat(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64
 }
 
-/// 192.0.0.0/24 (RFC 6890).
+/// Whether it lies in 192.0.0.0/24 (RFC 6890).
 fn is_ietf_assignment(ip: Ipv4Addr) -> bool {
     ip.octets()[..3] == [192, 0, 0]
 }
 
-/// 198.18.0.0/15 (RFC 2544).
+/// Whether it lies in 198.18.0.0/15 (RFC 2544).
 fn is_benchmarking(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 198 && ip.octets()[1] & 0xfe == 18
 }
 
-/// 192.88.99.0/24 (RFC 7526).
+/// Whether it lies in 192.88.99.0/24 (RFC 7526).
 fn is_relay_6to4(ip: Ipv4Addr) -> bool {
     ip.octets()[..3] == [192, 88, 99]
 }
 
-/// 240.0.0.0/4 with broadcast (RFC 1112).
+/// Whether it lies in 240.0.0.0/4 with broadcast (RFC 1112).
 fn is_reserved(ip: Ipv4Addr) -> bool {
     ip.octets()[0] >= 240
 }
 
-/// Global unicast is 2000::/3, and NAT64's 64:ff9b::/96 leads there; the rest is not routed on the Internet.
+/// Whether it is routed on the Internet: global unicast (2000::/3), and NAT64's 64:ff9b::/96, which leads there.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     (is_global_unicast(ip) || is_nat64(ip) || ip.to_ipv4_mapped().is_some())
         && !is_teredo_or_orchid(ip)
         && !is_documentation_v6(ip)
 }
 
-/// 2000::/3 (RFC 4291): outside it are ::, ::1, fc00::/7, fe80::/10, ff00::/8 and all that is not assigned.
+/// Whether it lies in 2000::/3 (RFC 4291): outside it are ::, ::1, fc00::/7, fe80::/10, ff00::/8 and all that is not
+/// assigned.
 fn is_global_unicast(ip: Ipv6Addr) -> bool {
     ip.segments()[0] & 0xe000 == 0x2000
 }
 
-/// 2001::/23 (RFC 2928): Teredo, ORCHID, benchmarking.
+/// Whether it lies in 2001::/23 (RFC 2928): Teredo, ORCHID, benchmarking.
 fn is_teredo_or_orchid(ip: Ipv6Addr) -> bool {
     ip.segments()[0] == 0x2001 && ip.segments()[1] & 0xfe00 == 0
 }
 
-/// 2001:db8::/32 (RFC 3849) and 3fff::/20 (RFC 9637).
+/// Whether it lies in 2001:db8::/32 (RFC 3849) or 3fff::/20 (RFC 9637).
 fn is_documentation_v6(ip: Ipv6Addr) -> bool {
     let [first, second, ..] = ip.segments();
     (first == 0x2001 && second == 0xdb8) || (first == 0x3fff && second & 0xf000 == 0)
 }
 
-/// 64:ff9b::/96 (RFC 6052).
+/// Whether it lies in 64:ff9b::/96 (RFC 6052).
 fn is_nat64(ip: Ipv6Addr) -> bool {
     ip.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0]
 }
 
-/// 2002::/16 (RFC 3056).
+/// Whether it lies in 2002::/16 (RFC 3056).
 fn is_6to4(ip: Ipv6Addr) -> bool {
     ip.segments()[0] == 0x2002
 }
 
-/// The IPv4 address in an IPv4-mapped, NAT64 or 6to4 address.
+/// Returns the IPv4 address in an IPv4-mapped, NAT64 or 6to4 address.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [.., a, b, c, d] = ip.octets();
     let octets = ip.octets();

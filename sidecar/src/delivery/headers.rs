@@ -12,7 +12,7 @@ const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signa
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHeaders<'a> {
     pub webhook_id: &'a str,
-    /// Unix seconds.
+    /// When it was signed, in Unix seconds.
     pub signed_at: Option<i64>,
     pub signature: Option<&'a str>,
     pub signature_v1: Option<&'a str>,

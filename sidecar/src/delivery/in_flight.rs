@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use super::event::{Attempt, Delivery};
+use super::attempt::Attempt;
+use super::event::Delivery;
 use super::failure::Failure;
 use super::sender::Sender;
 

@@ -3,7 +3,7 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 
-use super::event::Attempt;
+use super::attempt::Attempt;
 
 /// The name of the histogram of attempts.
 pub const ATTEMPT_DURATION: &str = "pg_webhooks_attempt_duration_seconds";

@@ -5,7 +5,7 @@
 pub mod supervisor;
 mod shared;
 mod worker;
-pub mod engine;
+mod engine;
 
 // When to read, and how far everything is settled. Pure.
 mod wakeup;
@@ -13,21 +13,23 @@ mod retry_timer;
 mod watermark;
 
 // What a shard's owner knows: how far it has read, what is in flight, what waits, what is to be reported.
-pub mod shard_state;
+mod shard_state;
 mod reader_state;
 mod in_flight;
-pub mod endpoint_queues;
-pub mod results;
+mod endpoint_queues;
+mod results;
 
 // The sessions with Postgres, and what the extension's functions return.
-pub mod session;
+mod session;
 mod contract;
+mod values;
 
 // What travels, and how it is sent.
-pub mod event;
-pub mod sender;
-pub mod connection;
-pub mod failure;
+mod event;
+mod attempt;
+mod sender;
+mod connection;
+mod failure;
 pub mod headers;
 pub mod metrics;
 pub mod egress;

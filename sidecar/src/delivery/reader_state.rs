@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::event::{Delivery, Source, Xid};
+use super::event::{Delivery, Source};
 use super::session::{Chunk, ReadLimits};
+use super::values::Xid;
 use super::wakeup::Found;
 use super::watermark::{Position, Watermark, WindowPosition};
 

@@ -6,7 +6,9 @@ use postgres_types::ToSql;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Ending, Settled, Source, Timestamp, Xid};
+use super::attempt::{Ending, Settled};
+use super::event::Source;
+use super::values::{Timestamp, Xid};
 use super::watermark::{Position, Watermark};
 
 /// The most results that one report carries.

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use url::Host;
 
+use super::attempt::{Attempt, Response};
 use super::connection::HttpClient;
 use super::egress::EgressPolicy;
-use super::event::{Attempt, Delivery, Response};
+use super::event::Delivery;
 use super::failure::Failure;
 use super::headers::RequestHeaders;
 use super::metrics::DeliveryMetrics;

@@ -4,14 +4,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_postgres::Row;
 
 pub use super::contract::SessionError;
 use super::contract::{Answer, Call, Session};
-use super::event::{Body, Delivery, Event, PendingKey, RawText, Source, Timestamp, Xid};
+use super::event::{Body, Delivery, Event, PendingKey, Source};
 use super::results::Report;
+use super::values::{RawText, Timestamp, Xid};
 use super::wakeup::WaitLimits;
 use super::watermark::{Position, WindowPosition};
 use crate::database::Database;
@@ -45,11 +46,11 @@ pub struct RenewedLease {
     pub give_back: bool,
 }
 
-/// Both sessions.
+/// The two sessions of a shard's owner.
 pub struct Sessions {
     pub read: Arc<ReadSession>,
     pub write: Arc<WriteSession>,
-    /// One for each notification or several; closed when the reading session is lost.
+    /// Tells of notifications, one or several at once; closes when the reading session is lost.
     pub notifications: mpsc::Receiver<()>,
 }
 
@@ -116,7 +117,7 @@ impl ReadSession {
         let clock = session.prepare("clock_timestamp", "SELECT clock_timestamp() AS now").await?;
         let answer = session.call(&clock, &[]).await?;
         let server: Timestamp = answer.get(answer.first()?, "now")?;
-        let clock_ahead = server.0 - local_now();
+        let clock_ahead = server.0 - Timestamp::local_now().0;
         let (leave, acquire, release, try_sleep, stop_sleeping, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
             session.prepare("webhooks.acquire", "SELECT * FROM webhooks.acquire($1, $2, $3)"),
@@ -245,7 +246,7 @@ impl ReadSession {
         let next: Option<Timestamp> = answer.get(answer.first()?, "next_due_at")?;
         let wait = next
             // A delivery that somebody has put off for ever is due at infinity, the highest of all numbers.
-            .map(|at| at.0.saturating_sub(self.clock_ahead).saturating_sub(local_now()))
+            .map(|at| at.0.saturating_sub(self.clock_ahead).saturating_sub(Timestamp::local_now().0))
             .map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
         Ok((deliveries(&answer, Source::Pending, &held_bytes)?, wait))
     }
@@ -391,11 +392,4 @@ fn count(number: i32) -> usize {
 
 fn milliseconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
-}
-
-/// This machine's clock as Postgres counts: microseconds since 2000.
-fn local_now() -> i64 {
-    const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH + POSTGRES_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attempt::{Ending, Settled};
 use super::endpoint_queues::{Admission, AttemptKind, EndpointQueues, Outcome, RequestLimits};
-use super::event::{Delivery, Ending, PendingKey, Settled, Source};
+use super::event::{Delivery, PendingKey, Source};
 use super::in_flight::{Completion, InFlightRequests};
 use super::reader_state::ReaderState;
 use super::results::{Report, ResultBuffer};

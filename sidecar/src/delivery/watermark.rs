@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::event::Xid;
+use super::values::Xid;
 
 /// A place in the event log, as `webhooks.fetch` takes it and `webhooks.cursor` keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
