@@ -74,8 +74,8 @@ impl Plan {
         recipients: impl Fn(&str) -> Result<Rc<Recipients>, String>,
     ) -> Result<Self, String> {
         let (kind, mapping) = arguments(trigger)?;
-        // SAFETY: Postgres gives a trigger function its table, open.
         let relation = trigger.tg_relation;
+        // SAFETY: Postgres gives a trigger function its table, open.
         let columns = unsafe { read_columns((*relation).rd_att, &mapping) };
         let table = Table { kind, mapping, columns, relation };
         let mut events = Vec::new();
