@@ -9,8 +9,8 @@ use crate::signature::{MAC_BYTES, Signer};
 
 const MAC_WORDS: usize = MAC_BYTES / 4;
 /// Oids of element types, in `pg_type.dat`.
-const INT4: u32 = 23;
-const BYTEA: u32 = 17;
+const INT4_OID: u32 = 23;
+const BYTEA_OID: u32 = 17;
 
 /// An array value.
 pub struct Array(Vec<u32>);
@@ -18,7 +18,7 @@ pub struct Array(Vec<u32>);
 impl Array {
     /// An `integer[]`.
     pub fn of_integers(numbers: &[i32]) -> Self {
-        let mut array = Self::with_header(INT4, numbers.len());
+        let mut array = Self::with_header(INT4_OID, numbers.len());
         array.0.extend(numbers.iter().map(|number| number.cast_unsigned()));
         array.finish()
     }
@@ -44,14 +44,14 @@ impl Array {
 /// A `bytea[]` of signatures, with a place for each signer's and NULL for those who do not sign.
 pub struct Signatures {
     blank: Array,
-    /// Where each signature goes, in words.
+    /// The offset of each signature, in words, with its signer.
     places: Vec<(usize, Signer)>,
 }
 
 impl Signatures {
-    /// For recipients in this order.
+    /// Lays the array out for recipients in this order.
     pub fn by(signers: &[Option<Signer>]) -> Self {
-        let mut array = Array::with_header(BYTEA, signers.len());
+        let mut array = Array::with_header(BYTEA_OID, signers.len());
         if signers.iter().any(Option::is_none) {
             let bitmap = signers.chunks(32).map(|chunk| {
                 let bits = chunk.iter().enumerate().filter(|(_, signer)| signer.is_some());
@@ -73,7 +73,7 @@ impl Signatures {
         Self { blank: array.finish(), places }
     }
 
-    /// Those of a body.
+    /// Signs a body: the array with each signer's signature.
     pub fn sign(&self, body: &[u8]) -> Array {
         let mut words = self.blank.0.clone();
         for (at, signer) in &self.places {

@@ -6,11 +6,11 @@
 use crate::event_rules::KINDS;
 
 /// What `webhooks.test` sends: the one built-in event that no row change makes.
-pub const TEST: &str = "webhook.test";
+pub const TEST_EVENT: &str = "webhook.test";
 
 /// The names of the built-in events.
 pub fn built_in() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().flat_map(|kind| kind.events).map(|event| event.name).chain([TEST])
+    KINDS.iter().flat_map(|kind| kind.events).map(|event| event.name).chain([TEST_EVENT])
 }
 
 /// The families of the built-in events, each once.

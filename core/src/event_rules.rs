@@ -4,7 +4,7 @@
 
 /// A sort of table: its fields and the events its rows make.
 pub struct Kind {
-    /// What `attach` calls it.
+    /// The name by which `attach` knows it.
     pub name: &'static str,
     /// The columns it has, by the specification's names.
     pub fields: &'static [Field],
@@ -16,7 +16,7 @@ pub struct Kind {
 pub struct Field {
     /// The specification's name; the table may have another one.
     pub name: &'static str,
-    /// Whether a table without it can not be attached.
+    /// Whether a table without it cannot be attached.
     pub required: bool,
 }
 
@@ -65,7 +65,7 @@ pub enum Source {
 }
 
 /// Columns that say when and by whom a row was touched: no change of theirs is news.
-pub const BOOKKEEPING: [&str; 2] = ["updated_at", "updated_by"];
+pub const BOOKKEEPING_FIELDS: [&str; 2] = ["updated_at", "updated_by"];
 
 /// The kind of this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

@@ -36,7 +36,7 @@ pub fn endpoint_id(random: u128) -> String {
     prefixed("ep_", random)
 }
 
-/// Whether these are the letters of an id, without a prefix.
+/// Whether a text is what follows the prefix of an id.
 pub fn is_number(letters: &str) -> bool {
     number(letters).is_some()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::duration::{self, InvalidDuration};
 
 /// `Retry-After` lengthens a wait at most to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 
 /// What an attempt led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn classify_attempt(
     }
     let Some(wait) = schedule.get(retry_count) else { return Outcome::Exhausted };
     let asked = retry_after.and_then(|value| parse_retry_after(value, now)).unwrap_or_default();
-    Outcome::Retry(asked.min(LONGEST_WAIT).max(*wait))
+    Outcome::Retry(asked.min(MAX_RETRY_AFTER).max(*wait))
 }
 
 /// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3).

@@ -9,7 +9,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// What an HMAC-SHA256 takes.
+/// The length of an HMAC-SHA256.
 pub const MAC_BYTES: usize = 32;
 
 /// A secret made ready: the HMAC state after the key, so that signing costs no key schedule.

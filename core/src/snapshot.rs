@@ -1,4 +1,4 @@
-//! What two snapshots of a database are compared by. Pure.
+//! Compares a snapshot of the database with one that came as text. Pure.
 
 /// The lowest 32 bits of the first transaction that a snapshot does not know, and how many of those before it ran.
 pub fn bounds(snapshot: &str) -> (u32, u32) {

@@ -28,7 +28,7 @@ pub fn id(token: &str) -> Option<String> {
     (ids::is_number(id) && ids::is_number(secret)).then(|| format!("tk_{id}"))
 }
 
-/// What the database keeps of it.
+/// The hash of a token, which is what the database keeps.
 pub fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }

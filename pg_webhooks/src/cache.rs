@@ -17,10 +17,10 @@ use crate::postgres::{function_name, owner_of, referenced_by, relation, run_as};
 use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
-struct Memory {
+struct Cache {
     subscribers: Option<Rc<Subscribers>>,
     recipients: HashMap<String, Rc<Recipients>>,
-    /// By the function that asks.
+    /// The answers of `is_wanted`, by the function that asks.
     wanted: Vec<(pg_sys::Oid, bool)>,
     /// By trigger. The plan's type is the caller's business.
     plans: HashMap<pg_sys::Oid, Rc<dyn Any>>,
@@ -30,9 +30,9 @@ struct Memory {
 
 thread_local! {
     static STALE: Cell<bool> = const { Cell::new(false) };
-    /// The relations whose change makes the memory stale.
+    /// The relations whose change makes the cache stale.
     static WATCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
-    static MEMORY: RefCell<Memory> = RefCell::new(Memory::default());
+    static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
 }
 
 /// Registers the invalidation callback; once a session (Postgres has ten slots for all extensions together).
@@ -55,12 +55,12 @@ unsafe extern "C-unwind" fn on_invalidation(_argument: pg_sys::Datum, relation: 
 fn forget_if_stale() {
     if STALE.replace(false) {
         // Dropped outside of the borrow: a partition's drop calls Postgres.
-        drop(MEMORY.take());
+        drop(CACHE.take());
         WATCHED.with_borrow_mut(Vec::clear);
     }
 }
 
-/// Has a relation's changes make the memory stale. To be called before the relation is read.
+/// Marks the cache stale whenever this relation changes. To be called before the relation is read.
 fn watch(relation: pg_sys::Oid) {
     WATCHED.with_borrow_mut(|watched| {
         if !watched.contains(&relation) {
@@ -77,7 +77,7 @@ pub fn plan<P: 'static>(
     forget_if_stale();
     // SAFETY: Postgres gives a trigger function a valid trigger and relation.
     let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid, (*trigger.tg_relation).rd_id) };
-    let known = MEMORY.with_borrow(|memory| memory.plans.get(&trigger_oid).cloned());
+    let known = CACHE.with_borrow(|cache| cache.plans.get(&trigger_oid).cloned());
     if let Some(plan) = known.and_then(|plan| plan.downcast().ok()) {
         return Ok(plan);
     }
@@ -86,7 +86,7 @@ pub fn plan<P: 'static>(
     // SAFETY: Postgres gives a trigger function its table, open.
     unsafe { referenced_by(trigger.tg_relation) }.into_iter().for_each(watch);
     let plan = Rc::new(compile(trigger, known_recipients)?);
-    MEMORY.with_borrow_mut(|memory| memory.plans.insert(trigger_oid, plan.clone()));
+    CACHE.with_borrow_mut(|cache| cache.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
 }
 
@@ -94,7 +94,7 @@ pub fn plan<P: 'static>(
 /// two comparisons must do.
 pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
     forget_if_stale();
-    let known = MEMORY.with_borrow(|memory| memory.wanted.iter().find(|(known, _)| *known == function).copied());
+    let known = CACHE.with_borrow(|cache| cache.wanted.iter().find(|(known, _)| *known == function).copied());
     if let Some((_, wanted)) = known {
         return Ok(wanted);
     }
@@ -105,7 +105,7 @@ pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
     for event in kind.events {
         wanted |= !known_recipients(event.name)?.is_empty();
     }
-    MEMORY.with_borrow_mut(|memory| memory.wanted.push((function, wanted)));
+    CACHE.with_borrow_mut(|cache| cache.wanted.push((function, wanted)));
     Ok(wanted)
 }
 
@@ -116,11 +116,11 @@ pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
 }
 
 fn known_recipients(event: &str) -> Result<Rc<Recipients>, String> {
-    if let Some(recipients) = MEMORY.with_borrow(|memory| memory.recipients.get(event).cloned()) {
+    if let Some(recipients) = CACHE.with_borrow(|cache| cache.recipients.get(event).cloned()) {
         return Ok(recipients);
     }
     let recipients = Rc::new(known_subscribers()?.of(event));
-    MEMORY.with_borrow_mut(|memory| memory.recipients.insert(event.to_owned(), recipients.clone()));
+    CACHE.with_borrow_mut(|cache| cache.recipients.insert(event.to_owned(), recipients.clone()));
     Ok(recipients)
 }
 
@@ -131,24 +131,24 @@ pub fn subscribers() -> Result<Rc<Subscribers>, String> {
 }
 
 fn known_subscribers() -> Result<Rc<Subscribers>, String> {
-    if let Some(subscribers) = MEMORY.with_borrow(|memory| memory.subscribers.clone()) {
+    if let Some(subscribers) = CACHE.with_borrow(|cache| cache.subscribers.clone()) {
         return Ok(subscribers);
     }
     let endpoint = relation(c"endpoint")?;
     watch(endpoint);
     let subscribers = Rc::new(run_as(owner_of(endpoint), Subscribers::load)?);
-    MEMORY.with_borrow_mut(|memory| memory.subscribers = Some(subscribers.clone()));
+    CACHE.with_borrow_mut(|cache| cache.subscribers = Some(subscribers.clone()));
     Ok(subscribers)
 }
 
 /// The log's partition for a UTC day, counted from 2000-01-01, locked for appends.
 pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
     forget_if_stale();
-    if let Some(partition) = MEMORY.with_borrow(|memory| memory.partition.clone())
+    if let Some(partition) = CACHE.with_borrow(|cache| cache.partition.clone())
         && partition.day == day
     {
         Partition::lock(partition.heap);
-        // Invalidations arrive with the lock: one that somebody sent before it was granted makes the memory stale here.
+        // Invalidations arrive with the lock: one that somebody sent before it was granted makes the cache stale here.
         if !STALE.get() {
             return Ok(partition);
         }
@@ -157,7 +157,7 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
     watch(event);
     let heap = lock_partition(day, event)?;
     let partition = Rc::new(Partition::examine(day, heap));
-    MEMORY.with_borrow_mut(|memory| memory.partition = Some(partition.clone()));
+    CACHE.with_borrow_mut(|cache| cache.partition = Some(partition.clone()));
     Ok(partition)
 }
 
@@ -183,12 +183,12 @@ fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, String> {
 /// The table whose lock says whether a sidecar sleeps. Missing while the extension is being dropped.
 pub fn wakeup() -> Result<pg_sys::Oid, String> {
     forget_if_stale();
-    if let Some(wakeup) = MEMORY.with_borrow(|memory| memory.wakeup) {
+    if let Some(wakeup) = CACHE.with_borrow(|cache| cache.wakeup) {
         return Ok(wakeup);
     }
     let wakeup = relation(c"wakeup")?;
     watch(wakeup);
-    MEMORY.with_borrow_mut(|memory| memory.wakeup = Some(wakeup));
+    CACHE.with_borrow_mut(|cache| cache.wakeup = Some(wakeup));
     Ok(wakeup)
 }
 

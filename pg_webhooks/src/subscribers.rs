@@ -39,7 +39,7 @@ impl Subscribers {
         })
     }
 
-    /// Those whose patterns take the event.
+    /// The endpoints whose patterns take the event.
     pub fn of(&self, event: &str) -> Recipients {
         Recipients::gather(
             self.0

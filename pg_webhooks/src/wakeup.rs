@@ -10,7 +10,7 @@
 //!
 //! An awake sidecar need not ask again and again either: `wait_for_commit` lets it wait where commits are seen at once.
 //!
-//! A transaction that is prepared can not notify, and would keep the lock until it ends: it does neither, and the
+//! A transaction that is prepared cannot notify, and would keep the lock until it ends: it does neither, and the
 //! sidecar's slow poll finds it. No correctness rests on a NOTIFY, and it carries no data.
 
 use std::cell::Cell;
@@ -23,15 +23,15 @@ use crate::cache;
 
 thread_local! {
     /// This transaction made work for the sidecar.
-    static WORK: Cell<bool> = const { Cell::new(false) };
+    static HAS_WORK: Cell<bool> = const { Cell::new(false) };
     /// The sleeper's lock, while this session, a sidecar's, holds it.
-    static ASLEEP: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
+    static HELD_LOCK: Cell<Option<pg_sys::LOCKTAG>> = const { Cell::new(None) };
     static RELEASED_AT_EXIT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the sidecar look for work once this transaction commits.
+/// Wakes the sidecar when this transaction commits.
 pub fn at_commit() {
-    WORK.set(true);
+    HAS_WORK.set(true);
 }
 
 /// Registers the commit callback; once a session.
@@ -42,12 +42,12 @@ pub fn register() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
-    if WORK.replace(false) && event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
+    if HAS_WORK.replace(false) && event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
         notify_if_asleep();
     }
     if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
         // Postgres releases a session's table locks when a transaction of it aborts.
-        ASLEEP.set(None);
+        HELD_LOCK.set(None);
     }
 }
 
@@ -74,7 +74,7 @@ fn is_queue_filling() -> bool {
 
 /// Takes the sleeper's lock for this session; false while a writer commits.
 pub fn try_sleep() -> bool {
-    if ASLEEP.get().is_some() {
+    if HELD_LOCK.get().is_some() {
         return true;
     }
     if !RELEASED_AT_EXIT.replace(true) {
@@ -84,23 +84,23 @@ pub fn try_sleep() -> bool {
     let tag = wakeup_tag();
     // SAFETY: the tag names a table of this database. A session lock outlives the transaction; no waiting, for a waiting
     // sleeper would make all writers notify.
-    let result = unsafe { pg_sys::LockAcquire(&tag, SLEEPERS, true, true) };
+    let result = unsafe { pg_sys::LockAcquire(&tag, SLEEPER_LOCK, true, true) };
     if result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-        ASLEEP.set(Some(tag));
+        HELD_LOCK.set(Some(tag));
     }
-    ASLEEP.get().is_some()
+    HELD_LOCK.get().is_some()
 }
 
 /// Releases the sleeper's lock.
 pub fn stop_sleeping() {
-    if let Some(tag) = ASLEEP.take() {
+    if let Some(tag) = HELD_LOCK.take() {
         // SAFETY: this session holds just this lock.
-        unsafe { pg_sys::LockRelease(&tag, SLEEPERS, true) };
+        unsafe { pg_sys::LockRelease(&tag, SLEEPER_LOCK, true) };
     }
 }
 
 /// How often an awake sidecar's session looks whether a transaction has ended: two reads of shared memory.
-const GLANCE_US: u32 = 200;
+const POLL_INTERVAL_US: u32 = 200;
 
 /// Waits for `least_us`, and then until a transaction ends that `seen`, a `pg_snapshot` in its text form, does not see;
 /// for `most_us` in all. May return early: whoever calls it looks for work, and whether there is any is not told here.
@@ -120,11 +120,11 @@ pub fn wait_for_commit(seen: &str, least_us: u32, most_us: u32) {
         }
         pgrx::check_for_interrupts!();
         // SAFETY: sleeps.
-        unsafe { pg_sys::pg_usleep(GLANCE_US.into()) }
+        unsafe { pg_sys::pg_usleep(POLL_INTERVAL_US.into()) }
     }
 }
 
-const SLEEPERS: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
+const SLEEPER_LOCK: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
 
 /// A session that ends while idle gives its advisory locks back, and not its table locks: those would stay for good.
 #[pg_guard]

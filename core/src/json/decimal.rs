@@ -20,7 +20,7 @@ pub fn push_decimal(out: &mut Vec<u8>, text: &str) {
 
 /// Below it a significand survives any double: distinct decimals of 15 digits have distinct nearest doubles, as long
 /// as those are normal, so the shortest form of that double is the decimal itself.
-const SAFE_LIMIT: u64 = 10u64.pow(f64::DIGITS);
+const SAFE_SIGNIFICAND_LIMIT: u64 = 10u64.pow(f64::DIGITS);
 /// JavaScript never prints more significant digits than this.
 const MAX_DIGITS: u32 = 17;
 /// Where a written exponent stops counting: far outside a double even when a text of gigabytes moves the point.
@@ -62,7 +62,7 @@ impl Decimal {
     /// Whether JavaScript surely prints this value again; if not, it may still.
     fn is_safe(&self) -> bool {
         let normal = i64::from(f64::MIN_10_EXP)..i64::from(f64::MAX_10_EXP);
-        self.significand < SAFE_LIMIT
+        self.significand < SAFE_SIGNIFICAND_LIMIT
             && (self.significand == 0 || normal.contains(&self.exponent) && normal.contains(&(self.exponent + 15)))
     }
 

@@ -12,7 +12,7 @@ pub(super) struct Members {
     disordered: Vec<Disordered>,
 }
 
-/// Where a member was written: its key with the quotes, a colon, its value.
+/// A member's place in the written text: its key with the quotes, a colon, its value.
 struct Member {
     start: usize,
     key_end: usize,

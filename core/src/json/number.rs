@@ -30,9 +30,9 @@ pub fn push_f64(out: &mut Vec<u8>, value: f64) {
 
 /// Appends a single-precision number by its own shortest decimal, the one Postgres prints, so that 0.1 stays 0.1.
 ///
-/// That decimal has at most nine digits, which its nearest double prints unchanged: see `decimal::SAFE_LIMIT`.
+/// That decimal has at most nine digits, which its nearest double prints unchanged: see `decimal::SAFE_SIGNIFICAND_LIMIT`.
 pub fn push_f32(out: &mut Vec<u8>, value: f32) {
-    if MAY_TIE.contains(&value.abs()) {
+    if TIE_RANGE.contains(&value.abs()) {
         push_large_single(out, value);
     } else if value.is_finite() {
         out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
@@ -46,7 +46,7 @@ pub fn push_f32(out: &mut Vec<u8>, value: f32) {
 /// `ryu_js` takes such a decimal if reading it rounds the right way; Postgres wants one strictly closer. Below 2^24 a
 /// halfway point has more digits than its neighbours; above 10^19 it has more than nine, because an odd number below 2^25
 /// has at most ten factors of five.
-const MAY_TIE: Range<f32> = 16777216.0..1e19;
+const TIE_RANGE: Range<f32> = 16777216.0..1e19;
 
 /// Appends the shortest decimal strictly closer to `value`, a large integer, than to any other single.
 fn push_large_single(out: &mut Vec<u8>, value: f32) {

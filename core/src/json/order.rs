@@ -47,10 +47,10 @@ pub(super) fn is_in_order<'k>(count: usize, key: impl Fn(usize) -> &'k [u8]) -> 
 }
 
 /// Below this many keys, comparing all pairs is quicker than sorting.
-const FEW: usize = 16;
+const MAX_PAIRWISE_KEYS: usize = 16;
 
 fn has_duplicates<'k>(count: usize, key: impl Fn(usize) -> &'k [u8]) -> bool {
-    if count <= FEW {
+    if count <= MAX_PAIRWISE_KEYS {
         return (1..count).any(|at| (0..at).any(|earlier| key(earlier) == key(at)));
     }
     let mut keys: Vec<&[u8]> = (0..count).map(key).collect();

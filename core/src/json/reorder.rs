@@ -38,7 +38,7 @@ pub(super) fn put_in_order(out: &mut Vec<u8>, start: usize, mut disordered: Vec<
     }
 }
 
-/// What is still to be written; the last step comes first.
+/// A piece that is still to be written. The last of the steps is written first.
 enum Step {
     Byte(u8),
     Copy(Range<usize>),

@@ -65,12 +65,12 @@ pub(super) fn push_unit_escape(out: &mut Vec<u8>, unit: u16) {
 pub(super) fn clean_run(text: &[u8]) -> usize {
     // Without a branch inside a block, the compiler looks at all its bytes at once.
     let blocks = text
-        .chunks_exact(BLOCK)
+        .chunks_exact(BLOCK_BYTES)
         .take_while(|block| !block.iter().fold(false, |dirty, &byte| dirty | is_dirty(byte)))
         .count();
-    let tail = &text[blocks * BLOCK..];
+    let tail = &text[blocks * BLOCK_BYTES..];
     let dirty = tail.iter().position(|&byte| is_dirty(byte));
-    blocks * BLOCK + dirty.unwrap_or(tail.len())
+    blocks * BLOCK_BYTES + dirty.unwrap_or(tail.len())
 }
 
 /// Whether `byte` begins an escape, needs one, or ends the string.
@@ -80,7 +80,7 @@ fn is_dirty(byte: u8) -> bool {
 }
 
 /// How many bytes `clean_run` looks at together.
-const BLOCK: usize = 8;
+const BLOCK_BYTES: usize = 8;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 

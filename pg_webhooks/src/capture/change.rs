@@ -43,7 +43,7 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// What a row trigger was called for.
+    /// The change that a row trigger was called for.
     pub fn of(trigger: &'a pg_sys::TriggerData, plan: &'a Plan) -> Self {
         // SAFETY: an AFTER ROW trigger has its row in tg_trigslot and an update its new one in tg_newslot; the plan was
         // made for the table's columns.

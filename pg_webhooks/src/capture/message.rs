@@ -7,7 +7,7 @@ use crate::subscribers::Recipients;
 use crate::{cache, wakeup};
 
 /// No message is longer: Postgres takes less than 1 GB in a row, and would end the user's statement.
-const LONGEST: usize = 256 << 20;
+const MAX_BODY_BYTES: usize = 256 << 20;
 
 /// Appends an event whose `data` the closure writes, and wakes the sidecar at commit; returns its `wh_…`.
 pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, String> {
@@ -22,7 +22,7 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     body.extend_from_slice(b"\",\"data\":");
     push_data(&mut body);
     body.push(b'}');
-    if body.len() > LONGEST {
+    if body.len() > MAX_BODY_BYTES {
         return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
     }
     debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");

@@ -274,7 +274,7 @@ mod benches {
         }
     }
 
-    /// So many that hardly a product is updated twice.
+    /// Enough products that hardly one is updated twice.
     const PRODUCTS: u32 = if cfg!(debug_assertions) { 1_000 } else { 100_000 };
 
     /// One column's value as JSON.

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use webhooks_core::event_rules::{self, BOOKKEEPING, EventRule, Kind, Source, When};
+use webhooks_core::event_rules::{self, BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
 use webhooks_core::json;
 
 use super::supplier::SupplierKey;
@@ -19,7 +19,7 @@ use crate::subscribers::Recipients;
 pub struct Plan {
     /// The columns of the table, by attribute number less one; `None` for dropped ones.
     pub columns: Vec<Option<Column>>,
-    /// Those whose change is news, in the order of their keys in `changes`.
+    /// The columns whose change is news, in the order of their keys in `changes`.
     pub tracked: Vec<usize>,
     /// The events that somebody wants.
     pub events: Vec<PlannedEvent>,
@@ -34,7 +34,7 @@ pub struct Column {
     /// How its values are written.
     pub writer: Writer,
     pub type_oid: pg_sys::Oid,
-    /// As in pg_attribute: bytes, or -1 for a varlena.
+    /// The length in bytes, or -1 for a varlena, as in pg_attribute.
     pub length: i16,
     pub by_value: bool,
 }
@@ -158,7 +158,7 @@ impl Table {
 
     /// The columns whose change is news, in ECMAScript's order of their keys.
     fn tracked(&self) -> Vec<usize> {
-        let bookkeeping: Vec<usize> = BOOKKEEPING.iter().filter_map(|field| self.find(field)).collect();
+        let bookkeeping: Vec<usize> = BOOKKEEPING_FIELDS.iter().filter_map(|field| self.find(field)).collect();
         let (indices, keys): (Vec<usize>, Vec<&str>) = self
             .columns
             .iter()
@@ -229,7 +229,7 @@ impl Table {
         Ok(())
     }
 
-    /// Of one type: what lies between one with a time zone and one without depends on the session.
+    /// Whether both are timestamps of one type: the time between one with a zone and one without depends on the session.
     fn are_timestamps(&self, from: usize, to: usize) -> bool {
         let writer = |column: usize| self.columns[column].as_ref().map(|column| &column.writer);
         matches!(

@@ -32,7 +32,7 @@ pub extern "C" fn pg_finfo_wanted() -> &'static pg_sys::Pg_finfo_record {
 }
 
 /// When a trigger is fired: any other than an AFTER ROW trigger has not the rows that `Change::of` reads.
-const FIRED: u32 = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
+const TIMING_MASK: u32 = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK;
 const AFTER_ROW: u32 = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_AFTER;
 
 /// `webhooks.capture()`: called after each row change of an attached table.
@@ -48,7 +48,7 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
             error!("webhooks.capture() is a trigger function: webhooks.attach() makes its triggers");
         }
         let trigger = &*(*call).context.cast::<pg_sys::TriggerData>();
-        if trigger.tg_event & FIRED != AFTER_ROW {
+        if trigger.tg_event & TIMING_MASK != AFTER_ROW {
             error!("webhooks.capture() must be fired AFTER and FOR EACH ROW: webhooks.attach() makes its triggers");
         }
         if let Err(fault) = capture_row(trigger) {

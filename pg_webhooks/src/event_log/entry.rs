@@ -20,7 +20,7 @@ pub struct Entry {
 
 thread_local! {
     /// The transaction that appended last, and the number of its next event.
-    static NEXT: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    static NEXT_SEQ: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
     /// This session's random part of ids.
     static NONCE: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -30,9 +30,9 @@ impl Entry {
     pub fn next() -> Self {
         // SAFETY: inside a transaction, as any function call is; the row's change has assigned its id already.
         let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value;
-        let (last_xid, next_seq) = NEXT.get();
+        let (last_xid, next_seq) = NEXT_SEQ.get();
         let seq = if last_xid == xid { next_seq } else { 0 };
-        NEXT.set((xid, seq + 1));
+        NEXT_SEQ.set((xid, seq + 1));
         let position = Position { xid, seq, nonce: nonce() };
         // SAFETY: reads the clock.
         let occurred_at = unsafe { pg_sys::GetCurrentTimestamp() };

@@ -38,7 +38,7 @@ const COLUMNS: [(&str, pg_sys::Oid); 9] = [
 /// A value for each of COLUMNS.
 pub type Row = [pg_sys::Datum; COLUMNS.len()];
 /// Where the columns of the index, `xid` and `seq`, are among those.
-const INDEXED: std::ops::Range<usize> = 1..3;
+const INDEXED_COLUMNS: std::ops::Range<usize> = 1..3;
 
 /// The index on the position.
 struct Index {
@@ -47,8 +47,8 @@ struct Index {
     info: *mut pg_sys::IndexInfo,
 }
 
-const READ: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-const WRITE: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+const READ_LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+const WRITE_LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 /// Opens what is locked already, or closes it and keeps the lock.
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
@@ -76,7 +76,7 @@ impl Partition {
     /// lock.
     pub fn lock(heap: pg_sys::Oid) {
         // SAFETY: waits for a lock, which an error releases.
-        unsafe { pg_sys::LockRelationOid(heap, WRITE) }
+        unsafe { pg_sys::LockRelationOid(heap, WRITE_LOCK) }
     }
 
     /// Reads how a partition is laid out. To be called once it is locked: what was read before may be out of date by then.
@@ -114,13 +114,13 @@ impl Partition {
         // and the index its two; the index entry points to the tuple that was just put into the heap.
         unsafe {
             let heap = pg_sys::table_open(self.heap, NO_LOCK);
-            let open_index = pg_sys::index_open(index.oid, WRITE);
+            let open_index = pg_sys::index_open(index.oid, WRITE_LOCK);
             let tuple = pg_sys::heap_form_tuple((*heap).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
             pg_sys::index_insert(
                 open_index,
-                values[INDEXED].as_mut_ptr(),
-                nulls[INDEXED].as_mut_ptr(),
+                values[INDEXED_COLUMNS].as_mut_ptr(),
+                nulls[INDEXED_COLUMNS].as_mut_ptr(),
                 &mut (*tuple).t_self,
                 heap,
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
@@ -178,9 +178,9 @@ impl Index {
         unsafe {
             let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(partition));
             let oid = indexes.get_oid(0).filter(|_| indexes.len() == 1)?;
-            let open = pg_sys::index_open(oid, READ);
+            let open = pg_sys::index_open(oid, READ_LOCK);
             let info = pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::BuildIndexInfo(open));
-            pg_sys::index_close(open, READ);
+            pg_sys::index_close(open, READ_LOCK);
             let index = Self { oid, info };
             index.is_on_position().then_some(index)
         }
@@ -189,7 +189,7 @@ impl Index {
     fn is_on_position(&self) -> bool {
         // SAFETY: made by BuildIndexInfo, and freed on drop.
         let info = unsafe { &*self.info };
-        let columns = INDEXED.map(|place| place as i16 + 1);
+        let columns = INDEXED_COLUMNS.map(|place| place as i16 + 1);
         info.ii_Am == pg_sys::BTREE_AM_OID
             && info.ii_IndexAttrNumbers[..info.ii_NumIndexAttrs as usize].iter().copied().eq(columns)
             && info.ii_Predicate.is_null()

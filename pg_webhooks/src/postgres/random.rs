@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-/// So many random bytes, good enough for a secret.
+/// Returns random bytes that are good enough for a secret.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // SAFETY: writes N bytes into an array of N.

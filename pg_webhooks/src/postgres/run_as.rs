@@ -1,4 +1,4 @@
-//! Doing something as another role, and so that its failure can not break the user's transaction.
+//! Runs work as another role, in a subtransaction: its failure cannot break the user's transaction.
 //!
 //! Capture reads its own tables rarely (the first time, and after a change of them), and then as their owner: writers
 //! have no rights on them. The search path is pinned meanwhile, so that no operator of the writer's is ever called.
