@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use webhooks_core::event_rules;
 
 use crate::event_log::Partition;
+use crate::fault::Fault;
 use crate::postgres::{function_name, owner_of, referenced_by, relation, run_as};
 use crate::subscribers::{Recipients, Subscribers};
 
@@ -72,8 +73,8 @@ fn watch(relation: pg_sys::Oid) {
 /// The plan of a trigger, which `compile` makes where none is known; it is told how to look up who gets the events of a name.
 pub fn plan<P: 'static>(
     trigger: &pg_sys::TriggerData,
-    compile: impl FnOnce(&pg_sys::TriggerData, fn(&str) -> Result<Rc<Recipients>, String>) -> Result<P, String>,
-) -> Result<Rc<P>, String> {
+    compile: impl FnOnce(&pg_sys::TriggerData, fn(&str) -> Result<Rc<Recipients>, Fault>) -> Result<P, Fault>,
+) -> Result<Rc<P>, Fault> {
     forget_if_stale();
     // SAFETY: Postgres gives a trigger function a valid trigger and relation.
     let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid, (*trigger.tg_relation).rd_id) };
@@ -92,7 +93,7 @@ pub fn plan<P: 'static>(
 
 /// Whether anybody subscribes to an event of the kind of table that `webhooks.wanted_<kind>()` is for. Asked for every row, so
 /// two comparisons must do.
-pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
+pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, Fault> {
     forget_if_stale();
     let known = CACHE.with_borrow(|cache| cache.wanted.iter().find(|(known, _)| *known == function).copied());
     if let Some((_, wanted)) = known {
@@ -100,7 +101,7 @@ pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
     }
     let name = function_name(function);
     let kind = name.strip_prefix("wanted_").and_then(event_rules::kind);
-    let kind = kind.ok_or_else(|| format!("function webhooks.{name} is for no kind of table"))?;
+    let kind = kind.ok_or(Fault::UnknownKind(name))?;
     let mut wanted = false;
     for event in kind.events {
         wanted |= !known_recipients(event.name)?.is_empty();
@@ -110,12 +111,12 @@ pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, String> {
 }
 
 /// Who gets the events of a name.
-pub fn recipients(event: &str) -> Result<Rc<Recipients>, String> {
+pub fn recipients(event: &str) -> Result<Rc<Recipients>, Fault> {
     forget_if_stale();
     known_recipients(event)
 }
 
-fn known_recipients(event: &str) -> Result<Rc<Recipients>, String> {
+fn known_recipients(event: &str) -> Result<Rc<Recipients>, Fault> {
     if let Some(recipients) = CACHE.with_borrow(|cache| cache.recipients.get(event).cloned()) {
         return Ok(recipients);
     }
@@ -125,12 +126,12 @@ fn known_recipients(event: &str) -> Result<Rc<Recipients>, String> {
 }
 
 /// All endpoints with what they subscribe to.
-pub fn subscribers() -> Result<Rc<Subscribers>, String> {
+pub fn subscribers() -> Result<Rc<Subscribers>, Fault> {
     forget_if_stale();
     known_subscribers()
 }
 
-fn known_subscribers() -> Result<Rc<Subscribers>, String> {
+fn known_subscribers() -> Result<Rc<Subscribers>, Fault> {
     if let Some(subscribers) = CACHE.with_borrow(|cache| cache.subscribers.clone()) {
         return Ok(subscribers);
     }
@@ -142,7 +143,7 @@ fn known_subscribers() -> Result<Rc<Subscribers>, String> {
 }
 
 /// The log's partition for a UTC day, counted from 2000-01-01, locked for appends.
-pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
+pub fn partition(day: i32) -> Result<Rc<Partition>, Fault> {
     forget_if_stale();
     if let Some(partition) = CACHE.with_borrow(|cache| cache.partition.clone())
         && partition.day == day
@@ -162,7 +163,7 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, String> {
 }
 
 /// Finds the day's partition, creating it where it is missing, and locks it.
-fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, String> {
+fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, Fault> {
     let find = || match Partition::find(day) {
         Some(heap) => Ok(heap),
         None => run_as(owner_of(event), || Partition::create(day)),
@@ -181,7 +182,7 @@ fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, String> {
 }
 
 /// The table whose lock says whether a sidecar sleeps. Missing while the extension is being dropped.
-pub fn wakeup() -> Result<pg_sys::Oid, String> {
+pub fn wakeup() -> Result<pg_sys::Oid, Fault> {
     forget_if_stale();
     if let Some(wakeup) = CACHE.with_borrow(|cache| cache.wakeup) {
         return Ok(wakeup);

@@ -14,6 +14,7 @@ mod capture;
 mod subscribers;
 mod event_log;
 mod wakeup;
+mod fault;
 
 // What a session remembers, and what Postgres knows.
 mod cache;

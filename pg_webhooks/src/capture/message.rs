@@ -3,6 +3,7 @@
 use webhooks_core::{json, time};
 
 use crate::event_log::Entry;
+use crate::fault::Fault;
 use crate::subscribers::Recipients;
 use crate::{cache, wakeup};
 
@@ -10,7 +11,7 @@ use crate::{cache, wakeup};
 const MAX_BODY_BYTES: usize = 256 << 20;
 
 /// Appends an event whose `data` the closure writes, and wakes the sidecar at commit; returns its `wh_…`.
-pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, String> {
+pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, Fault> {
     let entry = Entry::next();
     let mut body = Vec::with_capacity(512);
     body.extend_from_slice(b"{\"event\":");
@@ -23,7 +24,7 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     push_data(&mut body);
     body.push(b'}');
     if body.len() > MAX_BODY_BYTES {
-        return Err(format!("the message of {name} would have {} MB", body.len() >> 20));
+        return Err(Fault::BodyTooLong { event: name.to_owned(), bytes: body.len() });
     }
     debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");
     let partition = cache::partition(time::day(entry.occurred_at))?;

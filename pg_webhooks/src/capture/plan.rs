@@ -12,6 +12,7 @@ use webhooks_core::json;
 
 use super::supplier::SupplierKey;
 use super::value::Writer;
+use crate::fault::Fault;
 use crate::postgres::{attribute, held_columns};
 use crate::subscribers::Recipients;
 
@@ -71,8 +72,8 @@ impl Plan {
     /// Compiles the plan of a trigger for its table; `recipients` tells who gets the events of a name.
     pub fn compile(
         trigger: &pg_sys::TriggerData,
-        recipients: impl Fn(&str) -> Result<Rc<Recipients>, String>,
-    ) -> Result<Self, String> {
+        recipients: impl Fn(&str) -> Result<Rc<Recipients>, Fault>,
+    ) -> Result<Self, Fault> {
         let (kind, mapping) = arguments(trigger)?;
         let relation = trigger.tg_relation;
         // SAFETY: Postgres gives a trigger function its table, open.
@@ -93,17 +94,16 @@ impl Plan {
 type Mapping = serde_json::Map<String, serde_json::Value>;
 
 /// The kind and the column map in a trigger's arguments, as `webhooks.attach` puts them there.
-fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), String> {
+fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), Fault> {
     // SAFETY: tgargs holds tgnargs C strings, valid while the trigger is.
     let arguments: Vec<_> = unsafe {
         let definition = &*trigger.tg_trigger;
         let argument = |index| json::utf8_json(CStr::from_ptr(*definition.tgargs.add(index)).to_bytes());
         (0..definition.tgnargs as usize).map(argument).collect()
     };
-    let name = arguments.first().ok_or("the trigger has no arguments: make it with webhooks.attach()")?;
-    let kind = event_rules::kind(name).ok_or_else(|| format!("unknown kind of table \"{name}\""))?;
-    let mapping = serde_json::from_str(arguments.get(1).map_or("{}", |map| map))
-        .map_err(|error| format!("the trigger's column map is no JSON object: {error}"))?;
+    let name = arguments.first().ok_or(Fault::NoArguments)?;
+    let kind = event_rules::kind(name).ok_or_else(|| Fault::UnknownKind(name.to_string()))?;
+    let mapping = serde_json::from_str(arguments.get(1).map_or("{}", |map| map)).map_err(Fault::ColumnMap)?;
     Ok((kind, mapping))
 }
 
@@ -152,8 +152,8 @@ impl Table {
         columns.find(|(_, column)| *column == name).map(|(index, _)| index)
     }
 
-    fn required(&self, field: &str) -> Result<usize, String> {
-        self.find(field).ok_or_else(|| format!("the table has no column for {field} of {}", self.kind.name))
+    fn required(&self, field: &'static str) -> Result<usize, Fault> {
+        self.find(field).ok_or(Fault::MissingColumn { field, kind: self.kind.name })
     }
 
     /// The columns whose change is news, in ECMAScript's order of their keys.
@@ -169,7 +169,7 @@ impl Table {
         json::property_order(&keys).into_iter().map(|place| indices[place]).collect()
     }
 
-    fn event(&self, rule: &EventRule, recipients: Rc<Recipients>) -> Result<PlannedEvent, String> {
+    fn event(&self, rule: &EventRule, recipients: Rc<Recipients>) -> Result<PlannedEvent, Fault> {
         let when = match rule.when {
             When::Inserted => PlannedWhen::Inserted,
             When::Changed => PlannedWhen::Changed,
@@ -182,7 +182,7 @@ impl Table {
         Ok(PlannedEvent { name: rule.name, when, steps: steps.0, recipients })
     }
 
-    fn object(&self, steps: &mut Steps, members: &[(&str, Source)]) -> Result<(), String> {
+    fn object(&self, steps: &mut Steps, members: &[(&str, Source)]) -> Result<(), Fault> {
         steps.literal(b"{");
         for (place, (key, source)) in members.iter().enumerate() {
             if place > 0 {
@@ -197,7 +197,7 @@ impl Table {
         Ok(())
     }
 
-    fn source(&self, steps: &mut Steps, source: &Source) -> Result<(), String> {
+    fn source(&self, steps: &mut Steps, source: &Source) -> Result<(), Fault> {
         match *source {
             Source::Column(field) => steps.step(Step::Column(self.required(field)?)),
             Source::Changes => steps.step(Step::Changes),
@@ -238,7 +238,7 @@ impl Table {
         )
     }
 
-    fn supplier_key(&self, reference: usize) -> Result<Option<SupplierKey>, String> {
+    fn supplier_key(&self, reference: usize) -> Result<Option<SupplierKey>, Fault> {
         // SAFETY: the table is open.
         let table = unsafe { (*self.relation).rd_id };
         SupplierKey::of(table, reference as i16 + 1)

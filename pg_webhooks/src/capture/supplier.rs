@@ -10,6 +10,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use super::value;
+use crate::fault::Fault;
 use crate::postgres::{owner_of, relation, run_as};
 
 /// Where the foreign key of a column leads.
@@ -24,7 +25,7 @@ pub struct SupplierKey {
 
 impl SupplierKey {
     /// The foreign key of a column, where it has one to a table with a name.
-    pub fn of(imports: pg_sys::Oid, column: i16) -> Result<Option<Self>, String> {
+    pub fn of(imports: pg_sys::Oid, column: i16) -> Result<Option<Self>, Fault> {
         let sql = "SELECT suppliers, id, name, equals FROM webhooks.supplier_key($1, $2)";
         let read = |client: &spi::SpiClient| {
             let row = client.select(sql, Some(1), &[imports.into(), column.into()])?.first();
@@ -41,7 +42,7 @@ impl SupplierKey {
     }
 
     /// The name of the supplier that a value of the column refers to.
-    pub fn name(&self, value: pg_sys::Datum, type_oid: pg_sys::Oid) -> Result<Option<String>, String> {
+    pub fn name(&self, value: pg_sys::Datum, type_oid: pg_sys::Oid) -> Result<Option<String>, Fault> {
         // While the foreign key is there, so is the table. Its lock is kept, so its owner stays the same.
         let owner = owner_of(self.suppliers);
         // It only reads, so it takes run_as's snapshot and no transaction id for the subtransaction: an UPDATE of 65 imports

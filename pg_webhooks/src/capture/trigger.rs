@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::append;
 use super::change::Change;
 use super::plan::Plan;
+use crate::fault::Fault;
 use crate::{cache, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
@@ -64,7 +65,7 @@ pub extern "C" fn pg_finfo_capture() -> &'static pg_sys::Pg_finfo_record {
     &pg_sys::Pg_finfo_record { api_version: 1 }
 }
 
-fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), String> {
+fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
     let plan = cache::plan(trigger, Plan::compile)?;
     if plan.events.is_empty() {
         return Ok(());

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use webhooks_core::ids::{self, Position};
 
 use super::partition::{Partition, Row};
+use crate::fault::Fault;
 use crate::postgres::random;
 use crate::subscribers::Recipients;
 
@@ -46,7 +47,7 @@ impl Entry {
         name: &str,
         body: &[u8],
         recipients: &Recipients,
-    ) -> Result<String, String> {
+    ) -> Result<String, Fault> {
         let signatures = recipients.signatures.sign(body);
         let mut values: Row = [
             self.occurred_at.into_datum(),

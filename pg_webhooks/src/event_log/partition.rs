@@ -10,6 +10,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use webhooks_core::time;
 
+use crate::fault::Fault;
 use crate::postgres::{attribute, owner_of, relation, run_as};
 
 /// A day's partition of `webhooks.event`, as it was when it was locked.
@@ -95,7 +96,7 @@ impl Partition {
     /// # Safety
     /// The values are those of COLUMNS; the partition was locked in this transaction before it was examined, or has not been
     /// changed since.
-    pub unsafe fn append(&self, values: &mut Row) -> Result<(), String> {
+    pub unsafe fn append(&self, values: &mut Row) -> Result<(), Fault> {
         // SAFETY: the caller's promise.
         unsafe {
             match &self.index {
@@ -137,7 +138,7 @@ impl Partition {
     ///
     /// # Safety
     /// The values are those of COLUMNS.
-    unsafe fn execute_insert(&self, values: &Row) -> Result<(), String> {
+    unsafe fn execute_insert(&self, values: &Row) -> Result<(), Fault> {
         // SAFETY: the caller's promise.
         let values: Vec<_> =
             values.iter().zip(COLUMNS).map(|(value, (_, of))| unsafe { DatumWithOid::new(*value, of) }).collect();

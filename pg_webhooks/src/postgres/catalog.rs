@@ -4,15 +4,17 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use crate::fault::Fault;
+
 /// A table of the extension.
-pub fn relation(name: &CStr) -> Result<pg_sys::Oid, String> {
+pub fn relation(name: &CStr) -> Result<pg_sys::Oid, Fault> {
     // SAFETY: look-ups by name in the catalogue's cache, with C strings that outlive them.
     let relation = unsafe {
         let schema = pg_sys::get_namespace_oid(c"webhooks".as_ptr(), true);
         pg_sys::get_relname_relid(name.as_ptr(), schema)
     };
     if relation == pg_sys::InvalidOid {
-        return Err(format!("table webhooks.{} is missing", name.to_string_lossy()));
+        return Err(Fault::MissingTable(name.to_string_lossy().into_owned()));
     }
     Ok(relation)
 }

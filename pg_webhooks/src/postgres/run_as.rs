@@ -7,8 +7,10 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 
+use crate::fault::Fault;
+
 /// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message, save that of a cancelled statement.
-pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, Fault> {
     // SAFETY: the calls are those that PL/pgSQL makes for an EXCEPTION block, in its order; the memory context and
     // resource owner are put back on both ways out.
     unsafe {
@@ -34,7 +36,7 @@ pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, Strin
         .catch_others(|error| {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            Err(message(&error))
+            Err(Fault::Sql(message(&error)))
         })
         .execute();
         pg_sys::MemoryContextSwitchTo(context);

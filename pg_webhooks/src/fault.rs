@@ -1,0 +1,37 @@
+//! Why capture made no event. It becomes a text where the statement is told: in the WARNING of a trigger, in the ERROR of a
+//! function.
+
+use std::fmt;
+
+/// What kept an event from being made.
+#[derive(Debug)]
+pub enum Fault {
+    /// A table of the extension is not there.
+    MissingTable(String),
+    /// A trigger of webhooks.capture() that webhooks.attach() did not make.
+    NoArguments,
+    /// A trigger's or a WHEN clause's kind of table that the rules do not have.
+    UnknownKind(String),
+    /// A trigger's column map that cannot be read.
+    ColumnMap(serde_json::Error),
+    /// A field of a kind of table for which the table has no column.
+    MissingColumn { field: &'static str, kind: &'static str },
+    /// A body beyond the limit.
+    BodyTooLong { event: String, bytes: usize },
+    /// An error of Postgres, whose work was undone.
+    Sql(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingTable(name) => write!(out, "table webhooks.{name} is missing"),
+            Self::NoArguments => write!(out, "the trigger has no arguments: make it with webhooks.attach()"),
+            Self::UnknownKind(name) => write!(out, "unknown kind of table \"{name}\""),
+            Self::ColumnMap(error) => write!(out, "the trigger's column map is no JSON object: {error}"),
+            Self::MissingColumn { field, kind } => write!(out, "the table has no column for {field} of {kind}"),
+            Self::BodyTooLong { event, bytes } => write!(out, "the message of {event} would have {} MB", bytes >> 20),
+            Self::Sql(message) => out.write_str(message),
+        }
+    }
+}
