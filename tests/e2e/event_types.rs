@@ -54,14 +54,14 @@ async fn every_message_that_row_changes_make_is_as_its_schema_says() {
     let received = stage.arrived().await;
     received.iter().for_each(|one| assert_valid(&validators, &one.json()));
     let seen: BTreeSet<String> = received.iter().map(|one| one.event()).collect();
-    assert_eq!(seen, validators.keys().cloned().collect(), "all nine, and the test");
+    assert_eq!(seen, validators.keys().cloned().collect(), "the statements make every built-in event");
 }
 
 #[tokio::test]
 async fn every_sample_is_as_its_schema_says() {
     let db = Cluster::shared().await.database().await;
     let validators = validators(&db).await;
-    assert_eq!(validators.len(), 10);
+    assert!(!validators.is_empty());
     for sample in db.json("SELECT event, sample, description FROM webhooks.event_types()").await {
         assert_eq!(sample["sample"]["event"], sample["event"]);
         assert!(!sample["description"].as_str().expect("a text").is_empty());
