@@ -25,7 +25,7 @@ const AN_HOUR: &str = "
                      UNION ALL SELECT 1000 + n, interval '45 min' + interval '1 min' * n, 4 FROM generate_series(1, 6) n) hour (n, age, endpoint)) attempts;
     INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
     SELECT 2, '3', n, now(), now() + interval '3 min' * n, 2 FROM generate_series(1, 7) n;
-    UPDATE webhooks.endpoint SET active = false, disabled_at = now() - interval '46 min',
+    UPDATE webhooks.endpoint SET active = false, disabled_at = now() - interval '46 min', disabled_by = 'exhausted',
            disabled_reason = 'wh_00000000000000000000001001 failed 6 times, at last with HTTP 503'
      WHERE key = 4";
 
