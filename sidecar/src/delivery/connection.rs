@@ -17,8 +17,8 @@ use super::failure::Failure;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after an answer its connection may still be on its way back to the idle ones.
 const RETURN_TIME: Duration = Duration::from_millis(5);
-/// Beyond so many, origins without an idle connection are forgotten.
-const MAX_ORIGINS: usize = 1024;
+/// From so many on, origins are forgotten that have no idle connection any more.
+const MIN_ORIGINS_TO_FORGET: usize = 1024;
 
 tokio::task_local! {
     /// When the task of a request opened a connection for it.
@@ -32,7 +32,13 @@ pub struct HttpClient {
     keep_alive: Client,
     /// Opens a connection for each request.
     fresh: Client,
-    answered_at: Arc<Mutex<HashMap<Origin, Instant>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+/// When each origin answered last.
+struct Answers {
+    at: HashMap<Origin, Instant>,
+    forgotten_at: Instant,
 }
 
 /// What came of a request.
@@ -46,7 +52,7 @@ impl HttpClient {
     /// Dials where `egress` permits it, and keeps at most `connections` open to each host.
     pub fn new(egress: &EgressPolicy, connections: usize) -> anyhow::Result<Self> {
         let client = |idle| client(egress, idle).context("cannot set the HTTP client up");
-        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, answered_at: Arc::default() })
+        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, answers: Arc::new(Mutex::new(Answers::new())) })
     }
 
     /// Sends what `request` makes of a client, and returns when the head of a response is there.
@@ -77,17 +83,27 @@ impl HttpClient {
     /// new one.
     fn may_have_been_kept(&self, url: &Url, dialled_at: Option<Instant>) -> bool {
         let Some(dialled_at) = dialled_at else { return true };
-        let answered_at = self.answered_at.lock().unwrap_or_else(PoisonError::into_inner);
-        answered_at.get(&url.origin()).is_some_and(|answered_at| *answered_at + RETURN_TIME > dialled_at)
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.at.get(&url.origin()).is_some_and(|answered_at| *answered_at + RETURN_TIME > dialled_at)
     }
 
     fn note_answer(&self, url: &Url) {
-        let now = Instant::now();
-        let mut answered_at = self.answered_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered_at.len() >= MAX_ORIGINS {
-            answered_at.retain(|_, answered_at| now < *answered_at + IDLE_TIMEOUT);
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).note(url.origin(), Instant::now());
+    }
+}
+
+impl Answers {
+    fn new() -> Self {
+        Self { at: HashMap::new(), forgotten_at: Instant::now() }
+    }
+
+    /// Notes an answer. Now and then, not at each answer of many origins, forgets those without an idle connection.
+    fn note(&mut self, origin: Origin, now: Instant) {
+        if self.at.len() >= MIN_ORIGINS_TO_FORGET && now >= self.forgotten_at + IDLE_TIMEOUT {
+            self.at.retain(|_, answered_at| now < *answered_at + IDLE_TIMEOUT);
+            self.forgotten_at = now;
         }
-        answered_at.insert(url.origin(), now);
+        self.at.insert(origin, now);
     }
 }
 
@@ -111,4 +127,24 @@ async fn note_dial<D: Future>(dial: D) -> D::Output {
     let connection = dial.await;
     let _ = DIALLED_AT.try_with(|dialled_at| dialled_at.set(Some(Instant::now())));
     connection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(number: u32) -> Origin {
+        Url::parse(&format!("http://127.0.0.1:{number}/")).expect("a URL").origin()
+    }
+
+    #[test]
+    fn many_origins_are_gone_through_once_in_the_time_of_an_idle_connection() {
+        let mut answers = Answers::new();
+        let start = answers.forgotten_at;
+        (1..=2 * MIN_ORIGINS_TO_FORGET as u32).for_each(|number| answers.note(origin(number), start));
+        assert_eq!(answers.at.len(), 2 * MIN_ORIGINS_TO_FORGET, "nothing is old yet");
+        let later = start + IDLE_TIMEOUT;
+        answers.note(origin(1), later);
+        assert_eq!((answers.at.len(), answers.forgotten_at), (1, later));
+    }
 }
