@@ -3,7 +3,9 @@
 
 CREATE FUNCTION webhooks.capture() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
-COMMENT ON FUNCTION webhooks.capture() IS 'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as JSON';
+COMMENT ON FUNCTION webhooks.capture() IS
+    'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as '
+    'JSON';
 
 -- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's
 -- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call
@@ -52,13 +54,15 @@ DECLARE
     unknown  text;
 BEGIN
     IF target IS NULL THEN
-        RAISE EXCEPTION 'no table was given' USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.attach(''products'') attaches products.';
+        RAISE EXCEPTION 'no table was given'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.attach(''products'') attaches products.';
     ELSIF relation.relkind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '"%" is not a table', target
             USING ERRCODE = 'wrong_object_type', HINT = 'Events come from row changes: attach the tables behind it.';
     ELSIF NOT pg_has_role(relation.relowner, 'USAGE') THEN
         RAISE EXCEPTION 'must be owner of table %', target
-            USING ERRCODE = 'insufficient_privilege', HINT = format('Ask %s, its owner, to attach it.', pg_get_userbyid(relation.relowner));
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Ask %s, its owner, to attach it.', pg_get_userbyid(relation.relowner));
     END IF;
 
     kind := coalesce(kind, relation.relname);
@@ -70,7 +74,8 @@ BEGIN
     END IF;
     IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
        OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN
-        RAISE EXCEPTION 'columns must be a JSON object of field names to column names, not %', coalesce(columns::text, 'NULL')
+        RAISE EXCEPTION 'columns must be a JSON object of field names to column names, not %',
+                        coalesce(columns::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'For example columns => ''{"stock": "qty_on_hand"}''.';
     END IF;
     SELECT string_agg(quote_ident(key), ', ' ORDER BY key) INTO unknown
@@ -92,16 +97,20 @@ BEGIN
                           AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v');
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
-            USING ERRCODE = 'undefined_column', HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
+            USING ERRCODE = 'undefined_column',
+                  HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
     END IF;
 
-    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L, %L)',
+    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
+                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L, %L)',
                    target, 'wanted_' || kind, kind, columns);
     -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
     EXECUTE format('ALTER TRIGGER webhooks_capture ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 END
 $$;
-COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS 'Turns the row changes of a table into events; kind defaults to the table''s name, columns maps field names to other column names';
+COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS
+    'Turns the row changes of a table into events; kind defaults to the table''s name, columns maps field names to '
+    'other column names';
 
 CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
     LANGUAGE plpgsql
@@ -125,7 +134,8 @@ CREATE FUNCTION webhooks.emit(event text, data jsonb) RETURNS text
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT webhooks.append_custom(event, data::text) $$;
-COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS 'Appends a custom event in the caller''s transaction and returns its wh_… id';
+COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS
+    'Appends a custom event in the caller''s transaction and returns its wh_… id';
 
 CREATE FUNCTION webhooks.append_sample(event text, endpoint integer) RETURNS text
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_sample_wrapper';
@@ -145,12 +155,14 @@ BEGIN
     ELSIF NOT EXISTS (SELECT FROM webhooks.event_types() known WHERE known.event = trigger.event) THEN
         RAISE EXCEPTION 'there is no sample of event "%"', coalesce(event, 'NULL')
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'There are samples of ' || (SELECT string_agg(known.event, ', ') FROM webhooks.event_types() known) || '.';
+                  HINT = 'There are samples of '
+                      || (SELECT string_agg(known.event, ', ') FROM webhooks.event_types() known) || '.';
     END IF;
     RETURN webhooks.append_sample(event, target);
 END
 $$;
-COMMENT ON FUNCTION webhooks.trigger(text, text) IS 'Queues a realistic sample of a built-in event for one webhook, subscribed or not, and returns its wh_… id';
+COMMENT ON FUNCTION webhooks.trigger(text, text) IS
+    'Queues a realistic sample of a built-in event for one webhook, subscribed or not, and returns its wh_… id';
 
 CREATE FUNCTION webhooks.test(endpoint_id text) RETURNS text
     LANGUAGE sql SECURITY DEFINER

@@ -71,9 +71,11 @@ COMMENT ON FUNCTION webhooks.kinds() IS 'The kinds of table that events come fro
 
 CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required boolean)
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'fields_wrapper';
-COMMENT ON FUNCTION webhooks.fields(text) IS 'The columns that one of webhooks.kinds() has, by the specification''s names';
+COMMENT ON FUNCTION webhooks.fields(text) IS
+    'The columns that one of webhooks.kinds() has, by the specification''s names';
 
-CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer, retry_schedule text)
+CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer,
+                                          retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)
     LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'classify_attempt_wrapper';
 COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, text) IS
@@ -86,7 +88,8 @@ COMMENT ON FUNCTION webhooks.duration_ms(text) IS 'Milliseconds of a duration su
 
 CREATE FUNCTION webhooks.notify_at_commit() RETURNS void
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'notify_at_commit_wrapper';
-COMMENT ON FUNCTION webhooks.notify_at_commit() IS 'Makes the sidecar look for work when the calling transaction commits';
+COMMENT ON FUNCTION webhooks.notify_at_commit() IS
+    'Makes the sidecar look for work when the calling transaction commits';
 
 -- Settings ----------------------------------------------------------------------------------------------------------
 -- A session keeps the settings of ALTER DATABASE and ALTER ROLE that it began with. The sidecar's sessions live for

@@ -48,7 +48,7 @@ impl Visit {
     }
 }
 
-/// See the module.
+/// A browser with one page, which ends when this is dropped.
 pub struct Browser {
     driver: WebDriver,
     page: String,
