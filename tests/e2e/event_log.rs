@@ -76,7 +76,8 @@ async fn a_column_of_another_type_is_converted_to_and_one_that_is_missing_costs_
     db.register("http://127.0.0.1:9/", "*", SECRET).await;
     let writer = db.session().await;
     writer.run(PRODUCTS).await;
-    db.run("ALTER TABLE webhooks.event ALTER secret_versions TYPE bigint[]").await;
+    // Minor releases differ in whether ALTER … TYPE may be done to a table whose row type a function takes.
+    db.run("ALTER TABLE webhooks.event DROP secret_versions, ADD secret_versions bigint[]").await;
     writer.run(REPRICE).await;
     assert_eq!(db.events().await.last().map(String::as_str), Some("product.updated"));
     db.run("ALTER TABLE webhooks.event DROP signatures").await;
