@@ -39,6 +39,7 @@ mod status;
 mod stock_alert;
 mod tls;
 mod tokens;
+mod types;
 mod unreadable;
 mod verification;
 mod wakeup;

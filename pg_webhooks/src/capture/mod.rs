@@ -1,10 +1,11 @@
 //! From a row change to the events that it makes.
 //!
 //! `trigger` is called with a row, `change` says which events of the table's `plan` (compiled from the core's rules) it makes
-//! and writes their data (`value`, `supplier`), and `message` puts it into the log.
+//! and writes their data (`value`, `output`, `supplier`), and `message` puts it into the log.
 
 mod change;
 mod message;
+mod output;
 mod plan;
 mod supplier;
 mod trigger;

@@ -1,12 +1,11 @@
 //! A column's value as JSON, by its type.
 //!
-//! How a session prints things (DateStyle, TimeZone of a timestamp, bytea_output and the like) never shows in an event.
-
-use std::ffi::CStr;
+//! What a session has set (DateStyle, search_path, bytea_output and the like) never shows in an event.
 
 use pgrx::prelude::*;
 use webhooks_core::{json, time};
 
+use super::output::Output;
 use crate::postgres::{attribute, held_columns};
 
 /// How values of a type are written.
@@ -18,11 +17,14 @@ pub enum Writer {
     Int8,
     Float4,
     Float8,
-    Numeric,
-    /// text, varchar, char(n): the value's bytes are its text.
+    Numeric(Output),
+    Money,
+    /// text, varchar: the value's bytes are its text.
     Text,
+    /// char(n): the same without the blanks that fill it up, as a cast to text leaves them out.
+    Char,
     /// json and jsonb, by their output function.
-    Json(pg_sys::Oid),
+    Json(Output),
     Bytea,
     Date,
     Timestamp,
@@ -31,7 +33,7 @@ pub enum Writer {
     /// A row type: an object of its columns.
     Row,
     /// Any other type: a string of what its output function prints.
-    Printed(pg_sys::Oid),
+    Printed(Output),
 }
 
 /// The element type of an array.
@@ -57,9 +59,11 @@ impl Writer {
                 pg_sys::INT8OID => Self::Int8,
                 pg_sys::FLOAT4OID => Self::Float4,
                 pg_sys::FLOAT8OID => Self::Float8,
-                pg_sys::NUMERICOID => Self::Numeric,
-                pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Self::Text,
-                pg_sys::JSONOID | pg_sys::JSONBOID => Self::Json(output_function(base)),
+                pg_sys::NUMERICOID => Self::Numeric(Output::of(base)),
+                pg_sys::MONEYOID => Self::Money,
+                pg_sys::TEXTOID | pg_sys::VARCHAROID => Self::Text,
+                pg_sys::BPCHAROID => Self::Char,
+                pg_sys::JSONOID | pg_sys::JSONBOID => Self::Json(Output::of(base)),
                 pg_sys::BYTEAOID => Self::Bytea,
                 pg_sys::DATEOID => Self::Date,
                 pg_sys::TIMESTAMPOID => Self::Timestamp,
@@ -68,7 +72,7 @@ impl Writer {
                     Self::array(pg_sys::get_element_type(base))
                 }
                 _ if pg_sys::get_typtype(base) as u8 == pg_sys::TYPTYPE_COMPOSITE => Self::Row,
-                _ => Self::Printed(output_function(base)),
+                _ => Self::Printed(Output::of(base)),
             }
         }
     }
@@ -94,11 +98,11 @@ impl Writer {
                 Self::Int8 => json::push_i64(out, value.value() as i64),
                 Self::Float4 => json::push_f32(out, f32::from_bits(value.value() as u32)),
                 Self::Float8 => json::push_f64(out, f64::from_bits(value.value() as u64)),
-                Self::Numeric => {
-                    output(pg_sys::Oid::from(NUMERIC_OUT), value, |text| json::push_decimal(out, &json::utf8(text)))
-                }
+                Self::Numeric(output) => output.print(value, |text| json::push_decimal(out, &json::utf8(text))),
+                Self::Money => push_money(out, value.value() as i64),
                 Self::Text => bytes(value, |text| json::push_string(out, &json::utf8(text))),
-                Self::Json(function) => printed(*function, value, |text| {
+                Self::Char => bytes(value, |text| json::push_string(out, &json::utf8(without_blanks(text)))),
+                Self::Json(output) => output.print(value, |text| {
                     let text = json::utf8_json(text);
                     if json::push_json(out, &text).is_err() {
                         json::push_string(out, &text);
@@ -110,42 +114,22 @@ impl Writer {
                 Self::TimestampTz => push_timestamp(out, value, "Z"),
                 Self::Array(element) => element.push_array(out, value),
                 Self::Row => push_row(out, value),
-                Self::Printed(function) => print(out, *function, value),
+                Self::Printed(output) => print(out, *output, value),
             }
         }
     }
 }
 
-/// `numeric_out` in pg_proc: a fixed oid of Postgres.
-const NUMERIC_OUT: u32 = 1702;
-
-fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
-    let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
-    // SAFETY: writes the output function of an existing type.
-    unsafe { pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena) };
-    function
-}
-
-/// Calls `use_text` with what an output function prints, whatever the session has set.
+/// Appends what an output function prints as a string.
 ///
 /// # Safety
 /// The value is of the function's type.
-unsafe fn printed(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&[u8])) {
-    let _style = PlainStyle::set();
+unsafe fn print(out: &mut Vec<u8>, output: Output, value: pg_sys::Datum) {
     // SAFETY: the caller's promise.
-    unsafe { output(function, value, use_text) }
+    unsafe { output.print(value, |text| json::push_string(out, &json::utf8(text))) }
 }
 
-/// Appends the same as a string.
-///
-/// # Safety
-/// The value is of the function's type.
-unsafe fn print(out: &mut Vec<u8>, function: pg_sys::Oid, value: pg_sys::Datum) {
-    // SAFETY: the caller's promise.
-    unsafe { printed(function, value, |text| json::push_string(out, &json::utf8(text))) }
-}
-
-/// The same as a text; that of a char(n) without the blanks that fill it up.
+/// What the type's output function prints; that of a char(n) without the blanks that fill it up.
 ///
 /// # Safety
 /// The value is of the type.
@@ -153,75 +137,25 @@ pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> Strin
     let mut text = String::new();
     // SAFETY: the caller's promise.
     unsafe {
-        printed(output_function(type_oid), value, |printed| text.push_str(&json::utf8(printed)));
-        if pg_sys::getBaseType(type_oid) == pg_sys::BPCHAROID {
-            text.truncate(text.trim_end_matches(' ').len());
-        }
+        let is_char = pg_sys::getBaseType(type_oid) == pg_sys::BPCHAROID;
+        Output::of(type_oid).print(value, |printed| {
+            text.push_str(&json::utf8(if is_char { without_blanks(printed) } else { printed }));
+        });
     }
     text
 }
 
-/// The same where no setting matters.
-///
-/// # Safety
-/// The value is of the function's type.
-unsafe fn output(function: pg_sys::Oid, value: pg_sys::Datum, use_text: impl FnOnce(&[u8])) {
-    // SAFETY: the caller's promise; the text is a C string, and is freed after its use.
-    unsafe {
-        let text = pg_sys::OidOutputFunctionCall(function, value);
-        use_text(CStr::from_ptr(text).to_bytes());
-        pg_sys::pfree(text.cast());
-    }
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &text[..end]
 }
 
-/// Output functions print dates, intervals, floats and times with a zone (in a tstzrange, say) in one way while this lives,
-/// whatever the session has set.
-struct PlainStyle {
-    time_zone: *mut pg_sys::pg_tz,
-    date_style: i32,
-    interval_style: i32,
-    float_digits: i32,
-}
-
-impl PlainStyle {
-    fn set() -> Self {
-        // SAFETY: plain values of this single-threaded process, put back on drop, also when an error unwinds. A time zone is
-        // never freed.
-        unsafe {
-            let before = Self {
-                time_zone: pg_sys::session_timezone,
-                date_style: pg_sys::DateStyle,
-                interval_style: pg_sys::IntervalStyle,
-                float_digits: pg_sys::extra_float_digits,
-            };
-            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
-            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
-            pg_sys::extra_float_digits = 1;
-            pg_sys::session_timezone = utc();
-            before
-        }
-    }
-}
-
-impl Drop for PlainStyle {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::DateStyle = self.date_style;
-            pg_sys::IntervalStyle = self.interval_style;
-            pg_sys::extra_float_digits = self.float_digits;
-            pg_sys::session_timezone = self.time_zone;
-        }
-    }
-}
-
-/// GMT, which Postgres knows without its files; looked up once a session.
-fn utc() -> *mut pg_sys::pg_tz {
-    thread_local! {
-        // SAFETY: looks a name up.
-        static UTC: *mut pg_sys::pg_tz = unsafe { pg_sys::pg_tzset(c"GMT".as_ptr()) };
-    }
-    UTC.with(|zone| *zone)
+/// A number with two digits after the point. How many the currency has is a setting of the session (lc_monetary), and not
+/// part of the value.
+fn push_money(out: &mut Vec<u8>, hundredths: i64) {
+    let sign = if hundredths < 0 { "-" } else { "" };
+    let magnitude = hundredths.unsigned_abs();
+    json::push_decimal(out, &format!("{sign}{}.{:02}", magnitude / 100, magnitude % 100));
 }
 
 /// Calls `use_bytes` with the bytes of a varlena, out of line and compressed ones included.
@@ -263,7 +197,7 @@ unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
     } else {
         out.truncate(start);
         // SAFETY: the value is a date.
-        unsafe { print(out, output_function(pg_sys::DATEOID), value) }
+        unsafe { print(out, Output::of(pg_sys::DATEOID), value) }
     }
 }
 
@@ -277,7 +211,7 @@ unsafe fn push_timestamp(out: &mut Vec<u8>, value: pg_sys::Datum, zone: &str) {
     } else {
         out.truncate(start);
         // SAFETY: both timestamp types are the same number; without a zone it prints as UTC.
-        unsafe { print(out, output_function(pg_sys::TIMESTAMPOID), value) }
+        unsafe { print(out, Output::of(pg_sys::TIMESTAMPOID), value) }
     }
 }
 
