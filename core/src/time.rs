@@ -60,6 +60,14 @@ pub fn push_whole_seconds(out: &mut Vec<u8>, seconds: i64) -> bool {
     true
 }
 
+/// The whole seconds from one moment to another, less than none if that one was earlier; what is left of a second does not
+/// count. `None` where either is infinite, which Postgres holds as the least and the greatest number.
+pub fn seconds_between(from: i64, to: i64) -> Option<i64> {
+    let is_infinite = |us| us == i64::MIN || us == i64::MAX;
+    let microseconds = i128::from(to) - i128::from(from);
+    if is_infinite(from) || is_infinite(to) { None } else { i64::try_from(microseconds / 1_000_000).ok() }
+}
+
 fn push_digits(out: &mut Vec<u8>, number: u32, width: u32) {
     out.extend((0..width).rev().map(|place| b'0' + (number / 10u32.pow(place) % 10) as u8));
 }
@@ -80,6 +88,18 @@ mod tests {
         assert_eq!(timestamp(-1), "1999-12-31T23:59:59.999999");
         assert_eq!(timestamp(813_003_900_000_000), "2025-10-05T18:25:00");
         assert_eq!(timestamp(813_003_900_500_000), "2025-10-05T18:25:00.5");
+    }
+
+    #[test]
+    fn a_duration_is_whole_seconds_however_long_and_none_without_an_end() {
+        assert_eq!(seconds_between(0, 1_999_999), Some(1));
+        assert_eq!(seconds_between(500_000, 0), Some(0));
+        assert_eq!(seconds_between(3_000_000, 0), Some(-3));
+        let (first, last) = (-211_813_488_000_000_000, 9_223_371_331_199_999_999);
+        assert_eq!(seconds_between(first, last), Some(9_435_184_819_199), "4713 BC to 294276 AD");
+        for (from, to) in [(i64::MIN, 0), (0, i64::MAX), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX)] {
+            assert_eq!(seconds_between(from, to), None);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A row change: whether it makes an event, and what that event says of it.
 
 use pgrx::prelude::*;
-use webhooks_core::json;
+use webhooks_core::{json, time};
 
 use super::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
 use super::value::Writer;
@@ -69,7 +69,7 @@ impl<'a> Change<'a> {
 
     /// Whether it makes the event. `changes` is worked out where it is first asked for.
     pub fn makes(&self, event: &PlannedEvent, changes: &mut Option<Vec<u8>>) -> bool {
-        match event.when {
+        match &event.when {
             PlannedWhen::Inserted => self.old.is_none(),
             PlannedWhen::Deleted => self.new.is_none(),
             PlannedWhen::Changed => match (self.old, self.new) {
@@ -80,11 +80,12 @@ impl<'a> Change<'a> {
                 _ => false,
             },
             PlannedWhen::FallsBelow(value, limit) => {
-                let is_below = |row| self.is_below(row, value, limit);
+                let is_below = |row| self.is_below(row, *value, *limit);
                 self.new.is_some_and(is_below) && !self.old.is_some_and(is_below)
             }
             PlannedWhen::Becomes(column, value) => {
-                let has_value = |row: Row| row.value(column).is_some_and(|datum| self.text(column, datum) == value);
+                // SAFETY: the constant was made for this column.
+                let has_value = |row: Row| row.value(*column).is_some_and(|datum| unsafe { value.equals(datum) });
                 self.new.is_some_and(has_value) && !self.old.is_some_and(has_value)
             }
         }
@@ -158,10 +159,10 @@ impl<'a> Change<'a> {
                     None => json::push_null(out),
                 },
                 Step::SecondsBetween(from, to) => match row.value(*from).zip(row.value(*to)) {
-                    Some((from, to)) => {
-                        let microseconds = (to.value() as i64).saturating_sub(from.value() as i64);
-                        json::push_i64(out, microseconds.div_euclid(1_000_000));
-                    }
+                    Some((from, to)) => match time::seconds_between(from.value() as i64, to.value() as i64) {
+                        Some(seconds) => json::push_i64(out, seconds),
+                        None => json::push_null(out),
+                    },
                     None => json::push_null(out),
                 },
                 Step::SupplierName(column, key) => {

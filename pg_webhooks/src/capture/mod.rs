@@ -4,6 +4,7 @@
 //! and writes their data (`value`, `output`, `supplier`), and `message` puts it into the log.
 
 mod change;
+mod constant;
 mod message;
 mod output;
 mod plan;

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use webhooks_core::event_rules::{self, BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
 use webhooks_core::json;
 
+use super::constant::Constant;
 use super::supplier::SupplierKey;
 use super::value::Writer;
 use crate::fault::Fault;
@@ -54,7 +55,7 @@ pub enum PlannedWhen {
     Changed,
     Deleted,
     FallsBelow(usize, usize),
-    Becomes(usize, &'static str),
+    Becomes(usize, Constant),
 }
 
 /// A piece of `data`.
@@ -175,7 +176,12 @@ impl Table {
             When::Changed => PlannedWhen::Changed,
             When::Deleted => PlannedWhen::Deleted,
             When::FallsBelow(value, limit) => PlannedWhen::FallsBelow(self.required(value)?, self.required(limit)?),
-            When::Becomes(field, value) => PlannedWhen::Becomes(self.required(field)?, value),
+            When::Becomes(field, value) => {
+                let column = self.required(field)?;
+                // SAFETY: the table is open and has the column.
+                let described = unsafe { attribute((*self.relation).rd_att, column) };
+                PlannedWhen::Becomes(column, Constant::of(value, described))
+            }
         };
         let mut steps = Steps(vec![Step::Literal(Vec::new())]);
         self.object(&mut steps, rule.data)?;

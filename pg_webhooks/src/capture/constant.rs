@@ -1,0 +1,65 @@
+//! A text of the rules, compared with a column's values as SQL compares them.
+
+use pgrx::prelude::*;
+use webhooks_core::json;
+
+use super::output::Output;
+
+/// A text that a column may hold. `status = 'running'` is as true here as in SQL: a char(n) leaves out the blanks that fill it
+/// up, and citext and collations say themselves what is equal.
+pub struct Constant {
+    text: &'static str,
+    equals: Equals,
+}
+
+enum Equals {
+    /// The type's own operator, for types that hold their text as `text` does.
+    Operator { function: pg_sys::Oid, collation: pg_sys::Oid, value: Vec<u8> },
+    /// The same text in print: an enum's label, a "char", a name.
+    Print(Output),
+}
+
+impl Constant {
+    /// The text as a value of a column.
+    pub fn of(text: &'static str, column: &pg_sys::FormData_pg_attribute) -> Self {
+        // SAFETY: look-ups in the catalogue for the type of an existing column; the entry lives as long as the session.
+        let function = unsafe {
+            let base = pg_sys::getBaseType(column.atttypid);
+            let is_text = base == pg_sys::BPCHAROID || pg_sys::IsBinaryCoercible(base, pg_sys::TEXTOID);
+            let equals = (*pg_sys::lookup_type_cache(base, pg_sys::TYPECACHE_EQ_OPR as i32)).eq_opr;
+            (is_text && column.attlen == -1 && equals != pg_sys::InvalidOid).then(|| pg_sys::get_opcode(equals))
+        };
+        let equals = match function {
+            Some(function) => Equals::Operator { function, collation: column.attcollation, value: as_text(text) },
+            None => Equals::Print(Output::of(column.atttypid)),
+        };
+        Self { text, equals }
+    }
+
+    /// Whether a value of the column equals it.
+    ///
+    /// # Safety
+    /// The value is of the column's type.
+    pub unsafe fn equals(&self, value: pg_sys::Datum) -> bool {
+        match &self.equals {
+            Equals::Operator { function, collation, value: constant } => {
+                let constant = pg_sys::Datum::from(constant.as_ptr());
+                // SAFETY: both are values of the operator's type.
+                unsafe { pg_sys::OidFunctionCall2Coll(*function, *collation, value, constant).value() as u8 != 0 }
+            }
+            Equals::Print(output) => {
+                let mut is_equal = false;
+                // SAFETY: the caller's promise.
+                unsafe { output.print(value, |printed| is_equal = json::utf8(printed) == self.text) };
+                is_equal
+            }
+        }
+    }
+}
+
+/// A text as Postgres holds a short one: a byte that says how long it is, this byte included, and the bytes.
+fn as_text(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len() + 1).expect("a text of the rules is short");
+    let header = if cfg!(target_endian = "little") { length << 1 | 1 } else { length | 0x80 };
+    std::iter::once(header).chain(text.bytes()).collect()
+}
