@@ -8,6 +8,8 @@ pub struct Kind {
     pub name: &'static str,
     /// The columns it has, by the specification's names.
     pub fields: &'static [Field],
+    /// The fields that tell which row a message is of: what is left of one that would be too long.
+    pub identity: &'static [&'static str],
     /// Its events, in the order in which one change makes them.
     pub events: &'static [EventRule],
 }
@@ -64,6 +66,17 @@ pub enum Source {
     Object(&'static [(&'static str, Source)]),
 }
 
+impl Kind {
+    /// The members of an event's `data` that tell which row it is of.
+    pub fn identity_of<'e>(
+        &'e self,
+        event: &'e EventRule,
+    ) -> impl Iterator<Item = &'static (&'static str, Source)> + 'e {
+        let is_identity = |source: &Source| matches!(source, Column(field) if self.identity.contains(field));
+        event.data.iter().filter(move |(_, source)| is_identity(source))
+    }
+}
+
 /// Columns that say when and by whom a row was touched: no change of theirs is news.
 pub const BOOKKEEPING_FIELDS: [&str; 2] = ["updated_at", "updated_by"];
 
@@ -101,6 +114,7 @@ pub static KINDS: &[Kind] = &[
             optional("updated_at"),
             optional("deleted_by"),
         ],
+        identity: &["id", "sku"],
         events: &[
             EventRule {
                 name: "product.created",
@@ -159,6 +173,7 @@ pub static KINDS: &[Kind] = &[
             optional("updated_by"),
             optional("updated_at"),
         ],
+        identity: &["id"],
         events: &[
             EventRule {
                 name: "supplier.created",
@@ -196,6 +211,7 @@ pub static KINDS: &[Kind] = &[
             optional("started_by"),
             optional("supplier_name"),
         ],
+        identity: &["id", "supplier_id"],
         events: &[
             EventRule {
                 name: "import.started",
@@ -282,6 +298,17 @@ mod tests {
         ];
         for event in specified {
             assert!(made.contains(&event), "{event}");
+        }
+    }
+
+    #[test]
+    fn every_event_tells_which_row_it_is_of() {
+        for kind in KINDS {
+            for event in kind.events {
+                let keys: Vec<_> = kind.identity_of(event).map(|(key, _)| *key).collect();
+                assert_eq!(keys.first(), event.data.first().map(|(key, _)| key), "{}", event.name);
+                assert!(keys.len() <= kind.identity.len(), "{}", event.name);
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::event_rules;
+
 /// One built-in event.
 #[derive(Deserialize)]
 pub struct EventType {
@@ -29,9 +31,27 @@ impl EventType {
     pub fn message_schema(&self) -> String {
         let Self { event, description, schema, .. } = self;
         let description = serde_json::Value::from(description.as_str());
+        let data = match self.truncated_schema() {
+            Some(truncated) => format!(r#"{{"anyOf":[{schema},{truncated}]}}"#),
+            None => schema.to_string(),
+        };
         format!(
-            r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","title":"{event}","description":{description},"type":"object","properties":{{"event":{{"const":"{event}"}},"timestamp":{{"type":"string","format":"date-time","description":"When it happened: UTC, whole seconds"}},"webhook_id":{{"type":"string","pattern":"^wh_[0-9a-v]{{26}}$","description":"The id of this message, the same at every attempt: drop one that you have seen"}},"data":{schema}}},"required":["event","timestamp","webhook_id","data"],"additionalProperties":false}}"#
+            r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","title":"{event}","description":{description},"type":"object","properties":{{"event":{{"const":"{event}"}},"timestamp":{{"type":"string","format":"date-time","description":"When it happened: UTC, whole seconds"}},"webhook_id":{{"type":"string","pattern":"^wh_[0-9a-v]{{26}}$","description":"The id of this message, the same at every attempt: drop one that you have seen"}},"data":{data}}},"required":["event","timestamp","webhook_id","data"],"additionalProperties":false}}"#
         )
+    }
+
+    /// The JSON Schema of what goes in the place of a `data` that is too long; `None` where it never is.
+    fn truncated_schema(&self) -> Option<String> {
+        let rules = event_rules::KINDS.iter().flat_map(|kind| kind.events.iter().map(move |rule| (kind, rule)));
+        let (kind, rule) = rules.into_iter().find(|(_, rule)| rule.name == self.event)?;
+        let identity: String = kind
+            .identity_of(rule)
+            .map(|(key, _)| format!(r#""{key}":{{"type":["integer","string","null"]}},"#))
+            .collect();
+        let keys: String = kind.identity_of(rule).map(|(key, _)| format!(r#""{key}","#)).collect();
+        Some(format!(
+            r#"{{"type":"object","description":"In the place of data whose message would be longer than pg_webhooks.max_body: which row it is of, null where that is longer than 512 bytes","properties":{{{identity}"truncated":{{"const":true}}}},"required":[{keys}"truncated"],"additionalProperties":false}}"#
+        ))
     }
 
     /// A realistic message.
@@ -62,7 +82,8 @@ mod tests {
         for kind in all() {
             let schema: serde_json::Value = serde_json::from_str(&kind.message_schema()).unwrap();
             let message: serde_json::Value = serde_json::from_str(&kind.message_sample()).unwrap();
-            let named = schema["properties"]["data"]["properties"].as_object().unwrap();
+            let data = &schema["properties"]["data"];
+            let named = data.get("anyOf").map_or(data, |forms| &forms[0])["properties"].as_object().unwrap();
             let given = message["data"].as_object().unwrap();
             assert!(named.keys().eq(given.keys()), "{}", kind.event);
         }

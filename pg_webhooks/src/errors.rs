@@ -1,12 +1,14 @@
 //! What can be wrong with a caller's input, each with its SQLSTATE, a message that names the bad value, and a hint.
 
+use std::borrow::Cow;
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use webhooks_core::duration::InvalidDuration;
 use webhooks_core::event_names::{self, InvalidEvent};
 use webhooks_core::url::InvalidUrl;
 
-use crate::settings::DURATION_HINT;
+use crate::settings::{self, DURATION_HINT};
 
 /// An error that the caller can mend.
 pub enum Error {
@@ -20,6 +22,8 @@ pub enum Error {
     Secret,
     /// Data of a custom event that is no object.
     NotAnObject(String),
+    /// A custom event whose message would have so many bytes.
+    BodyTooLong { event: String, bytes: usize },
     /// A duration in a setting.
     Duration(InvalidDuration),
     /// A required argument is NULL.
@@ -39,16 +43,16 @@ impl Error {
         let invalid = ERRCODE_INVALID_PARAMETER_VALUE;
         match self {
             Self::Url(url, InvalidUrl::Malformed(why)) => {
-                (invalid, format!("invalid URL \"{url}\": {why}"), "A URL looks like https://example.com/webhooks.".into())
+                (invalid, format!("invalid URL \"{}\": {why}", beginning(&url)), "A URL looks like https://example.com/webhooks.".into())
             }
             Self::Url(url, InvalidUrl::Scheme(scheme)) => (
                 invalid,
-                format!("invalid URL \"{url}\": a webhook cannot use the scheme {scheme}"),
+                format!("invalid URL \"{}\": a webhook cannot use the scheme {}", beginning(&url), beginning(&scheme)),
                 "Webhooks are HTTP requests: use an https:// URL, or http:// for a test.".into(),
             ),
             Self::Url(url, InvalidUrl::UserInfo) => (
                 invalid,
-                format!("invalid URL \"{}\": it contains a user name or password", without_password(&url)),
+                format!("invalid URL \"{}\": it contains a user name or password", beginning(&without_password(&url))),
                 "Leave out user:password@: receivers recognise the sender by the signature. Give a secret => … to sign with.".into(),
             ),
             Self::NoEvents => (
@@ -58,12 +62,12 @@ impl Error {
             ),
             Self::Event(InvalidEvent::Unknown(name, nearest)) => (
                 invalid,
-                format!("unknown event \"{name}\""),
+                format!("unknown event \"{}\"", beginning(&name)),
                 format!("Did you mean {nearest}? Known events are {}; product.* and * match several.", known_events()),
             ),
             Self::Event(InvalidEvent::Malformed(name)) => (
                 invalid,
-                format!("invalid event name \"{name}\""),
+                format!("invalid event name \"{}\"", beginning(&name)),
                 format!(
                     "Known events are {}; product.* and * match several. A custom event is named like order.paid: lower case, with a dot.",
                     known_events()
@@ -71,7 +75,7 @@ impl Error {
             ),
             Self::Event(InvalidEvent::Reserved(name)) => (
                 ERRCODE_RESERVED_NAME,
-                format!("event name \"{name}\" is reserved"),
+                format!("event name \"{}\" is reserved", beginning(&name)),
                 format!("The families {} are reserved for built-in events. Name yours like order.paid.", event_names::families().join(", ")),
             ),
             Self::Secret => (
@@ -81,12 +85,20 @@ impl Error {
             ),
             Self::NotAnObject(data) => (
                 invalid,
-                format!("the data of an event must be a JSON object, not {data}"),
+                format!("the data of an event must be a JSON object, not {}", beginning(&data)),
                 "Wrap it: jsonb_build_object('value', …).".into(),
+            ),
+            Self::BodyTooLong { event, bytes } => (
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!(
+                    "the message of {event} would have {bytes} bytes, more than pg_webhooks.max_body ({})",
+                    settings::shown_max_body()
+                ),
+                "Send less, such as where to get the rest; or raise the setting pg_webhooks.max_body.".into(),
             ),
             Self::Duration(InvalidDuration(text)) => (
                 invalid,
-                format!("invalid duration \"{text}\""),
+                format!("invalid duration \"{}\"", beginning(&text)),
                 DURATION_HINT.to_string_lossy().into_owned(),
             ),
             Self::Null(argument) => (
@@ -95,6 +107,14 @@ impl Error {
                 format!("Give a value for {argument}."),
             ),
         }
+    }
+}
+
+/// What an error shows of a text that may be of any length.
+fn beginning(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 

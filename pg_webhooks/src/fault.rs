@@ -30,7 +30,9 @@ impl fmt::Display for Fault {
             Self::UnknownKind(name) => write!(out, "unknown kind of table \"{name}\""),
             Self::ColumnMap(error) => write!(out, "the trigger's column map is no JSON object: {error}"),
             Self::MissingColumn { field, kind } => write!(out, "the table has no column for {field} of {kind}"),
-            Self::BodyTooLong { event, bytes } => write!(out, "the message of {event} would have {} MB", bytes >> 20),
+            Self::BodyTooLong { event, bytes } => {
+                write!(out, "the message of {event} would have {bytes} bytes, more than pg_webhooks.max_body")
+            }
             Self::Sql(message) => out.write_str(message),
         }
     }

@@ -8,6 +8,7 @@ use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, 
 use crate::capture::append;
 use crate::errors::Error;
 use crate::event_log::Entry;
+use crate::fault::Fault;
 use crate::postgres::{random, saved_settings};
 use crate::{cache, settings, wakeup};
 
@@ -189,6 +190,9 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
     if let Err(invalid) = event_names::check_custom(&event) {
         Error::Event(invalid).raise();
     }
+    if data.len() > settings::max_body() {
+        Error::BodyTooLong { event: event.into_owned(), bytes: data.len() }.raise();
+    }
     if !data.starts_with('{') {
         Error::NotAnObject(data.into_owned()).raise();
     }
@@ -201,7 +205,10 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
             error!("Postgres printed a jsonb that is no JSON");
         }
     };
-    append(&event, &recipients, push_data).unwrap_or_else(|fault| error!("{fault}"))
+    append(&event, &recipients, push_data).unwrap_or_else(|fault| match fault {
+        Fault::BodyTooLong { event, bytes } => Error::BodyTooLong { event, bytes }.raise(),
+        fault => error!("{fault}"),
+    })
 }
 
 #[pg_extern(sql = false)]

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use webhooks_core::duration;
 use webhooks_core::retry::parse_schedule;
-use webhooks_core::{duration, json};
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -21,7 +21,11 @@ static EVENT_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CStrin
 static LOG_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30 days"));
 static REPLAY_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
 
+static MAX_BODY: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
+
 const REPLAY_RATES: RangeInclusive<i32> = 1..=1_000_000;
+/// In bytes.
+const MAX_BODIES: RangeInclusive<i32> = (8 << 10)..=(64 << 20);
 
 /// What a duration looks like.
 pub const DURATION_HINT: &CStr = c"A duration is a number and a unit: 250ms, 30s, 5min, 1.5h, 7 days.";
@@ -29,6 +33,7 @@ const TIMEOUT_HINT: &CStr = c"A request needs more than no time: 30s, for exampl
 const SCHEDULE_HINT: &CStr =
     c"A schedule is durations with commas between them: 1min, 5min, 1h. An empty one is no retry.";
 const RATE_HINT: &CStr = c"A whole number from 1 to 1000000: messages a second.";
+const MAX_BODY_HINT: &CStr = c"A size from 8kB to 64MB: 4MB, for example.";
 
 thread_local! {
     /// The warnings of this session about values that are not valid.
@@ -40,19 +45,38 @@ pub fn enabled() -> bool {
     ENABLED.get()
 }
 
-/// Who makes the changes, where the application says so.
-pub fn actor() -> Option<String> {
-    text(&ACTOR)
+/// How many bytes a message may have.
+pub fn max_body() -> usize {
+    MAX_BODY.get().unsigned_abs() as usize
 }
 
-/// Why rows are deleted, where the application says so.
-pub fn reason() -> Option<String> {
-    text(&REASON)
+/// The same as people write it: `1MB`.
+pub fn shown_max_body() -> String {
+    // SAFETY: the setting is known; Postgres allocates the text.
+    unsafe {
+        let shown = pg_sys::GetConfigOptionByName(c"pg_webhooks.max_body".as_ptr(), std::ptr::null_mut(), false);
+        CStr::from_ptr(shown).to_string_lossy().into_owned()
+    }
 }
 
-fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
-    let value = setting.get()?;
-    (!value.is_empty()).then(|| json::utf8(value.as_bytes()).into_owned())
+/// Calls `use_text` with who makes the changes, where the application says so.
+pub fn with_actor<T>(use_text: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    with_text(&ACTOR, use_text)
+}
+
+/// Calls `use_text` with why rows are deleted, where the application says so.
+pub fn with_reason<T>(use_text: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    with_text(&REASON, use_text)
+}
+
+/// A session may give a text of any length, so it is not copied.
+fn with_text<T>(setting: &GucSetting<Option<CString>>, use_text: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    // SAFETY: null or a C string of Postgres', which stays until a statement sets another: none runs in `use_text`.
+    let text = unsafe {
+        let text = *setting.as_ptr();
+        (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
+    };
+    use_text(text.filter(|text| !text.is_empty()))
 }
 
 /// Makes the settings known to Postgres; once a session, when the library is loaded.
@@ -77,16 +101,7 @@ pub fn register() {
     define_duration(c"pg_webhooks.event_retention", c"How long events are kept.", &EVENT_RETENTION, check_retention);
     let about = c"How long the delivery log is kept.";
     define_duration(c"pg_webhooks.log_retention", about, &LOG_RETENTION, check_retention);
-    GucRegistry::define_int_guc(
-        c"pg_webhooks.replay_rate",
-        c"How many messages a second webhooks.replay sends one endpoint.",
-        c"Replayed messages wait behind new ones in any case.",
-        &REPLAY_RATE,
-        *REPLAY_RATES.start(),
-        *REPLAY_RATES.end(),
-        GucContext::Suset,
-        GucFlags::default(),
-    );
+    define_numbers();
     // SAFETY: the hook has the signature that Postgres calls, is guarded, and neither it nor the setting ever goes away.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -100,6 +115,30 @@ pub fn register() {
             None,
             None,
         );
+    }
+}
+
+fn define_numbers() {
+    for (name, about, detail, setting, range, flags) in [
+        (
+            c"pg_webhooks.replay_rate",
+            c"How many messages a second webhooks.replay sends one endpoint.",
+            c"Replayed messages wait behind new ones in any case.",
+            &REPLAY_RATE,
+            REPLAY_RATES,
+            GucFlags::default(),
+        ),
+        (
+            c"pg_webhooks.max_body",
+            c"How long a message may be.",
+            c"In the place of a longer one goes a message with the identifying fields and \"truncated\": true.",
+            &MAX_BODY,
+            MAX_BODIES,
+            GucFlags::UNIT_BYTE,
+        ),
+    ] {
+        let (least, most) = range.into_inner();
+        GucRegistry::define_int_guc(name, about, detail, setting, least, most, GucContext::Suset, flags);
     }
 }
 
@@ -215,16 +254,17 @@ pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
             duration::parse(value).map(drop).or(Err(DURATION_HINT))
         }
         "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
-        "replay_rate" => return replay_rate(value).map(|rate| rate.to_string()).ok_or(RATE_HINT),
+        "replay_rate" => return integer(value, GucFlags::default(), REPLAY_RATES).ok_or(RATE_HINT),
+        "max_body" => return integer(value, GucFlags::UNIT_BYTE, MAX_BODIES).ok_or(MAX_BODY_HINT),
         _ => Ok(()),
     };
     is_valid.map(|()| value.to_owned())
 }
 
-/// A whole number as Postgres reads it in a setting.
-fn replay_rate(value: &str) -> Option<i32> {
-    let (value, mut rate) = (CString::new(value).ok()?, 0);
+/// A whole number as Postgres reads it in a setting of these flags, without its unit.
+fn integer(value: &str, flags: GucFlags, range: RangeInclusive<i32>) -> Option<String> {
+    let (value, mut number) = (CString::new(value).ok()?, 0);
     // SAFETY: a C string and room for the number.
-    let is_number = unsafe { pg_sys::parse_int(value.as_ptr(), &mut rate, 0, std::ptr::null_mut()) };
-    (is_number && REPLAY_RATES.contains(&rate)).then_some(rate)
+    let is_number = unsafe { pg_sys::parse_int(value.as_ptr(), &mut number, flags.bits(), std::ptr::null_mut()) };
+    (is_number && range.contains(&number)).then(|| number.to_string())
 }

@@ -58,6 +58,32 @@ async fn every_message_that_row_changes_make_is_as_its_schema_says() {
 }
 
 #[tokio::test]
+async fn a_truncated_message_is_as_its_schema_says() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db.run(
+        "SET pg_webhooks.max_body = '8kB';
+         INSERT INTO suppliers (id, name) VALUES (7, repeat('s', 9000));
+         UPDATE suppliers SET name = repeat('t', 9000);
+         INSERT INTO products (sku, name, price, stock, min_stock) VALUES (repeat('A', 600), repeat('n', 9000), 1, 0, 1);
+         UPDATE products SET name = repeat('m', 9000);
+         SET pg_webhooks.reason = 'x'; SELECT set_config('pg_webhooks.reason', repeat('r', 9000), false);
+         DELETE FROM products;
+         INSERT INTO imports (supplier_id, import_type, status) VALUES (7, repeat('i', 9000), 'running');
+         UPDATE imports SET status = 'failed', error_message = repeat('e', 9000)",
+    )
+    .await;
+    let validators = validators(&db).await;
+    let bodies: Vec<String> = db.all("SELECT body FROM webhooks.event ORDER BY xid, seq").await;
+    assert_eq!(bodies.len(), 8);
+    for body in bodies {
+        let message: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(message["data"]["truncated"], true, "{body}");
+        assert_valid(&validators, &message);
+    }
+}
+
+#[tokio::test]
 async fn every_sample_is_as_its_schema_says() {
     let db = Cluster::shared().await.database().await;
     let validators = validators(&db).await;

@@ -29,6 +29,7 @@ async fn broken() -> Database<'static> {
         ("event_retention", "for ever"),
         ("log_retention", ""),
         ("replay_rate", "fast"),
+        ("max_body", "much"),
     ] {
         set_unchecked(&db, &format!("DATABASE {}", db.name()), name, value).await;
     }
@@ -65,6 +66,7 @@ async fn a_setting_that_cannot_be_read_is_named_with_the_value_that_counts_inste
         ("event_retention", "for ever", "7 days", "A duration is"),
         ("log_retention", "", "30 days", "A duration is"),
         ("replay_rate", "fast", "100", "A whole number from 1 to 1000000"),
+        ("max_body", "much", "1048576", "from 8kB to 64MB"),
     ] {
         db.notices();
         assert_eq!(setting(&db, name).await, counts);
@@ -83,7 +85,7 @@ async fn status_and_doctor_name_the_settings_that_cannot_be_read() {
     let name = db.name().to_owned();
     set_unchecked(&db, &format!("ROLE sidecar IN DATABASE {name}"), "request_timeout", "0s").await;
     let status = db.json("SELECT invalid_settings FROM webhooks.status()").await.remove(0);
-    let expected = ["event_retention", "log_retention", "replay_rate", "request_timeout", "retry_schedule"];
+    let expected = ["event_retention", "log_retention", "max_body", "replay_rate", "request_timeout", "retry_schedule"];
     assert_eq!(status["invalid_settings"], json!(expected.map(|name| format!("pg_webhooks.{name}"))));
 
     let cli = CommandLine::new(&db);

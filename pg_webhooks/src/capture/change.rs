@@ -4,7 +4,8 @@ use pgrx::prelude::*;
 use webhooks_core::{json, time};
 
 use super::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
-use super::value::Writer;
+use super::supplier::SupplierKey;
+use super::value::{self, TooLong, Writer, make_room};
 use crate::settings;
 
 /// One version of a row, taken apart.
@@ -34,6 +35,22 @@ impl<'a> Row<'a> {
         (!self.nulls[column]).then_some(self.values[column])
     }
 }
+
+/// What differs between the old row and the new.
+pub enum Changes {
+    Nothing,
+    /// An object with the old and new value of each tracked column that differs.
+    Object(Vec<u8>),
+    /// So much that no message holds it.
+    TooLong,
+}
+
+/// How long an identifying value of a truncated message may be, as it is and as it is written.
+const MAX_IDENTITY_BYTES: usize = 512;
+const MAX_WRITTEN_IDENTITY_BYTES: usize = 6 * MAX_IDENTITY_BYTES;
+
+/// How long a text may be that is read as a number: as long as the longest that Postgres prints.
+const MAX_NUMBER_BYTES: usize = 150_000;
 
 /// A row change: an insert has no old row, a delete no new one.
 pub struct Change<'a> {
@@ -68,14 +85,14 @@ impl<'a> Change<'a> {
     }
 
     /// Whether it makes the event. `changes` is worked out where it is first asked for.
-    pub fn makes(&self, event: &PlannedEvent, changes: &mut Option<Vec<u8>>) -> bool {
+    pub fn makes(&self, event: &PlannedEvent, changes: &mut Option<Changes>) -> bool {
         match &event.when {
             PlannedWhen::Inserted => self.old.is_none(),
             PlannedWhen::Deleted => self.new.is_none(),
             PlannedWhen::Changed => match (self.old, self.new) {
                 (Some(old), Some(new)) => {
                     let changes = changes.get_or_insert_with(|| self.changes(old, new));
-                    changes.len() > b"{}".len()
+                    !matches!(changes, Changes::Nothing)
                 }
                 _ => false,
             },
@@ -91,36 +108,30 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The object with the old and new value of each tracked column that differs; `{}` when none does.
-    fn changes(&self, old: Row, new: Row) -> Vec<u8> {
+    /// Compares each tracked column. Where the values that have other bits are together too long for a message, they count as
+    /// different and are not read: to tell would take as much memory as to write them.
+    fn changes(&self, old: Row, new: Row) -> Changes {
+        let limit = settings::max_body();
+        let differing = || {
+            let columns =
+                self.plan.tracked.iter().map(|&index| (self.column(index), old.value(index), new.value(index)));
+            columns.filter(|(column, old, new)| !column.same_bits(*old, *new))
+        };
+        let size: usize = differing().map(|(column, old, new)| column.size(old) + column.size(new)).sum();
+        if size > limit {
+            return Changes::TooLong;
+        }
         let mut out = Vec::with_capacity(128);
-        out.push(b'{');
-        for &index in &self.plan.tracked {
-            let column = self.column(index);
-            if column.same_bits(old.value(index), new.value(index)) {
-                continue;
-            }
-            let start = out.len();
-            if start > 1 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&column.json_key);
-            out.extend_from_slice(b"{\"old\":");
-            let old_start = out.len();
-            column.push(&mut out, old.value(index));
-            let old_end = out.len();
-            out.extend_from_slice(b",\"new\":");
-            let new_start = out.len();
-            column.push(&mut out, new.value(index));
-            // Other bits may say the same (1.0 and 1.00, a value stored out of line again).
-            if out[old_start..old_end] == out[new_start..] {
-                out.truncate(start);
-            } else {
-                out.push(b'}');
+        for (column, old, new) in differing() {
+            if column.push_change(&mut out, old, new, limit).is_err() {
+                return Changes::TooLong;
             }
         }
+        if out.is_empty() {
+            return Changes::Nothing;
+        }
         out.push(b'}');
-        out
+        Changes::Object(out)
     }
 
     fn is_below(&self, row: Row, value: usize, limit: usize) -> bool {
@@ -133,74 +144,174 @@ impl<'a> Change<'a> {
         match self.column(column).writer {
             Writer::Int2 => Some(f64::from(value.value() as i16)),
             Writer::Int4 => Some(f64::from(value.value() as i32)),
-            _ => self.text(column, value).parse().ok(),
+            _ => {
+                let mut out = Vec::new();
+                self.column(column).push(&mut out, Some(value), MAX_NUMBER_BYTES).ok()?;
+                str::from_utf8(&out).ok()?.trim_matches('"').parse().ok()
+            }
         }
     }
 
-    /// A value as text, without quotes.
-    fn text(&self, column: usize, value: pg_sys::Datum) -> String {
-        let mut out = Vec::new();
-        self.column(column).push(&mut out, Some(value));
-        let text = String::from_utf8_lossy(&out);
-        text.trim_matches('"').to_owned()
+    /// Appends the event's `data`, or what goes in its place where the message would be too long.
+    pub fn push_data(&self, out: &mut Vec<u8>, event: &PlannedEvent, changes: Option<&Changes>) {
+        let start = out.len();
+        // The message ends with a brace of its own.
+        let limit = settings::max_body() - 1;
+        if self.push_steps(out, &event.steps, changes, limit).is_err() {
+            out.truncate(start);
+            self.push_truncated(out, &event.truncated);
+        }
     }
 
-    /// Appends the event's `data`.
-    pub fn push_data(&self, out: &mut Vec<u8>, event: &PlannedEvent, changes: &[u8]) {
+    fn push_steps(
+        &self,
+        out: &mut Vec<u8>,
+        steps: &[Step],
+        changes: Option<&Changes>,
+        limit: usize,
+    ) -> Result<(), TooLong> {
         let row = self.subject();
-        for step in &event.steps {
+        let size = |step: &Step| match step {
+            Step::Column(index) => self.column(*index).size(row.value(*index)),
+            _ => 0,
+        };
+        if steps.iter().map(size).sum::<usize>() > limit {
+            return Err(TooLong);
+        }
+        for step in steps {
+            self.push_step(out, step, changes, limit)?;
+        }
+        if out.len() > limit { Err(TooLong) } else { Ok(()) }
+    }
+
+    fn push_step(
+        &self,
+        out: &mut Vec<u8>,
+        step: &Step,
+        changes: Option<&Changes>,
+        limit: usize,
+    ) -> Result<(), TooLong> {
+        let row = self.subject();
+        match step {
+            Step::Literal(literal) => out.extend_from_slice(literal),
+            Step::Column(index) => self.column(*index).push(out, row.value(*index), limit)?,
+            Step::Changes => match changes {
+                Some(Changes::Object(object)) => {
+                    make_room(out, object.len(), limit)?;
+                    out.extend_from_slice(object);
+                }
+                Some(Changes::TooLong) => return Err(TooLong),
+                Some(Changes::Nothing) | None => out.extend_from_slice(b"{}"),
+            },
+            Step::Actor(column) => self.push_actor(out, *column, limit)?,
+            Step::Reason => settings::with_reason(|reason| match reason {
+                Some(reason) => value::push_text(out, reason, limit),
+                None => {
+                    json::push_null(out);
+                    Ok(())
+                }
+            })?,
+            Step::SecondsBetween(from, to) => {
+                let seconds = row
+                    .value(*from)
+                    .zip(row.value(*to))
+                    .and_then(|(from, to)| time::seconds_between(from.value() as i64, to.value() as i64));
+                match seconds {
+                    Some(seconds) => json::push_i64(out, seconds),
+                    None => json::push_null(out),
+                }
+            }
+            Step::SupplierName(column, key) => match self.supplier_name(*column, key) {
+                Some(name) => value::push_text(out, name.as_bytes(), limit)?,
+                None => json::push_null(out),
+            },
+        }
+        Ok(())
+    }
+
+    fn supplier_name(&self, column: usize, key: &SupplierKey) -> Option<String> {
+        let id = self.subject().value(column)?;
+        key.name(id, self.column(column).type_oid).unwrap_or_else(|fault| {
+            warning!("pg_webhooks could not read the supplier's name: {fault}");
+            None
+        })
+    }
+
+    /// Appends literals and identifying columns; null in the place of one that is too long itself.
+    fn push_truncated(&self, out: &mut Vec<u8>, steps: &[Step]) {
+        let row = self.subject();
+        for step in steps {
             match step {
                 Step::Literal(literal) => out.extend_from_slice(literal),
-                Step::Column(index) => self.column(*index).push(out, row.value(*index)),
-                Step::Changes => out.extend_from_slice(changes),
-                Step::Actor(column) => self.push_actor(out, *column),
-                Step::Reason => match settings::reason() {
-                    Some(reason) => json::push_string(out, &reason),
-                    None => json::push_null(out),
-                },
-                Step::SecondsBetween(from, to) => match row.value(*from).zip(row.value(*to)) {
-                    Some((from, to)) => match time::seconds_between(from.value() as i64, to.value() as i64) {
-                        Some(seconds) => json::push_i64(out, seconds),
-                        None => json::push_null(out),
-                    },
-                    None => json::push_null(out),
-                },
-                Step::SupplierName(column, key) => {
-                    let type_oid = self.column(*column).type_oid;
-                    let name = row.value(*column).and_then(|id| {
-                        key.name(id, type_oid).unwrap_or_else(|fault| {
-                            warning!("pg_webhooks could not read the supplier's name: {fault}");
-                            None
-                        })
-                    });
-                    match name {
-                        Some(name) => json::push_string(out, &name),
-                        None => json::push_null(out),
+                Step::Column(index) => {
+                    let (column, value, start) = (self.column(*index), row.value(*index), out.len());
+                    let is_short = column.size(value) <= MAX_IDENTITY_BYTES;
+                    if !is_short || column.push(out, value, start + MAX_WRITTEN_IDENTITY_BYTES).is_err() {
+                        out.truncate(start);
+                        json::push_null(out);
                     }
                 }
+                _ => unreachable!("an identifying field is a column"),
             }
         }
     }
 
     /// The setting, else the row's column, else the session's user.
-    fn push_actor(&self, out: &mut Vec<u8>, column: Option<usize>) {
+    fn push_actor(&self, out: &mut Vec<u8>, column: Option<usize>, limit: usize) -> Result<(), TooLong> {
         let in_row = column.and_then(|index| Some((self.column(index), self.subject().value(index)?)));
-        match (settings::actor(), in_row) {
-            (Some(actor), _) => json::push_string(out, &actor),
-            (None, Some((column, value))) => column.push(out, Some(value)),
-            (None, None) => json::push_string(out, &session_user()),
-        }
+        settings::with_actor(|actor| match (actor, in_row) {
+            (Some(actor), _) => value::push_text(out, actor, limit),
+            (None, Some((column, value))) => column.push(out, Some(value), limit),
+            (None, None) => value::push_text(out, session_user().as_bytes(), limit),
+        })
     }
 }
 
 impl Column {
-    /// Appends a value of this column.
-    fn push(&self, out: &mut Vec<u8>, value: Option<pg_sys::Datum>) {
+    /// How many bytes a value has, told without reading it.
+    fn size(&self, value: Option<pg_sys::Datum>) -> usize {
+        // SAFETY: the value comes from a row of this column's table.
+        value.map_or(0, |value| unsafe { value::size(value, self.length) })
+    }
+
+    /// Appends a value of this column, unless `out` would be longer than `limit`: one that is too long by its size is not read.
+    fn push(&self, out: &mut Vec<u8>, value: Option<pg_sys::Datum>, limit: usize) -> Result<(), TooLong> {
+        if self.size(value) > limit {
+            return Err(TooLong);
+        }
         match value {
             // SAFETY: the value comes from a row of this column's table.
-            Some(value) => unsafe { self.writer.push(out, value) },
+            Some(value) => unsafe { self.writer.push(out, value, limit)? },
             None => json::push_null(out),
         }
+        if out.len() > limit { Err(TooLong) } else { Ok(()) }
+    }
+
+    /// Appends to `changes`, which is empty before its first member, the old and the new value, unless they say the same.
+    fn push_change(
+        &self,
+        out: &mut Vec<u8>,
+        old: Option<pg_sys::Datum>,
+        new: Option<pg_sys::Datum>,
+        limit: usize,
+    ) -> Result<(), TooLong> {
+        let start = out.len();
+        out.push(if start == 0 { b'{' } else { b',' });
+        out.extend_from_slice(&self.json_key);
+        out.extend_from_slice(b"{\"old\":");
+        let old_start = out.len();
+        self.push(out, old, limit)?;
+        let old_end = out.len();
+        out.extend_from_slice(b",\"new\":");
+        let new_start = out.len();
+        self.push(out, new, limit)?;
+        // Other bits may say the same (1.0 and 1.00, a value stored out of line again).
+        if out[old_start..old_end] == out[new_start..] {
+            out.truncate(start);
+        } else {
+            out.push(b'}');
+        }
+        Ok(())
     }
 
     /// Whether two values are the same bits; two that differ may still say the same.

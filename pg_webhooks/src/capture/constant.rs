@@ -47,12 +47,8 @@ impl Constant {
                 // SAFETY: both are values of the operator's type.
                 unsafe { pg_sys::OidFunctionCall2Coll(*function, *collation, value, constant).value() as u8 != 0 }
             }
-            Equals::Print(output) => {
-                let mut is_equal = false;
-                // SAFETY: the caller's promise.
-                unsafe { output.print(value, |printed| is_equal = json::utf8(printed) == self.text) };
-                is_equal
-            }
+            // SAFETY: the caller's promise.
+            Equals::Print(output) => unsafe { output.print(value, |printed| json::utf8(printed) == self.text) },
         }
     }
 }

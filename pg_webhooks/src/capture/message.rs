@@ -5,10 +5,7 @@ use webhooks_core::{json, time};
 use crate::event_log::Entry;
 use crate::fault::Fault;
 use crate::subscribers::Recipients;
-use crate::{cache, wakeup};
-
-/// No message is longer: Postgres takes less than 1 GB in a row, and would end the user's statement.
-const MAX_BODY_BYTES: usize = 256 << 20;
+use crate::{cache, settings, wakeup};
 
 /// Appends an event whose `data` the closure writes, and wakes the sidecar at commit; returns its `wh_…`.
 pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, Fault> {
@@ -23,7 +20,7 @@ pub fn append(name: &str, recipients: &Recipients, push_data: impl FnOnce(&mut V
     body.extend_from_slice(b"\",\"data\":");
     push_data(&mut body);
     body.push(b'}');
-    if body.len() > MAX_BODY_BYTES {
+    if body.len() > settings::max_body() {
         return Err(Fault::BodyTooLong { event: name.to_owned(), bytes: body.len() });
     }
     debug_assert!(std::str::from_utf8(&body).is_ok(), "the JSON writers write UTF-8, and so are the literals");

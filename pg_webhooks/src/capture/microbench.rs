@@ -171,7 +171,7 @@ impl Value {
     fn push(&mut self, out: &mut Vec<u8>) {
         out.clear();
         // SAFETY: the value is of the writer's type.
-        self.per_row.run(|| unsafe { self.writer.push(out, self.datum) });
+        self.per_row.run(|| unsafe { self.writer.push(out, self.datum, usize::MAX).is_ok() });
     }
 }
 
@@ -300,7 +300,7 @@ mod benches {
                 let change = Change::of(trigger, &plan);
                 let mut changes = None;
                 assert!(change.makes(&plan.events[place], &mut changes), "the change makes the event");
-                change.push_data(&mut out, &plan.events[place], changes.as_deref().unwrap_or_default());
+                change.push_data(&mut out, &plan.events[place], changes.as_ref());
             });
             black_box(&out);
         });

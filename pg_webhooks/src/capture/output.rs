@@ -21,7 +21,7 @@ impl Output {
     ///
     /// # Safety
     /// The value is of the function's type.
-    pub unsafe fn print(self, value: pg_sys::Datum, use_text: impl FnOnce(&[u8])) {
+    pub unsafe fn print<T>(self, value: pg_sys::Datum, use_text: impl FnOnce(&[u8]) -> T) -> T {
         let _style = PlainStyle::set();
         // SAFETY: the caller's promise; the text is a C string, and is freed after its use. Where an error leaves the settings
         // of the inner level in place, the abort of its (sub)transaction puts back the outer ones.
@@ -31,8 +31,9 @@ impl Output {
             if let Some(level) = outer_settings {
                 pg_sys::AtEOXact_GUC(true, level);
             }
-            use_text(CStr::from_ptr(text).to_bytes());
+            let used = use_text(CStr::from_ptr(text).to_bytes());
             pg_sys::pfree(text.cast());
+            used
         }
     }
 }

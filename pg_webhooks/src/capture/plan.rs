@@ -46,6 +46,8 @@ pub struct PlannedEvent {
     pub name: &'static str,
     pub when: PlannedWhen,
     pub steps: Vec<Step>,
+    /// What goes in the place of a `data` that is too long: literals, and columns that tell which row it is of.
+    pub truncated: Vec<Step>,
     pub recipients: Rc<Recipients>,
 }
 
@@ -185,7 +187,19 @@ impl Table {
         };
         let mut steps = Steps(vec![Step::Literal(Vec::new())]);
         self.object(&mut steps, rule.data)?;
-        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, recipients })
+        let truncated = self.truncated(rule)?;
+        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, truncated, recipients })
+    }
+
+    fn truncated(&self, rule: &EventRule) -> Result<Vec<Step>, Fault> {
+        let mut steps = Steps(vec![Step::Literal(b"{".to_vec())]);
+        for (key, source) in self.kind.identity_of(rule) {
+            steps.key(key);
+            self.source(&mut steps, source)?;
+            steps.literal(b",");
+        }
+        steps.literal(b"\"truncated\":true}");
+        Ok(steps.0)
     }
 
     fn object(&self, steps: &mut Steps, members: &[(&str, Source)]) -> Result<(), Fault> {
@@ -194,9 +208,7 @@ impl Table {
             if place > 0 {
                 steps.literal(b",");
             }
-            let mut json_key = Vec::new();
-            json::push_key(&mut json_key, key);
-            steps.literal(&json_key);
+            steps.key(key);
             self.source(steps, source)?;
         }
         steps.literal(b"}");
@@ -260,6 +272,12 @@ impl Steps {
             Some(Step::Literal(literal)) => literal.extend_from_slice(bytes),
             _ => self.0.push(Step::Literal(bytes.to_vec())),
         }
+    }
+
+    fn key(&mut self, key: &str) {
+        let mut json_key = Vec::new();
+        json::push_key(&mut json_key, key);
+        self.literal(&json_key);
     }
 
     fn step(&mut self, step: Step) {

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use super::value;
 use crate::fault::Fault;
 use crate::postgres::{owner_of, relation, run_as};
+use crate::settings;
 
 /// Where the foreign key of a column leads.
 pub struct SupplierKey {
@@ -41,7 +42,7 @@ impl SupplierKey {
         })
     }
 
-    /// The name of the supplier that a value of the column refers to.
+    /// The name of the supplier that a value of the column refers to; none where it alone is longer than a message may be.
     pub fn name(&self, value: pg_sys::Datum, type_oid: pg_sys::Oid) -> Result<Option<String>, Fault> {
         // While the foreign key is there, so is the table. Its lock is kept, so its owner stays the same.
         let owner = owner_of(self.suppliers);
@@ -55,8 +56,9 @@ impl SupplierKey {
                 return Ok(None);
             }
             let name_type = row.column_type_oid(1)?.value();
+            let limit = settings::max_body();
             // SAFETY: the name is of that type, and lives as long as the row.
-            Ok(row.get_datum_by_ordinal(1)?.map(|name| unsafe { value::printed_text(name_type, name) }))
+            Ok(row.get_datum_by_ordinal(1)?.and_then(|name| unsafe { value::printed_text(name_type, name, limit) }))
         };
         run_as(owner, || Spi::connect(read).unwrap_or_else(|error: spi::SpiError| error!("{error}")))
     }

@@ -75,7 +75,7 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
     for event in &plan.events {
         if change.makes(event, &mut changes) {
             let recipients = &event.recipients;
-            append(event.name, recipients, |out| change.push_data(out, event, changes.as_deref().unwrap_or_default()))?;
+            append(event.name, recipients, |out| change.push_data(out, event, changes.as_ref()))?;
         }
     }
     Ok(())

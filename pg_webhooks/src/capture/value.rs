@@ -2,11 +2,17 @@
 //!
 //! What a session has set (DateStyle, search_path, bytea_output and the like) never shows in an event.
 
+use std::ffi::CStr;
+
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use webhooks_core::{json, time};
 
 use super::output::Output;
 use crate::postgres::{attribute, held_columns};
+
+/// A value that would take what is written beyond the limit. What has been written of it is to be thrown away.
+pub struct TooLong;
 
 /// How values of a type are written.
 #[derive(Clone)]
@@ -84,11 +90,11 @@ impl Writer {
         Self::Array(Box::new(Element { oid: element, length, by_value, align, writer: Self::of(element) }))
     }
 
-    /// Appends a value that is not NULL.
+    /// Appends a value that is not NULL, unless `out` would be longer than `limit`.
     ///
     /// # Safety
     /// The value is of the type that this writer was made for.
-    pub unsafe fn push(&self, out: &mut Vec<u8>, value: pg_sys::Datum) {
+    pub unsafe fn push(&self, out: &mut Vec<u8>, value: pg_sys::Datum, limit: usize) -> Result<(), TooLong> {
         // SAFETY: the caller's promise, for each arm.
         unsafe {
             match self {
@@ -100,24 +106,51 @@ impl Writer {
                 Self::Float8 => json::push_f64(out, f64::from_bits(value.value() as u64)),
                 Self::Numeric(output) => output.print(value, |text| json::push_decimal(out, &json::utf8(text))),
                 Self::Money => push_money(out, value.value() as i64),
-                Self::Text => bytes(value, |text| json::push_string(out, &json::utf8(text))),
-                Self::Char => bytes(value, |text| json::push_string(out, &json::utf8(without_blanks(text)))),
-                Self::Json(output) => output.print(value, |text| {
-                    let text = json::utf8_json(text);
-                    if json::push_json(out, &text).is_err() {
-                        json::push_string(out, &text);
-                    }
-                }),
-                Self::Bytea => push_bytea(out, value),
+                Self::Text => return bytes(value, |text| push_text(out, text, limit)),
+                Self::Char => return bytes(value, |text| push_text(out, without_blanks(text), limit)),
+                Self::Json(output) => return output.print(value, |text| push_json(out, text, limit)),
+                Self::Bytea => return push_bytea(out, value, limit),
                 Self::Date => push_date(out, value),
                 Self::Timestamp => push_timestamp(out, value, ""),
                 Self::TimestampTz => push_timestamp(out, value, "Z"),
-                Self::Array(element) => element.push_array(out, value),
-                Self::Row => push_row(out, value),
-                Self::Printed(output) => print(out, *output, value),
+                Self::Array(element) => return element.push_array(out, value, limit),
+                Self::Row => return push_row(out, value, limit),
+                Self::Printed(output) => return output.print(value, |text| push_text(out, text, limit)),
             }
         }
+        Ok(())
     }
+}
+
+/// Makes room for `length` bytes of Postgres', each of which takes at most six once written, if they may be written at all.
+/// Where there is no memory, the statement fails as at any other lack of it; a `Vec` that grows by itself would end the server.
+pub fn make_room(out: &mut Vec<u8>, length: usize, limit: usize) -> Result<(), TooLong> {
+    const SMALL: usize = 8192;
+    if out.len() + length > limit {
+        return Err(TooLong);
+    }
+    if length > SMALL && out.try_reserve(6 * length + 2).is_err() {
+        let report = ErrorReport::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory", pgrx::function_name!());
+        let detail = format!("pg_webhooks failed on a request for {} bytes for a message.", 6 * length);
+        report.set_detail(detail).report(PgLogLevel::ERROR);
+    }
+    Ok(())
+}
+
+/// Appends a text as a string, unless `out` would be longer than `limit`.
+pub fn push_text(out: &mut Vec<u8>, text: &[u8], limit: usize) -> Result<(), TooLong> {
+    make_room(out, text.len(), limit)?;
+    json::push_string(out, &json::utf8(text));
+    Ok(())
+}
+
+fn push_json(out: &mut Vec<u8>, text: &[u8], limit: usize) -> Result<(), TooLong> {
+    make_room(out, text.len(), limit)?;
+    let text = json::utf8_json(text);
+    if json::push_json(out, &text).is_err() {
+        json::push_string(out, &text);
+    }
+    Ok(())
 }
 
 /// Appends what an output function prints as a string.
@@ -129,20 +162,38 @@ unsafe fn print(out: &mut Vec<u8>, output: Output, value: pg_sys::Datum) {
     unsafe { output.print(value, |text| json::push_string(out, &json::utf8(text))) }
 }
 
-/// What the type's output function prints; that of a char(n) without the blanks that fill it up.
+/// What the type's output function prints; that of a char(n) without the blanks that fill it up. `None` if it is longer than
+/// `limit`.
 ///
 /// # Safety
 /// The value is of the type.
-pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
-    let mut text = String::new();
+pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum, limit: usize) -> Option<String> {
     // SAFETY: the caller's promise.
     unsafe {
+        if size(value, pg_sys::get_typlen(type_oid)) > limit {
+            return None;
+        }
         let is_char = pg_sys::getBaseType(type_oid) == pg_sys::BPCHAROID;
         Output::of(type_oid).print(value, |printed| {
-            text.push_str(&json::utf8(if is_char { without_blanks(printed) } else { printed }));
-        });
+            let text = if is_char { without_blanks(printed) } else { printed };
+            (text.len() <= limit).then(|| json::utf8(text).into_owned())
+        })
     }
-    text
+}
+
+/// How many bytes a value has, told without reading it where it is compressed or stored out of line. The length is that of its
+/// type, as in pg_type.
+///
+/// # Safety
+/// The value is of a type of that length.
+pub unsafe fn size(value: pg_sys::Datum, length: i16) -> usize {
+    match length {
+        // SAFETY: a varlena, or a C string.
+        -1 => unsafe { pg_sys::toast_raw_datum_size(value) - pg_sys::VARHDRSZ },
+        // SAFETY: as above.
+        -2 => unsafe { CStr::from_ptr(value.cast_mut_ptr()).count_bytes() },
+        fixed => fixed.unsigned_abs().into(),
+    }
 }
 
 fn without_blanks(text: &[u8]) -> &[u8] {
@@ -162,31 +213,33 @@ fn push_money(out: &mut Vec<u8>, hundredths: i64) {
 ///
 /// # Safety
 /// The value is a varlena.
-unsafe fn bytes(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8])) {
+unsafe fn bytes<T>(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8]) -> T) -> T {
     // SAFETY: the caller's promise; a detoasted copy is freed after its use.
     unsafe {
         let original = value.cast_mut_ptr::<pg_sys::varlena>();
         let is_plain = !pgrx::varatt_is_1b_e(original) && !pgrx::varatt_is_4b_c(original);
         let plain = if is_plain { original } else { pg_sys::pg_detoast_datum_packed(original) };
         let length = pgrx::varsize_any_exhdr(plain);
-        use_bytes(std::slice::from_raw_parts(pgrx::vardata_any(plain).cast(), length));
+        let used = use_bytes(std::slice::from_raw_parts(pgrx::vardata_any(plain).cast(), length));
         if plain != original {
             pg_sys::pfree(plain.cast());
         }
+        used
     }
 }
 
 /// `"\\x00ff"`: Postgres' hex format.
-unsafe fn push_bytea(out: &mut Vec<u8>, value: pg_sys::Datum) {
+unsafe fn push_bytea(out: &mut Vec<u8>, value: pg_sys::Datum, limit: usize) -> Result<(), TooLong> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend_from_slice(b"\"\\\\x");
+    let push = |bytes: &[u8]| {
+        make_room(out, 2 * bytes.len(), limit)?;
+        out.extend_from_slice(b"\"\\\\x");
+        out.extend(bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+        out.push(b'"');
+        Ok(())
+    };
     // SAFETY: a bytea is a varlena.
-    unsafe {
-        bytes(value, |bytes| {
-            out.extend(bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
-        });
-    }
-    out.push(b'"');
+    unsafe { bytes(value, push) }
 }
 
 unsafe fn push_date(out: &mut Vec<u8>, value: pg_sys::Datum) {
@@ -220,7 +273,7 @@ impl Element {
     ///
     /// # Safety
     /// The value is an array of this element type.
-    unsafe fn push_array(&self, out: &mut Vec<u8>, value: pg_sys::Datum) {
+    unsafe fn push_array(&self, out: &mut Vec<u8>, value: pg_sys::Datum, limit: usize) -> Result<(), TooLong> {
         // SAFETY: deconstruct_array fills the two lists, as long as it says; the dimensions lie behind the header.
         unsafe {
             let array = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
@@ -237,7 +290,7 @@ impl Element {
             );
             if length == 0 {
                 out.extend_from_slice(b"[]");
-                return;
+                return Ok(());
             }
             let sizes = std::slice::from_raw_parts(array.add(1).cast::<i32>(), (*array).ndim as usize);
             for index in 0..length as usize {
@@ -249,11 +302,15 @@ impl Element {
                 if *nulls.add(index) {
                     json::push_null(out);
                 } else {
-                    self.writer.push(out, *values.add(index));
+                    self.writer.push(out, *values.add(index), limit)?;
                 }
                 out.extend(inner_sizes(sizes).filter(|size| (index + 1) % size == 0).map(|_| b']'));
+                if out.len() > limit {
+                    return Err(TooLong);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -264,7 +321,7 @@ fn inner_sizes(sizes: &[i32]) -> impl Iterator<Item = usize> {
 
 /// # Safety
 /// The value is of a row type.
-unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum) {
+unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum, limit: usize) -> Result<(), TooLong> {
     // SAFETY: a row value says its type in its header; its descriptor is released after the last use.
     unsafe {
         let header = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
@@ -282,18 +339,23 @@ unsafe fn push_row(out: &mut Vec<u8>, value: pg_sys::Datum) {
         let columns: Vec<_> = held_columns(descriptor).collect();
         let names: Vec<&str> = columns.iter().map(|(_, name)| name.as_ref()).collect();
         let mut object = json::ObjectWriter::open(out);
+        let mut written = Ok(());
         for place in json::property_order(&names) {
             let (index, ref name) = columns[place];
             let out = object.key(name);
             if nulls[index] {
                 json::push_null(out);
             } else {
-                Writer::of(attribute(descriptor, index).atttypid).push(out, values[index]);
+                written = Writer::of(attribute(descriptor, index).atttypid).push(out, values[index], limit);
+            }
+            if written.is_err() {
+                break;
             }
         }
         object.close();
         if (*descriptor).tdrefcount >= 0 {
             pg_sys::DecrTupleDescRefCount(descriptor);
         }
+        written
     }
 }

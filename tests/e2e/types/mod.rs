@@ -155,7 +155,8 @@ async fn a_value_has_the_same_bytes_in_every_session_and_they_survive_javascript
     assert!(different.is_empty(), "{} messages have other bytes in another session:\n{some}", different.len());
 }
 
-async fn assert_stable(bodies: &[String]) {
+/// Asserts that JavaScript gives each message back as it is.
+pub async fn assert_stable(bodies: &[String]) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(json!(bodies).to_string().as_bytes()).expect("it is ours");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/stable.mjs");
