@@ -45,6 +45,10 @@ pub fn check_pattern(pattern: &str) -> Result<(), InvalidEvent> {
     if pattern == "*" || is_built_in(pattern) {
         return Ok(());
     }
+    // The distance between two texts costs memory in proportion to the product of their lengths.
+    if pattern.len() > 2 * MAX_NAME_BYTES {
+        return Err(InvalidEvent::Malformed(pattern.to_owned()));
+    }
     let name = pattern.strip_suffix(".*").unwrap_or(pattern);
     let is_family_pattern = name.len() < pattern.len();
     if !is_well_formed(name) || !(is_family_pattern || name.contains('.')) {
@@ -91,9 +95,11 @@ fn family_of(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
+const MAX_NAME_BYTES: usize = 100;
+
 /// Dotted words of lower-case letters, digits and underscores.
 fn is_well_formed(name: &str) -> bool {
-    name.len() <= 100
+    name.len() <= MAX_NAME_BYTES
         && name.split('.').all(|word| {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -159,6 +165,16 @@ mod tests {
     fn what_is_no_name_is_refused() {
         for pattern in ["", " ", "order", "order.", ".paid", "order.*.x", "Order.Paid", "or der.paid", "**", "*.paid"] {
             assert!(check_pattern(pattern).is_err(), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_answered_at_once() {
+        for long in
+            ["x".repeat(1 << 24), format!("product.{}", "x".repeat(1 << 24)), format!("{}.*", "x".repeat(1 << 24))]
+        {
+            assert_eq!(check_pattern(&long), Err(InvalidEvent::Malformed(long.clone())));
+            assert!(check_custom(&long).is_err());
         }
     }
 

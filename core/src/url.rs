@@ -13,11 +13,17 @@ pub enum InvalidUrl {
     UserInfo,
 }
 
+/// Longer ones are not for receivers: most servers take 8 kB for a request's line and headers.
+const MAX_URL_BYTES: usize = 8000;
+
 /// The URL in its normal form.
 pub fn normalize(text: &str) -> Result<String, InvalidUrl> {
     let text = text.trim();
     if text.is_empty() {
         return Err(InvalidUrl::Malformed("it is empty".to_owned()));
+    }
+    if text.len() > MAX_URL_BYTES {
+        return Err(InvalidUrl::Malformed(format!("it has {} bytes, more than {MAX_URL_BYTES}", text.len())));
     }
     let mut url = Url::parse(text).map_err(|error| InvalidUrl::Malformed(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -45,6 +51,10 @@ mod tests {
         assert!(matches!(normalize(""), Err(InvalidUrl::Malformed(_))));
         assert!(matches!(normalize("example.com/hook"), Err(InvalidUrl::Malformed(_))));
         assert!(matches!(normalize("https://"), Err(InvalidUrl::Malformed(_))));
+        assert!(matches!(
+            normalize(&format!("https://example.com/{}", "x".repeat(8000))),
+            Err(InvalidUrl::Malformed(_))
+        ));
         assert_eq!(normalize("ftp://example.com"), Err(InvalidUrl::Scheme("ftp".to_owned())));
         assert_eq!(normalize("https://user:pw@example.com"), Err(InvalidUrl::UserInfo));
         assert_eq!(normalize("https://user@example.com"), Err(InvalidUrl::UserInfo));

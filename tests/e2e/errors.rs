@@ -265,6 +265,7 @@ async fn a_bad_setting_is_refused_and_named() {
         ("request_timeout", "0"),
         ("event_retention", "a while"),
         ("enabled", "perhaps"),
+        ("max_body", "1kB"),
     ] {
         let error = db.fail(&format!("SET pg_webhooks.{setting} = '{value}'")).await;
         assert_eq!(error.code, INVALID, "{setting} = {value}: {error:?}");
