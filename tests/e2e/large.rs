@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tests::{Cluster, Database, Session};
 
-use crate::types::assert_stable;
+use crate::javascript::assert_stable;
 
 /// A database whose events somebody wants, with a table of products that has more columns, and in another table a text of
 /// 120 MB, most of it to be escaped.

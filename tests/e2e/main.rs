@@ -25,6 +25,7 @@ mod fan_out;
 mod history;
 mod import_rules;
 mod installing;
+mod javascript;
 mod large;
 mod lifecycle;
 mod receivers;

@@ -3,12 +3,9 @@
 
 mod samples;
 
-use std::io::Write;
-
-use serde_json::json;
 use tests::{Cluster, Database, Session};
-use tokio::process::Command;
 
+use crate::javascript::assert_stable;
 use samples::{BUILT_IN, CLASSES, CLASSES_SQL, WITHOUT_VALUES};
 
 /// What applications and roles set, and what a session's temporary tables hide.
@@ -153,16 +150,6 @@ async fn a_value_has_the_same_bytes_in_every_session_and_they_survive_javascript
     assert!(first.len() > 2 * values, "each value is inserted, changed and deleted: {}", first.len());
     let some = different.iter().take(10).map(String::as_str).collect::<String>();
     assert!(different.is_empty(), "{} messages have other bytes in another session:\n{some}", different.len());
-}
-
-/// Asserts that JavaScript gives each message back as it is.
-pub async fn assert_stable(bodies: &[String]) {
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(json!(bodies).to_string().as_bytes()).expect("it is ours");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/stable.mjs");
-    let output = Command::new("node").arg(script).arg(file.path()).output().await.expect("node");
-    assert!(output.status.success(), "node: {}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
 
 #[tokio::test]
