@@ -12,6 +12,9 @@ use subtle::ConstantTimeEq;
 /// The length of an HMAC-SHA256.
 pub const MAC_BYTES: usize = 32;
 
+/// How long a secret may be. More bytes make no signature stronger: HMAC-SHA256 hashes a key beyond 64.
+pub const MAX_SECRET_BYTES: usize = 1000;
+
 /// A secret made ready: the HMAC state after the key, so that signing costs no key schedule.
 #[derive(Clone)]
 pub struct Signer(Hmac<Sha256>);

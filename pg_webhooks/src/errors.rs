@@ -6,6 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use webhooks_core::duration::InvalidDuration;
 use webhooks_core::event_names::{self, InvalidEvent};
+use webhooks_core::signature::MAX_SECRET_BYTES;
 use webhooks_core::url::InvalidUrl;
 
 use crate::settings::{self, DURATION_HINT};
@@ -20,6 +21,8 @@ pub enum Error {
     Event(InvalidEvent),
     /// A secret that looks like a Standard Webhooks one and is not.
     Secret,
+    /// A secret of so many bytes.
+    LongSecret(usize),
     /// Data of a custom event that is no object.
     NotAnObject(String),
     /// A custom event whose message would have so many bytes.
@@ -82,6 +85,11 @@ impl Error {
                 invalid,
                 "a secret that begins with whsec_ must be base64 after that".into(),
                 "Use base64 there, a secret of another form, or one made by SELECT webhooks.generate_secret().".into(),
+            ),
+            Self::LongSecret(bytes) => (
+                invalid,
+                format!("a secret has at most {MAX_SECRET_BYTES} bytes, not {bytes}"),
+                "Use a shorter one, or one made by SELECT webhooks.generate_secret().".into(),
             ),
             Self::NotAnObject(data) => (
                 invalid,

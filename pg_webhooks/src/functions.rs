@@ -56,12 +56,15 @@ fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
 }
 
 #[pg_extern(sql = false)]
-fn check_secret(secret: Option<String>) -> Option<String> {
+fn check_secret(secret: Option<&str>) -> Option<String> {
     let secret = secret.filter(|secret| !secret.is_empty())?;
+    if secret.len() > signature::MAX_SECRET_BYTES {
+        Error::LongSecret(secret.len()).raise();
+    }
     if secret.starts_with("whsec_") && signature::decoded_key(secret.as_bytes()).is_none_or(|key| key.is_empty()) {
         Error::Secret.raise();
     }
-    Some(secret)
+    Some(secret.to_owned())
 }
 
 #[pg_extern(sql = false)]

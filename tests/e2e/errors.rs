@@ -132,7 +132,15 @@ async fn unknown_events_are_refused_and_the_hint_lists_the_known() {
 async fn a_bad_secret_is_refused_and_not_repeated() {
     let db = Cluster::shared().await.database().await;
     let sql = "SELECT webhooks.register('http://127.0.0.1:9/', '{*}', 'whsec_not/base64!')";
-    assert_refused(&db, &[case(sql, INVALID, &["whsec_"], &["base64"])]).await;
+    let long = "SELECT webhooks.register('http://127.0.0.1:9/', '{*}', repeat('s', 1001))";
+    assert_refused(
+        &db,
+        &[
+            case(sql, INVALID, &["whsec_"], &["base64"]),
+            case(long, INVALID, &["1000 bytes", "1001"], &["generate_secret"]),
+        ],
+    )
+    .await;
     let error = db.fail(sql).await;
     assert!(!error.message.contains("not/base64!"), "{error:?}");
 }
