@@ -33,10 +33,25 @@ async fn made(db: &Database<'_>, session: &Session, sql: &str) -> Value {
 
 /// The most memory that a session's process has had, in MB.
 async fn peak_memory(session: &Session) -> u64 {
-    let pid: i32 = session.one("SELECT pg_backend_pid()").await;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the session runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    memory(process(session).await, "VmHWM:") / 1024
+}
+
+async fn process(session: &Session) -> i32 {
+    session.one("SELECT pg_backend_pid()").await
+}
+
+/// What Linux says of a process's memory, in kB.
+fn memory(process: i32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the session runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Lets a session's process have only so many more kB. A process of its own user says so: others may not everywhere.
+async fn limit_memory(db: &Database<'_>, session: &Session, more: u64) {
+    let process = process(session).await;
+    let most = (memory(process, "VmSize:") + more) * 1024;
+    db.run(&format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; prlimit --pid {process} --as={most}'")).await;
 }
 
 #[tokio::test]
@@ -150,4 +165,21 @@ async fn an_actor_or_a_supplier_with_a_name_that_long_is_no_danger() {
     .await;
     let event = made(&db, &db, "INSERT INTO imports (supplier_id, status) VALUES (7, 'running')").await;
     assert_eq!(event["data"]["supplier_name"], Value::Null);
+}
+
+#[tokio::test]
+async fn where_there_is_no_memory_the_statement_fails_and_nobody_elses() {
+    let cluster = Cluster::own().await;
+    let db = cluster.database().await;
+    db.register("http://127.0.0.1:9/", "*", "s").await;
+    db.run("INSERT INTO products (sku, name, price) VALUES ('A', repeat(E'\\x01', 170000), 1)").await;
+    let session = db.session().await;
+    session.run("UPDATE products SET stock = 5").await;
+    session.run("SET pg_webhooks.max_body = '64MB'; SET work_mem = '64kB'").await;
+    db.run("UPDATE products SET name = repeat(E'\\x01', 10000000)").await;
+    limit_memory(&db, &session, 20_000).await;
+    let error = session.fail("UPDATE products SET name = 'small'").await;
+    assert_eq!(error.code, "53200", "{}", error.message);
+    session.run("UPDATE products SET stock = 6").await;
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM products WHERE stock = 6 AND name <> 'small'").await, 1);
 }
