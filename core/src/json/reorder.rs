@@ -19,23 +19,23 @@ pub(super) fn put_in_order(out: &mut Vec<u8>, start: usize, mut disordered: Vec<
         return;
     }
     disordered.sort_unstable_by_key(|one| one.object.start);
-    let written = out.clone();
-    out.truncate(start);
-
-    let mut steps = vec![Step::Copy(start..written.len())];
+    // Written once more behind what is there, so that whoever has made room in `out` has made it for this, too.
+    let end = out.len();
+    let mut steps = vec![Step::Copy(start..end)];
     while let Some(step) = steps.pop() {
         match step {
             Step::Byte(byte) => out.push(byte),
             Step::Copy(range) => match first_within(&disordered, &range) {
-                None => out.extend_from_slice(&written[range]),
+                None => out.extend_from_within(range),
                 Some(one) => {
-                    out.extend_from_slice(&written[range.start..one.object.start]);
+                    out.extend_from_within(range.start..one.object.start);
                     steps.push(Step::Copy(one.object.end..range.end));
                     push_steps(&mut steps, one);
                 }
             },
         }
     }
+    out.drain(start..end);
 }
 
 /// A piece that is still to be written. The last of the steps is written first.
