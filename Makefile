@@ -27,7 +27,7 @@ BUILT := target/release
 SUDO  := $(if $(filter 0,$(shell id -u)),,sudo)
 # What is done for one Postgres is not done for another.
 STAMP := target/make$(if $(filter-out pg_config,$(PG_CONFIG)),/$(subst /,-,$(PG_CONFIG)))
-SOURCES           := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find core -type f)
+SOURCES           := Cargo.toml Cargo.lock rust-toolchain.toml $(shell find core/Cargo.toml core/src -type f)
 SOURCES_EXTENSION := $(SOURCES) pg_webhooks/Cargo.toml $(shell find pg_webhooks/src -type f)
 SOURCES_SIDECAR   := $(SOURCES) sidecar/Cargo.toml $(shell find sidecar/src -type f)
 SOURCES_DEMO      := $(SOURCES) tests/Cargo.toml $(shell find tests/src -type f)
