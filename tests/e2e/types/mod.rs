@@ -188,3 +188,33 @@ async fn what_would_hang_on_the_session_has_one_form() {
         assert!(body.contains(&format!(r#""sku":{form},"#)), "{name} {value}: {body}");
     }
 }
+
+#[tokio::test]
+async fn a_session_keeps_what_it_has_set() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "product.*", "s").await;
+    db.run(CLASSES_SQL).await;
+    db.run(
+        "CREATE TABLE held (id int, sku regclass, name interval, price shop.moneyrange, supplier_id bytea, stock int,
+                            min_stock int);
+         SELECT webhooks.attach('held', 'products')",
+    )
+    .await;
+    let settings = "SELECT string_agg(name || ' = ' || setting || ' ' || source, '; ' ORDER BY name) FROM pg_settings
+                     WHERE name ~ '^(search_path|lc_.*|.*style|timezone|bytea_output|extra_float_digits|quote_all_.*)$'";
+    let insert = "INSERT INTO public.held VALUES (1, 'shop.things', '1 day', '[1,2)', 'abc')";
+    for (begin, end) in
+        [("", ""), ("BEGIN; SET LOCAL search_path = shop; SET LOCAL IntervalStyle = iso_8601", "COMMIT")]
+    {
+        db.run(SESSIONS[1]).await;
+        db.run(begin).await;
+        let before: String = db.one(settings).await;
+        db.run(insert).await;
+        assert_eq!(db.one::<String>(settings).await, before);
+        db.run("UPDATE public.held SET sku = 'shop.select', price = 'empty'").await;
+        assert_eq!(db.one::<String>(settings).await, before);
+        db.run(end).await;
+    }
+    let bodies: Vec<String> = db.all("SELECT body FROM webhooks.event").await;
+    assert!(bodies.len() == 4 && bodies.iter().all(|body| body.contains("shop.")), "{bodies:?}");
+}
