@@ -69,7 +69,6 @@ BEGIN
     END IF;
     IF update.secret IS NOT NULL AND webhooks.check_secret(update.secret) IS DISTINCT FROM target.secret THEN
         target.secret := webhooks.check_secret(update.secret);
-        target.secret_version := target.secret_version + 1;
         target.secret_set_at := clock_timestamp();
         target.previous_secret := NULL;
         target.previous_until := NULL;
@@ -84,9 +83,8 @@ BEGIN
             || coalesce(nullif(current_setting('pg_webhooks.actor', true), ''), session_user);
     END IF;
     UPDATE webhooks.endpoint e
-       SET url = target.url, events = target.events, secret = target.secret, secret_version = target.secret_version,
-           secret_set_at = target.secret_set_at,
-           previous_secret = target.previous_secret, previous_until = target.previous_until,
+       SET url = target.url, events = target.events, secret = target.secret,
+           secret_set_at = target.secret_set_at, previous_secret = target.previous_secret, previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_by = target.disabled_by,
            disabled_reason = target.disabled_reason
@@ -121,8 +119,7 @@ BEGIN
     END IF;
     -- The same secret once more is no rotation: the previous one goes on as it did, but without an overlap it ends now.
     UPDATE webhooks.endpoint e
-       SET secret = next_secret, secret_version = e.secret_version + 1,
-           secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
+       SET secret = next_secret, secret_set_at = clock_timestamp(), updated_at = clock_timestamp(),
            previous_secret = CASE WHEN overlap > interval '0' THEN e.secret END,
            previous_until = CASE WHEN overlap > interval '0' AND e.secret IS NOT NULL
                                  THEN clock_timestamp() + overlap END

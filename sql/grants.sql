@@ -94,7 +94,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.stop_sleeping(),
     webhooks.wait_for_commit(text, integer, integer),
     webhooks.fetch(integer, bigint, text, text, xid8, integer, integer, bigint),
-    webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[]),
+    webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[], bigint),
     webhooks.report(integer, bigint, text, text, xid8, integer, webhooks.result[]),
     webhooks.maintain()
 TO webhooks_sidecar;

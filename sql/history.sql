@@ -163,38 +163,64 @@ COMMENT ON TYPE webhooks.delivery_line IS
     'The state of one event at one endpoint: queued (not tried yet), waiting (for its next attempt), delivered, '
     'failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
 
--- Its names are resolved here, so it needs no search path of its own, and the planner can make it part of its callers.
-CREATE FUNCTION webhooks.deliveries_of(e webhooks.event) RETURNS SETOF webhooks.delivery_line
+-- The names in the functions that follow are resolved here, so they need no search path of their own, and the planner can
+-- make them part of their callers.
+
+CREATE FUNCTION webhooks.recipients_of(e webhooks.event) RETURNS SETOF integer
     LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT p.id, p.url, p.active,
-           CASE WHEN w.endpoint IS NOT NULL THEN 'waiting'
-                WHEN made.last_outcome = 'delivered' THEN 'delivered'
-                WHEN made.attempts > 0 THEN 'failed'
-                WHEN webhooks.is_read(p.key, e.xid, e.seq) THEN 'skipped'
-                ELSE 'queued' END,
-           made.attempts, made.http_status, made.error, made.last_at, w.due_at, p.key
-      FROM unnest(e.endpoints) AS recipient
-      JOIN webhooks.endpoint p ON p.key = recipient
-      LEFT JOIN webhooks.pending w ON w.endpoint = p.key AND w.xid = e.xid AND w.seq = e.seq
-     CROSS JOIN LATERAL (
-        SELECT count(*)::integer AS attempts, max(a.started_at) AS last_at,
+    SELECT s.endpoint
+      FROM webhooks.subscription s
+     WHERE e.target IS NULL
+       AND s.pattern = ANY (webhooks.patterns_of(e.name)) AND (s.tenant IS NULL OR s.tenant = e.tenant)
+       AND NOT pg_visible_in_snapshot(e.xid, s.since)
+     UNION
+    SELECT e.target WHERE e.target IS NOT NULL;
+END;
+COMMENT ON FUNCTION webhooks.recipients_of(webhooks.event) IS
+    'The endpoints that an event is for, by what they subscribe to now';
+
+CREATE FUNCTION webhooks.deliveries_of(e webhooks.event, one integer) RETURNS SETOF webhooks.delivery_line
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH made AS (
+        SELECT a.endpoint, count(*)::integer AS attempts, max(a.started_at) AS last_at,
                (array_agg(a.outcome ORDER BY a.started_at DESC))[1] AS last_outcome,
                (array_agg(a.http_status ORDER BY a.started_at DESC))[1] AS http_status,
                (array_agg(a.error ORDER BY a.started_at DESC))[1] AS error
           FROM webhooks.attempt a
-         -- The sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.
-         WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = p.key
+         WHERE a.webhook_id = e.webhook_id
+           -- The sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.
+           AND (one IS NULL OR a.endpoint + 0 = one)
            -- Clocks may differ; it spares the partitions of the days before.
-           AND a.started_at >= e.occurred_at - interval '1 h') made
+           AND a.started_at >= e.occurred_at - interval '1 h'
+         GROUP BY a.endpoint
+    ), recipient AS (  -- one that has changed what it subscribes to has had it all the same
+        SELECT r.key FROM webhooks.recipients_of(e) AS r (key)
+         UNION
+        SELECT m.endpoint FROM made m
+    )
+    SELECT p.id, p.url, p.active,
+           CASE WHEN w.endpoint IS NOT NULL THEN 'waiting'
+                WHEN m.last_outcome = 'delivered' THEN 'delivered'
+                WHEN m.attempts > 0 THEN 'failed'
+                WHEN webhooks.is_read(p.key, e.xid, e.seq) THEN 'skipped'
+                ELSE 'queued' END,
+           coalesce(m.attempts, 0), m.http_status, m.error, m.last_at, w.due_at, p.key
+      FROM recipient r
+      JOIN webhooks.endpoint p ON p.key = r.key
+      LEFT JOIN made m ON m.endpoint = p.key
+      LEFT JOIN webhooks.pending w ON w.endpoint = p.key AND w.xid = e.xid AND w.seq = e.seq
+     WHERE one IS NULL OR p.key = one
      ORDER BY p.key;
 END;
-COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event) IS 'The state of an event at each of its recipients';
+COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event, integer) IS
+    'The state of an event at each of its recipients, or at one';
 
 CREATE FUNCTION webhooks.deliveries(webhook_id text) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT * FROM webhooks.deliveries_of(webhooks.event_by_id(webhook_id)) $$;
+AS $$ SELECT * FROM webhooks.deliveries_of(webhooks.event_by_id(webhook_id), NULL) $$;
 COMMENT ON FUNCTION webhooks.deliveries(text) IS 'The state of a message at each webhook that it is for';
 
 CREATE FUNCTION webhooks.message(webhook_id text)
@@ -213,10 +239,10 @@ AS $$
     SELECT webhooks.sign(e.body, p.secret),
            webhooks.standard_signatures(e.webhook_id, signed_at, e.body, p.secret, p.previous_secret, p.previous_until)
       FROM webhooks.event_by_id(webhook_id) e
-     CROSS JOIN webhooks.endpoint_key(endpoint_id) AS target
-      JOIN webhooks.endpoint p ON p.key = target
+     CROSS JOIN webhooks.endpoint_key(endpoint_id) AS wanted
+      JOIN webhooks.endpoint p ON p.key = wanted
      -- To the second: of what was signed in the one in which the secret changed nobody knows with which.
-     WHERE p.secret_version = 1 OR to_timestamp(signed_at) >= p.secret_set_at
+     WHERE p.secret_set_at IS NULL OR to_timestamp(signed_at) >= p.secret_set_at
 $$;
 COMMENT ON FUNCTION webhooks.signatures(text, text, bigint) IS
     'The signatures that an attempt carried, made again; no row if the secret has been changed since';
@@ -252,8 +278,7 @@ BEGIN ATOMIC
            (count(*) FILTER (WHERE d.state = 'waiting'))::integer,
            (count(*) FILTER (WHERE d.state = 'failed'))::integer,
            (count(*) FILTER (WHERE d.state = 'skipped'))::integer
-      FROM webhooks.deliveries_of(e) d
-     WHERE target IS NULL OR d.endpoint = target;
+      FROM webhooks.deliveries_of(e, target) d;
 END;
 COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS
     'The state of an event at all of its recipients, or at one';
@@ -275,6 +300,7 @@ AS $$
 DECLARE
     target    integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
     family    text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
+    target_patterns text[] := ARRAY(SELECT s.pattern FROM webhooks.subscription s WHERE s.endpoint = target);
     at_xid    xid8;
     at_seq    integer;
     -- All below it is read in every shard.
@@ -314,7 +340,7 @@ BEGIN
          WHERE line.state = events.state
        AND (event IS NULL OR family IS NOT NULL OR e.name = event)
        AND (family IS NULL OR starts_with(e.name, family))
-       AND (target IS NULL OR target = ANY (e.endpoints))
+       AND (target IS NULL OR line.deliveries > 0)
        AND (since IS NULL OR e.occurred_at >= since)
        AND (until IS NULL OR e.occurred_at < until)
          ORDER BY c.xid DESC, c.seq DESC
@@ -331,7 +357,9 @@ BEGIN
        AND (before IS NULL OR (e.xid, e.seq) < (at_xid, at_seq))
        AND (event IS NULL OR family IS NOT NULL OR e.name = event)
        AND (family IS NULL OR starts_with(e.name, family))
-       AND (target IS NULL OR target = ANY (e.endpoints))
+       -- What could be for it, before what is.
+       AND (target IS NULL OR e.target = target OR webhooks.patterns_of(e.name) && target_patterns)
+       AND (target IS NULL OR line.deliveries > 0)
        AND (since IS NULL OR e.occurred_at >= since)
        AND (until IS NULL OR e.occurred_at < until)
      ORDER BY e.xid DESC, e.seq DESC

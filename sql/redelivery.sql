@@ -8,18 +8,18 @@ AS $$
 #variable_conflict use_column
 DECLARE
     e        webhooks.event := webhooks.event_by_id(webhook_id);
-    target   integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    receiver integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
     delivery webhooks.delivery_line;
     due      timestamptz;
     waiting  text;
     queued   integer := 0;
 BEGIN
-    IF target IS NOT NULL AND target <> ALL (e.endpoints) THEN
+    IF receiver IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks.deliveries_of(e, receiver)) THEN
         RAISE EXCEPTION 'message % was not for webhook %', redeliver.webhook_id, redeliver.endpoint_id
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = format('It did not subscribe to %s when that happened.', e.name);
     END IF;
-    FOR delivery IN SELECT d.* FROM webhooks.deliveries_of(e) d WHERE target IS NULL OR d.endpoint = target LOOP
+    FOR delivery IN SELECT d.* FROM webhooks.deliveries_of(e, receiver) d LOOP
         IF delivery.state = 'queued' THEN
             waiting := format('the first attempt of %s for webhook %s is still to come',
                               redeliver.webhook_id, delivery.endpoint_id);
@@ -64,8 +64,9 @@ CREATE FUNCTION webhooks.replay(endpoint_id text, since timestamptz, until times
 AS $$
 #variable_conflict use_column
 DECLARE
-    target   integer := webhooks.endpoint_key(endpoint_id);
+    receiver integer := webhooks.endpoint_key(endpoint_id);
     upto     timestamptz := coalesce(until, clock_timestamp());
+    patterns text[] := ARRAY(SELECT s.pattern FROM webhooks.subscription s WHERE s.endpoint = receiver);
     rate     integer := webhooks.setting('replay_rate');
     now_at   timestamptz := clock_timestamp();
     read     webhooks.cursor;
@@ -76,24 +77,26 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'since is the earlier of the two; until defaults to now.';
     END IF;
     SELECT c.* INTO read FROM webhooks.cursor c
-     WHERE c.shard = target % (SELECT count(*) FROM webhooks.lease) ORDER BY c.moved DESC LIMIT 1;
+     WHERE c.shard = receiver % (SELECT count(*) FROM webhooks.lease) ORDER BY c.moved DESC LIMIT 1;
 
     WITH again AS MATERIALIZED (
         SELECT e.xid, e.seq, e.occurred_at, row_number() OVER (ORDER BY e.xid, e.seq) AS place
           FROM webhooks.event e
          WHERE e.occurred_at >= since AND e.occurred_at < upto
-           AND target = ANY (e.endpoints) AND e.name <> 'webhook.test'
+           AND e.name <> 'webhook.test'
+           AND (e.target = receiver OR webhooks.patterns_of(e.name) && patterns)
+           AND receiver IN (SELECT webhooks.recipients_of(e))
            -- What the cursor has not passed is still to come by itself, and so is what is pending.
            AND (pg_visible_in_snapshot(e.xid, read.window_from)
                 OR pg_visible_in_snapshot(e.xid, read.window_to) AND (e.xid, e.seq) <= (read.xid, read.seq))
-           AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint = target AND p.xid = e.xid AND p.seq = e.seq)
+           AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint = receiver AND p.xid = e.xid AND p.seq = e.seq)
            AND NOT (only_failed AND EXISTS (
                 SELECT FROM webhooks.attempt a
-                 WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = target AND a.outcome = 'delivered'
+                 WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = receiver AND a.outcome = 'delivered'
                    AND a.started_at >= since - interval '1 h'))
     ), queued AS (  -- spread over time: what happens now keeps its place in front
         INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
-        SELECT target, xid, seq, occurred_at, now_at + (place - 1) * interval '1 s' / rate, 0
+        SELECT receiver, xid, seq, occurred_at, now_at + (place - 1) * interval '1 s' / rate, 0
           FROM again WHERE NOT dry_run
             ON CONFLICT DO NOTHING
         RETURNING 1
@@ -101,7 +104,7 @@ BEGIN
     SELECT CASE WHEN dry_run THEN (SELECT count(*) FROM again) ELSE (SELECT count(*) FROM queued) END INTO replayed;
     IF replayed > 0 AND NOT dry_run THEN
         PERFORM webhooks.notify_at_commit();
-        IF NOT (SELECT e.active FROM webhooks.endpoint e WHERE e.key = target) THEN
+        IF NOT (SELECT e.active FROM webhooks.endpoint e WHERE e.key = receiver) THEN
             RAISE NOTICE 'webhook % is disabled: it gets the messages once it is enabled', replay.endpoint_id
                 USING HINT = format('SELECT webhooks.update(%L, active => true) enables it.', replay.endpoint_id);
         END IF;

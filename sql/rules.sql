@@ -15,6 +15,11 @@ CREATE FUNCTION webhooks.sign_standard(webhook_id text, "timestamp" bigint, payl
 COMMENT ON FUNCTION webhooks.sign_standard(text, bigint, text, text) IS
     'The Standard Webhooks signature, v1,<base64>, over id.timestamp.payload; timestamp in Unix seconds';
 
+CREATE FUNCTION webhooks.log_signature(webhook_id text, body text, key bytea) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'log_signature_wrapper';
+COMMENT ON FUNCTION webhooks.log_signature(text, text, bytea) IS
+    'What capture signs a row of the log with: HMAC-SHA256 of webhook_id, a dot and body';
+
 CREATE FUNCTION webhooks.legible(text text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'legible_wrapper';
 COMMENT ON FUNCTION webhooks.legible(text) IS
@@ -30,6 +35,11 @@ CREATE FUNCTION webhooks.check_events(events text[]) RETURNS text[]
 COMMENT ON FUNCTION webhooks.check_events(text[]) IS
     'The event patterns without duplicates, or an error that names the unknown one';
 
+CREATE FUNCTION webhooks.patterns_of(event text) RETURNS text[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'patterns_of_wrapper';
+COMMENT ON FUNCTION webhooks.patterns_of(text) IS
+    'The patterns that take an event: its name, product.* for its family, and *';
+
 CREATE FUNCTION webhooks.check_secret(secret text) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'check_secret_wrapper';
 COMMENT ON FUNCTION webhooks.check_secret(text) IS
@@ -38,6 +48,9 @@ COMMENT ON FUNCTION webhooks.check_secret(text) IS
 CREATE FUNCTION webhooks.generate_secret() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'generate_secret_wrapper';
 COMMENT ON FUNCTION webhooks.generate_secret() IS 'A fresh secret of 192 random bits, whsec_… as in Standard Webhooks';
+
+-- Of 192 random bits.
+INSERT INTO webhooks.log_key SELECT sha256(convert_to(webhooks.generate_secret(), 'UTF8'));
 
 CREATE FUNCTION webhooks.new_endpoint_id() RETURNS text
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'new_endpoint_id_wrapper';

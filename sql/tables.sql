@@ -1,4 +1,4 @@
--- What the extension remembers: who wants what (endpoint), what happened (event, append-only), how far the
+-- What the extension remembers: who wants what (endpoint, subscription), what happened (event, append-only), how far the
 -- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
 -- table), and what was tried (attempt, append-only).
 
@@ -62,7 +62,6 @@ CREATE TABLE webhooks.endpoint (
     url             text NOT NULL,
     events          text[] NOT NULL,
     secret          text,
-    secret_version  integer NOT NULL DEFAULT 1,
     active          boolean NOT NULL DEFAULT true,
     description     text,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -70,32 +69,56 @@ CREATE TABLE webhooks.endpoint (
     disabled_at     timestamptz,
     disabled_by     webhooks.outcome,
     disabled_reason text,
-    secret_set_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    secret_set_at   timestamptz,
     previous_secret text,
-    previous_until  timestamptz
+    previous_until  timestamptz,
+    extra           jsonb
 );
 COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
 COMMENT ON COLUMN webhooks.endpoint.key IS 'What event, pending and attempt rows hold instead of the id, in four bytes';
-COMMENT ON COLUMN webhooks.endpoint.secret_version IS
-    'Counts changes of the secret, so that a signature made with an earlier one is recognised and made again';
 COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS
-    'When secret was last set: what was signed after that can be signed again with the same result';
+    'When secret was last changed: what was signed after that can be signed again with the same result';
 COMMENT ON COLUMN webhooks.endpoint.previous_secret IS
     'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
 COMMENT ON COLUMN webhooks.endpoint.disabled_by IS
     'What an attempt led to that disabled it, gone or exhausted; NULL where somebody did';
 
+-- Who wants what, one row a pattern; follow_events() keeps it in step with endpoint.events.
+CREATE TABLE webhooks.subscription (
+    pattern  text NOT NULL,
+    tenant   text,
+    endpoint integer NOT NULL,
+    since    pg_snapshot NOT NULL,
+    PRIMARY KEY (endpoint, pattern)
+);
+CREATE INDEX subscription_pattern ON webhooks.subscription (pattern, tenant);
+COMMENT ON TABLE webhooks.subscription IS
+    'Who wants what: an event''s recipients are the endpoints that have a pattern of its name, and whose since does not see '
+    'its transaction. Looked up when the event is read: a writer pays nothing for them';
+COMMENT ON COLUMN webhooks.subscription.tenant IS 'Whose events alone it takes; NULL takes all';
+COMMENT ON COLUMN webhooks.subscription.since IS
+    'What was committed before the registration, which counts as running: what this sees is not for the endpoint';
+
+CREATE TABLE webhooks.subscription_change ();
+COMMENT ON TABLE webhooks.subscription_change IS
+    'Holds no rows: a change of subscription invalidates it in every session, as a change of a table''s columns would. Were '
+    'it subscription itself, the plans of those who read that would go, too';
+
 CREATE TABLE webhooks.event (
-    occurred_at     timestamptz NOT NULL,
-    xid             xid8 NOT NULL,
-    seq             integer NOT NULL,
-    webhook_id      text NOT NULL,
-    name            text NOT NULL,
-    body            text NOT NULL,
-    endpoints       integer[] NOT NULL,
-    secret_versions integer[] NOT NULL,
-    signatures      bytea[] NOT NULL
+    occurred_at timestamptz NOT NULL,
+    xid         xid8 NOT NULL,
+    seq         integer NOT NULL,
+    ended       integer NOT NULL,
+    horizon     xid8 NOT NULL,
+    key         bigint,
+    target      integer,
+    webhook_id  text NOT NULL,
+    name        text NOT NULL,
+    tenant      text,
+    signature   bytea NOT NULL,
+    body        text NOT NULL,
+    extra       jsonb
 ) PARTITION BY RANGE (occurred_at);
 CREATE INDEX event_position ON webhooks.event (xid, seq);
 COMMENT ON TABLE webhooks.event IS
@@ -103,13 +126,22 @@ COMMENT ON TABLE webhooks.event IS
     'order of the columns';
 COMMENT ON COLUMN webhooks.event.xid IS
     'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
+COMMENT ON COLUMN webhooks.event.horizon IS
+    'The transaction id after the highest that had ended when the event was captured: with ended, it tells which of two '
+    'transactions had a row first';
+COMMENT ON COLUMN webhooks.event.ended IS
+    'The low 32 bits of the count of transactions that had ended since the server started, when the event was captured';
+COMMENT ON COLUMN webhooks.event.key IS
+    'Hash of the ordering key, the table and the primary key of the row: events with the same one are about the same row';
+COMMENT ON COLUMN webhooks.event.target IS 'The one endpoint that a test or a sample is for; NULL: whoever subscribes';
+COMMENT ON COLUMN webhooks.event.signature IS
+    'HMAC-SHA256 of webhook_id, a dot and body under log_key: a row that does not match it is never sent';
 COMMENT ON COLUMN webhooks.event.body IS 'The exact bytes to send; text, because jsonb would reorder and reformat them';
-COMMENT ON COLUMN webhooks.event.endpoints IS
-    'Keys of the endpoints that subscribed when it happened, disabled ones included';
-COMMENT ON COLUMN webhooks.event.secret_versions IS
-    'For each of endpoints, the secret_version its signature was made with';
-COMMENT ON COLUMN webhooks.event.signatures IS
-    'For each of endpoints, HMAC-SHA256 of body, or NULL where the endpoint has no secret';
+COMMENT ON COLUMN webhooks.event.extra IS 'NULL; for later versions';
+
+CREATE TABLE webhooks.log_key (key bytea NOT NULL);
+COMMENT ON TABLE webhooks.log_key IS
+    'One row: the key under which capture signs what it logs. It is never dumped; what is restored has a key of its own';
 
 CREATE TABLE webhooks.pending (
     endpoint    integer NOT NULL,
@@ -118,6 +150,7 @@ CREATE TABLE webhooks.pending (
     occurred_at timestamptz NOT NULL,
     due_at      timestamptz NOT NULL,
     retry_count integer NOT NULL,
+    extra       jsonb,
     PRIMARY KEY (endpoint, xid, seq)
 );
 CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
@@ -139,7 +172,8 @@ CREATE TABLE webhooks.attempt (
     error            text,
     response         text,
     next_attempt_at  timestamptz,
-    signed_at        bigint
+    signed_at        bigint,
+    extra            jsonb
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
 CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
@@ -231,10 +265,59 @@ SELECT pg_extension_config_dump('webhooks.endpoint', '');
 SELECT pg_extension_config_dump('webhooks.endpoint_key_seq', '');
 SELECT pg_extension_config_dump('webhooks.token', '');
 
--- Every backend caches who subscribes; any change of endpoints tells them all, at its commit, to read again.
-CREATE FUNCTION webhooks.forget_subscribers() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'forget_subscribers';
-COMMENT ON FUNCTION webhooks.forget_subscribers() IS 'Invalidates every backend''s cache of subscriptions at commit';
+-- A row for each pattern of an endpoint. Those that it had before keep their since: what is unread of them is still theirs.
+-- After a restore all have a new one: the snapshots of another server say nothing here.
+CREATE FUNCTION webhooks.follow_events() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    now_seen  CONSTANT pg_snapshot := pg_current_snapshot();
+    own       CONSTANT xid8 := pg_current_xact_id();
+    -- A snapshot does not list its own transaction, so it may seem to have ended.
+    is_hidden CONSTANT boolean := pg_visible_in_snapshot(own, now_seen);
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.events = NEW.events THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM webhooks.subscription s
+     WHERE s.endpoint = OLD.key AND (TG_OP = 'DELETE' OR s.pattern <> ALL (NEW.events));
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO webhooks.subscription (pattern, endpoint, since)
+        SELECT pattern, NEW.key,
+               CASE WHEN is_hidden
+                    THEN format('%s:%s:%s', least(own, pg_snapshot_xmin(now_seen)), pg_snapshot_xmax(now_seen),
+                                (SELECT string_agg(x::text, ',' ORDER BY x)
+                                   FROM (SELECT pg_snapshot_xip(now_seen) UNION ALL SELECT own) AS running (x)))::pg_snapshot
+                    ELSE now_seen END
+          FROM unnest(NEW.events) AS pattern
+            ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhooks.follow_events() IS 'Keeps subscription in step with an endpoint''s events';
 
-CREATE TRIGGER forget_subscribers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.endpoint
-    FOR EACH STATEMENT EXECUTE FUNCTION webhooks.forget_subscribers();
+CREATE TRIGGER follow_events AFTER INSERT OR UPDATE OF events OR DELETE ON webhooks.endpoint
+    FOR EACH ROW EXECUTE FUNCTION webhooks.follow_events();
+
+CREATE FUNCTION webhooks.is_wanted(event text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- A session keeps the plan that it made while there were few.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM webhooks.subscription s WHERE s.pattern = ANY (webhooks.patterns_of(event)));
+END
+$$;
+COMMENT ON FUNCTION webhooks.is_wanted(text) IS 'Whether anybody subscribes to an event, disabled webhooks included';
+
+-- Every backend remembers which events anybody wants; a change tells them all, at its commit, to look again.
+CREATE FUNCTION webhooks.forget_subscriptions() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'forget_subscriptions';
+COMMENT ON FUNCTION webhooks.forget_subscriptions() IS 'Makes every session forget at commit which events are wanted';
+
+CREATE TRIGGER forget_subscriptions AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.subscription
+    FOR EACH STATEMENT EXECUTE FUNCTION webhooks.forget_subscriptions();

@@ -84,13 +84,13 @@ async fn fill(db: &Database<'_>, events: u32) {
         .await;
     db.run(&format!("ALTER TABLE {partition} SET (autovacuum_enabled = off)")).await;
     db.run(&format!(
-        r#"INSERT INTO {partition}
-           SELECT (date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') - interval '12 h') AT TIME ZONE 'UTC', '3', n,
+        r#"INSERT INTO {partition} (occurred_at, xid, seq, ended, horizon, key, webhook_id, name, body, signature)
+           SELECT (date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') - interval '12 h') AT TIME ZONE 'UTC', '3', n, 0, '3', n,
                   'wh_' || lpad(n::text, 26, '0'), 'product.updated',
                   '{{"event":"product.updated","timestamp":"2026-01-01T00:00:00Z","webhook_id":"wh_' || lpad(n::text, 26, '0')
                   || '","data":{{"product_id":' || n || ',"sku":"SKU-' || n
                   || '","changes":{{"price":{{"old":49.99,"new":50.99}}}},"updated_by":"postgres"}}}}',
-                  '{{1}}', '{{1}}', ARRAY[sha256(n::text::bytea)]
+                  sha256(n::text::bytea)
              FROM generate_series(1, {events}) n"#
     ))
     .await;

@@ -21,6 +21,7 @@ mod latency;
 mod memory;
 mod pinned;
 mod shards;
+mod subscribers;
 
 mod outboxes;
 mod pgbench;
@@ -48,7 +49,7 @@ use crate::size::{FULL, QUICK, Size};
 use crate::table::Table;
 
 /// In the order of the table's rows; the one that fills the disk comes last in time, too.
-const SUBJECTS: [&str; 12] = [
+const SUBJECTS: [&str; 13] = [
     "capture",
     "commits",
     "latency",
@@ -60,6 +61,7 @@ const SUBJECTS: [&str; 12] = [
     "shards",
     "memory",
     "idle",
+    "subscribers",
     "growth",
 ];
 
@@ -118,6 +120,7 @@ async fn measure(subject: &str, cluster: &Cluster, size: Size, table: &mut Table
             "shards" => shards::measure(cluster, size, table).await,
             "memory" => memory::measure(cluster, size, table).await,
             "idle" => idle::measure(cluster, size, table).await,
+            "subscribers" => subscribers::measure(cluster, size, table).await,
             "growth" => growth::measure(cluster, size, table).await,
             _ => unreachable!("checked before the start"),
         }

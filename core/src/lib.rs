@@ -9,9 +9,9 @@ pub mod event_rules;
 pub mod event_types;
 
 // The bytes of a message, and of its row in the log.
-pub mod array;
 pub mod ids;
 pub mod json;
+pub mod ordering;
 pub mod signature;
 pub mod time;
 

@@ -60,6 +60,11 @@ pub fn standard_secret(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
+/// The signature of a row of the event log, made under the database's own key.
+pub fn of_log(signer: &Signer, webhook_id: &[u8], body: &[u8]) -> [u8; MAC_BYTES] {
+    signer.sign(&[webhook_id, b".", body])
+}
+
 /// `sha256=<hex>`: the value of `X-Webhook-Signature`.
 pub fn header(payload: &[u8], secret: &[u8]) -> String {
     let mac = Signer::plain(secret).sign(&[payload]);

@@ -1,7 +1,7 @@
-//! What a session remembers between rows: plans, recipients and the log's partition. It only memoises the catalogue,
-//! so forgetting costs a re-read and never correctness.
+//! What a session remembers between rows: plans, which events are wanted, and the log's partition and key. It only memoises
+//! tables, so forgetting costs a re-read and never correctness.
 //!
-//! A change of endpoints, of an attached table or of the log's partitions reaches every session as a relcache
+//! A change of subscriptions, of an attached table or of the log's partitions reaches every session as a relcache
 //! invalidation, at the commit that made it. The callback sets a flag and does nothing else; the next row forgets all.
 
 use std::any::Any;
@@ -11,23 +11,28 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 use webhooks_core::event_rules;
+use webhooks_core::signature::Signer;
 
 use crate::event_log::Partition;
 use crate::fault::Fault;
 use crate::postgres::{function_name, owner_of, referenced_by, relation, run_as};
-use crate::subscribers::{Recipients, Subscribers};
 
 #[derive(Default)]
 struct Cache {
-    subscribers: Option<Rc<Subscribers>>,
-    recipients: HashMap<String, Rc<Recipients>>,
-    /// The answers of `is_wanted`, by the function that asks.
-    wanted: Vec<(pg_sys::Oid, bool)>,
+    /// Whether anybody subscribes, by the event's name.
+    wanted: HashMap<String, bool>,
+    /// The same for a kind of table, by the function that asks.
+    wanted_kinds: Vec<(pg_sys::Oid, bool)>,
+    /// What signs the rows of the log.
+    signer: Option<Rc<Signer>>,
     /// By trigger. The plan's type is the caller's business.
     plans: HashMap<pg_sys::Oid, Rc<dyn Any>>,
     partition: Option<Rc<Partition>>,
     wakeup: Option<pg_sys::Oid>,
 }
+
+/// No session remembers more names of events than these: an application makes them up for `emit`.
+const MAX_NAMES: usize = 65_536;
 
 thread_local! {
     static STALE: Cell<bool> = const { Cell::new(false) };
@@ -70,10 +75,10 @@ fn watch(relation: pg_sys::Oid) {
     });
 }
 
-/// The plan of a trigger, which `compile` makes where none is known; it is told how to look up who gets the events of a name.
+/// The plan of a trigger, which `compile` makes where none is known; it is told how to ask whether an event is wanted.
 pub fn plan<P: 'static>(
     trigger: &pg_sys::TriggerData,
-    compile: impl FnOnce(&pg_sys::TriggerData, fn(&str) -> Result<Rc<Recipients>, Fault>) -> Result<P, Fault>,
+    compile: impl FnOnce(&pg_sys::TriggerData, fn(&str) -> Result<bool, Fault>) -> Result<P, Fault>,
 ) -> Result<Rc<P>, Fault> {
     forget_if_stale();
     // SAFETY: Postgres gives a trigger function a valid trigger and relation.
@@ -86,16 +91,16 @@ pub fn plan<P: 'static>(
     // A plan holds the names of the table that an import's supplier is in, and of its columns.
     // SAFETY: Postgres gives a trigger function its table, open.
     unsafe { referenced_by(trigger.tg_relation) }.into_iter().for_each(watch);
-    let plan = Rc::new(compile(trigger, known_recipients)?);
+    let plan = Rc::new(compile(trigger, known_wanted)?);
     CACHE.with_borrow_mut(|cache| cache.plans.insert(trigger_oid, plan.clone()));
     Ok(plan)
 }
 
 /// Whether anybody subscribes to an event of the kind of table that `webhooks.wanted_<kind>()` is for. Asked for every row, so
 /// two comparisons must do.
-pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, Fault> {
+pub fn is_kind_wanted(function: pg_sys::Oid) -> Result<bool, Fault> {
     forget_if_stale();
-    let known = CACHE.with_borrow(|cache| cache.wanted.iter().find(|(known, _)| *known == function).copied());
+    let known = CACHE.with_borrow(|cache| cache.wanted_kinds.iter().find(|(known, _)| *known == function).copied());
     if let Some((_, wanted)) = known {
         return Ok(wanted);
     }
@@ -104,42 +109,53 @@ pub fn is_wanted(function: pg_sys::Oid) -> Result<bool, Fault> {
     let kind = kind.ok_or(Fault::UnknownKind(name))?;
     let mut wanted = false;
     for event in kind.events {
-        wanted |= !known_recipients(event.name)?.is_empty();
+        wanted |= known_wanted(event.name)?;
     }
-    CACHE.with_borrow_mut(|cache| cache.wanted.push((function, wanted)));
+    CACHE.with_borrow_mut(|cache| cache.wanted_kinds.push((function, wanted)));
     Ok(wanted)
 }
 
-/// Who gets the events of a name.
-pub fn recipients(event: &str) -> Result<Rc<Recipients>, Fault> {
+/// Whether anybody subscribes to an event. Who does is looked up when it is read (sql/sidecar.sql), so a writer pays nothing
+/// for a subscriber. Disabled endpoints count: their events are in the log for a later replay.
+pub fn is_wanted(event: &str) -> Result<bool, Fault> {
     forget_if_stale();
-    known_recipients(event)
+    known_wanted(event)
 }
 
-fn known_recipients(event: &str) -> Result<Rc<Recipients>, Fault> {
-    if let Some(recipients) = CACHE.with_borrow(|cache| cache.recipients.get(event).cloned()) {
-        return Ok(recipients);
+fn known_wanted(event: &str) -> Result<bool, Fault> {
+    if let Some(wanted) = CACHE.with_borrow(|cache| cache.wanted.get(event).copied()) {
+        return Ok(wanted);
     }
-    let recipients = Rc::new(known_subscribers()?.of(event));
-    CACHE.with_borrow_mut(|cache| cache.recipients.insert(event.to_owned(), recipients.clone()));
-    Ok(recipients)
+    watch(relation(c"subscription_change")?);
+    let wanted = run_as(owner_of(relation(c"subscription")?), || {
+        Spi::get_one_with_args::<bool>("SELECT webhooks.is_wanted($1)", &[event.into()])
+            .unwrap_or_else(|error| error!("{error}"))
+    })?;
+    // An answer is never NULL.
+    let wanted = wanted.unwrap_or(true);
+    CACHE.with_borrow_mut(|cache| {
+        if cache.wanted.len() >= MAX_NAMES {
+            cache.wanted.clear();
+        }
+        cache.wanted.insert(event.to_owned(), wanted);
+    });
+    Ok(wanted)
 }
 
-/// All endpoints with what they subscribe to.
-pub fn subscribers() -> Result<Rc<Subscribers>, Fault> {
+/// What signs the rows of the log.
+pub fn signer() -> Result<Rc<Signer>, Fault> {
     forget_if_stale();
-    known_subscribers()
-}
-
-fn known_subscribers() -> Result<Rc<Subscribers>, Fault> {
-    if let Some(subscribers) = CACHE.with_borrow(|cache| cache.subscribers.clone()) {
-        return Ok(subscribers);
+    if let Some(signer) = CACHE.with_borrow(|cache| cache.signer.clone()) {
+        return Ok(signer);
     }
-    let endpoint = relation(c"endpoint")?;
-    watch(endpoint);
-    let subscribers = Rc::new(run_as(owner_of(endpoint), Subscribers::load)?);
-    CACHE.with_borrow_mut(|cache| cache.subscribers = Some(subscribers.clone()));
-    Ok(subscribers)
+    let log_key = relation(c"log_key")?;
+    watch(log_key);
+    let key = run_as(owner_of(log_key), || {
+        Spi::get_one::<Vec<u8>>("SELECT key FROM webhooks.log_key").unwrap_or_else(|error| error!("{error}"))
+    })?;
+    let signer = Rc::new(Signer::with_key(&key.ok_or_else(|| Fault::MissingTable("log_key".to_owned()))?));
+    CACHE.with_borrow_mut(|cache| cache.signer = Some(signer.clone()));
+    Ok(signer)
 }
 
 /// The log's partition for a UTC day, counted from 2000-01-01, locked for appends.
@@ -193,19 +209,20 @@ pub fn wakeup() -> Result<pg_sys::Oid, Fault> {
     Ok(wakeup)
 }
 
-/// Makes every session read the endpoints anew once this transaction commits. A statement trigger of `webhooks.endpoint`.
+/// Makes every session ask anew who subscribes to what once this transaction commits. A statement trigger of
+/// `webhooks.subscription`.
 #[pg_guard]
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn forget_subscribers(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    if let Ok(endpoint) = relation(c"endpoint") {
+pub unsafe extern "C-unwind" fn forget_subscriptions(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    if let Ok(subscription_change) = relation(c"subscription_change") {
         // SAFETY: a queued message to all sessions, this one included.
-        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(endpoint) }
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(subscription_change) }
     }
     pg_sys::Datum::from(0)
 }
 
-/// Tells Postgres how `forget_subscribers` is called.
+/// Tells Postgres how `forget_subscriptions` is called.
 #[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_forget_subscribers() -> &'static pg_sys::Pg_finfo_record {
+pub extern "C" fn pg_finfo_forget_subscriptions() -> &'static pg_sys::Pg_finfo_record {
     &pg_sys::Pg_finfo_record { api_version: 1 }
 }

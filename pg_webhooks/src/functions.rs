@@ -7,7 +7,7 @@ use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, 
 
 use crate::capture::append;
 use crate::errors::Error;
-use crate::event_log::Entry;
+use crate::event_log::{Entry, Subject};
 use crate::fault::Fault;
 use crate::postgres::{random, saved_settings};
 use crate::{cache, settings, wakeup};
@@ -26,6 +26,11 @@ fn verify(payload: &[u8], signature: &[u8], secret: &[u8]) -> bool {
 #[pg_extern(sql = false)]
 fn sign_standard(webhook_id: &[u8], timestamp: i64, payload: &[u8], secret: &[u8]) -> String {
     signature::standard_header(webhook_id, timestamp.to_string().as_bytes(), payload, secret)
+}
+
+#[pg_extern(sql = false)]
+fn log_signature(webhook_id: &[u8], body: &[u8], key: &[u8]) -> Vec<u8> {
+    signature::of_log(&signature::Signer::with_key(key), webhook_id, body).to_vec()
 }
 
 #[pg_extern(sql = false)]
@@ -53,6 +58,11 @@ fn check_events(patterns: Option<Vec<Option<String>>>) -> Vec<String> {
         }
     }
     checked
+}
+
+#[pg_extern(sql = false)]
+fn patterns_of(event: &[u8]) -> Vec<String> {
+    event_names::patterns_of(&json::utf8(event))
 }
 
 #[pg_extern(sql = false)]
@@ -199,8 +209,8 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
     if !data.starts_with('{') {
         Error::NotAnObject(data.into_owned()).raise();
     }
-    let recipients = cache::recipients(&event).unwrap_or_else(|fault| error!("{fault}"));
-    if !settings::enabled() || recipients.is_empty() {
+    let is_wanted = settings::enabled() && cache::is_wanted(&event).unwrap_or_else(|fault| error!("{fault}"));
+    if !is_wanted {
         return Entry::next().webhook_id;
     }
     let push_data = |out: &mut Vec<u8>| {
@@ -208,7 +218,7 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
             error!("Postgres printed a jsonb that is no JSON");
         }
     };
-    append(&event, &recipients, push_data).unwrap_or_else(|fault| match fault {
+    append(Subject { name: &event, key: None, target: None }, push_data).unwrap_or_else(|fault| match fault {
         Fault::BodyTooLong { event, bytes } => Error::BodyTooLong { event, bytes }.raise(),
         fault => error!("{fault}"),
     })
@@ -218,9 +228,9 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
 fn append_sample(event: &str, endpoint: i32) -> String {
     let kind = event_types::all().find(|kind| kind.event == event);
     let kind = kind.unwrap_or_else(|| error!("there is no sample of {event}"));
-    let recipient = cache::subscribers().unwrap_or_else(|fault| error!("{fault}")).only(endpoint);
     let push_data = |out: &mut Vec<u8>| {
         json::push_json(out, kind.sample.get()).expect("samples are JSON: a test sees to it");
     };
-    append(&kind.event, &recipient, push_data).unwrap_or_else(|fault| error!("{fault}"))
+    append(Subject { name: &kind.event, key: None, target: Some(endpoint) }, push_data)
+        .unwrap_or_else(|fault| error!("{fault}"))
 }

@@ -1,7 +1,7 @@
 //! Row changes become signed webhook messages inside the writing transaction.
 //!
-//! One event's way: `capture` is called with a row and makes its events, `subscribers` says who wants them and signs,
-//! `event_log` appends one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O; what needs no
+//! One event's way: `capture` is called with a row and makes the events that somebody wants, `event_log` signs each and
+//! appends one row, and `wakeup` tells a sleeping sidecar at commit. Nothing here does network I/O; what needs no
 //! Postgres is in the crate `webhooks-core`.
 //!
 //! The SQL side, in `../../sql`, is the contract with users and with the sidecar; `functions` is what it calls. It is written
@@ -11,7 +11,6 @@ use pgrx::prelude::*;
 
 // From a row to the log.
 mod capture;
-mod subscribers;
 mod event_log;
 mod wakeup;
 mod fault;

@@ -272,9 +272,9 @@ async fn a_statement_that_times_out_while_capture_waits_changes_nothing() {
     db.register("http://127.0.0.1:9/", "*", SECRET).await;
     let reprice = "UPDATE products SET price = price + 1";
     for (held, statement) in [
-        ("LOCK TABLE webhooks.endpoint IN ACCESS EXCLUSIVE MODE", reprice),
-        // It lets the table be looked up, and has the query for the endpoints wait.
-        ("REINDEX INDEX webhooks.endpoint_pkey", reprice),
+        ("LOCK TABLE webhooks.subscription IN ACCESS EXCLUSIVE MODE", reprice),
+        // It lets the table be looked up, and has the query for the subscriptions wait.
+        ("REINDEX INDEX webhooks.subscription_pattern", reprice),
         ("LOCK TABLE suppliers IN ACCESS EXCLUSIVE MODE", "UPDATE imports SET status = 'running'"),
     ] {
         let holder = db.session().await;

@@ -25,7 +25,7 @@ async fn event_for(webhooks: u32) -> Database<'static> {
 
 /// How long a call takes that returns a delivery for each of `webhooks`.
 async fn fastest(db: &Database<'_>, call: &str, webhooks: u32) -> Duration {
-    let count = format!("SELECT count(signature_v1) FROM webhooks.{call}");
+    let count = format!("SELECT coalesce(sum(cardinality(signatures_v1)), 0)::bigint FROM webhooks.{call}");
     let mut fastest = Duration::MAX;
     for _ in 0..RUNS {
         let began = Instant::now();
@@ -47,7 +47,7 @@ async fn durations(webhooks: u32) -> [Duration; 2] {
          SELECT p.key, e.xid, e.seq, e.occurred_at, e.occurred_at, 0 FROM webhooks.event e CROSS JOIN webhooks.endpoint p",
     )
     .await;
-    let fetch_due = format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 1, '{{}}', '{{}}', '{{}}')");
+    let fetch_due = format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 1, '{{}}', '{{}}', '{{}}', 8388608)");
     [fetched, fastest(&db, &fetch_due, webhooks).await]
 }
 

@@ -322,8 +322,10 @@ async fn an_old_day_that_was_not_sent_yet_is_kept_until_it_was() {
     db.run("SELECT webhooks.create_partition('webhooks.event', (now() - interval '30 days')::date)").await;
     db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
     db.run(
-        "INSERT INTO webhooks.event SELECT occurred_at - interval '30 days', xid, seq + 1, webhook_id || 'old', name, body,
-                endpoints, secret_versions, signatures FROM webhooks.event",
+        "INSERT INTO webhooks.event (occurred_at, xid, seq, ended, horizon, webhook_id, name, signature, body)
+         SELECT occurred_at - interval '30 days', xid, seq + 1, ended, horizon, id, name,
+                webhooks.log_signature(id, body, (SELECT key FROM webhooks.log_key)), body
+           FROM webhooks.event CROSS JOIN LATERAL (SELECT webhook_id || 'old' AS id) old",
     )
     .await;
     db.run("SELECT webhooks.maintain()").await;

@@ -38,6 +38,7 @@ mod schedule;
 mod settings;
 mod shards;
 mod status;
+mod subscriptions;
 mod stock_alert;
 mod tls;
 mod tokens;

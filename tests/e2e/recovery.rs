@@ -149,7 +149,7 @@ async fn assert_over(session: &Session, lease_id: i64) {
     let snapshot: String = session.one("SELECT pg_current_snapshot()::text").await;
     for call in [
         format!("fetch(0, {lease_id}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
-        format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}')"),
+        format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}', 1000000)"),
         format!("report(0, {lease_id}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
         format!("renew(0, {lease_id}, 60000)"),
     ] {

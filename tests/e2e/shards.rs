@@ -239,7 +239,7 @@ async fn an_owner_from_before_set_shards_is_refused_even_when_its_shard_comes_ba
             format!("fetch({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
             format!("report({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
             format!("renew({shard}, {lease_id}, 60000)"),
-            format!("fetch_due({shard}, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}')"),
+            format!("fetch_due({shard}, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}', 1000000)"),
         ] {
             assert_eq!(old.fail(&format!("SELECT * FROM webhooks.{call}")).await.code, STALE, "{call}");
         }

@@ -1,12 +1,16 @@
 //! A row change: whether it makes an event, and what that event says of it.
 
 use pgrx::prelude::*;
+use webhooks_core::ordering::OrderingKey;
 use webhooks_core::{json, time};
 
 use super::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
 use super::supplier::SupplierKey;
 use super::value::{self, TooLong, Writer, make_room};
 use crate::settings;
+
+/// No value of a key is written longer.
+const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// One version of a row, taken apart.
 #[derive(Clone, Copy)]
@@ -150,6 +154,20 @@ impl<'a> Change<'a> {
                 str::from_utf8(&out).ok()?.trim_matches('"').parse().ok()
             }
         }
+    }
+
+    /// Which row it is, for the order of its events; `None` where the table has no key.
+    pub fn ordering_key(&self) -> Option<i64> {
+        let plan = self.plan;
+        let (row, mut text) = (self.subject(), Vec::with_capacity(32));
+        let values = plan.key.iter().map(|index| (self.column(*index), row.value(*index)));
+        let key = values.fold(OrderingKey::of_table(plan.root.to_u32()), |key, (column, value)| {
+            text.clear();
+            // What is too long to be in an index is no key; then other rows have the same one.
+            let _ = column.push(&mut text, value, MAX_KEY_BYTES);
+            key.with_value(&text)
+        });
+        (!plan.key.is_empty()).then(|| key.finish())
     }
 
     /// Appends the event's `data`, or what goes in its place where the message would be too long.

@@ -4,7 +4,6 @@
 //! once, here, so that a row only appends it.
 
 use std::ffi::CStr;
-use std::rc::Rc;
 
 use pgrx::prelude::*;
 use webhooks_core::event_rules::{self, BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
@@ -14,8 +13,7 @@ use super::constant::Constant;
 use super::supplier::SupplierKey;
 use super::value::Writer;
 use crate::fault::Fault;
-use crate::postgres::{attribute, held_columns};
-use crate::subscribers::Recipients;
+use crate::postgres::{attribute, held_columns, partition_root, primary_key};
 
 /// What a row change of one table makes.
 pub struct Plan {
@@ -25,6 +23,10 @@ pub struct Plan {
     pub tracked: Vec<usize>,
     /// The events that somebody wants.
     pub events: Vec<PlannedEvent>,
+    /// The table, or the one that it is a partition of.
+    pub root: pg_sys::Oid,
+    /// The columns that tell its rows apart.
+    pub key: Vec<usize>,
 }
 
 /// A column of the table.
@@ -48,7 +50,6 @@ pub struct PlannedEvent {
     pub steps: Vec<Step>,
     /// What goes in the place of a `data` that is too long: literals, and columns that tell which row it is of.
     pub truncated: Vec<Step>,
-    pub recipients: Rc<Recipients>,
 }
 
 /// `event_rules::When` with columns in the place of fields.
@@ -72,10 +73,10 @@ pub enum Step {
 }
 
 impl Plan {
-    /// Compiles the plan of a trigger for its table; `recipients` tells who gets the events of a name.
+    /// Compiles the plan of a trigger for its table; `is_wanted` tells whether anybody subscribes to an event.
     pub fn compile(
         trigger: &pg_sys::TriggerData,
-        recipients: impl Fn(&str) -> Result<Rc<Recipients>, Fault>,
+        is_wanted: impl Fn(&str) -> Result<bool, Fault>,
     ) -> Result<Self, Fault> {
         let (kind, mapping) = arguments(trigger)?;
         let relation = trigger.tg_relation;
@@ -84,13 +85,14 @@ impl Plan {
         let table = Table { kind, mapping, columns, relation };
         let mut events = Vec::new();
         for rule in kind.events {
-            let recipients = recipients(rule.name)?;
-            if !recipients.is_empty() {
-                events.push(table.event(rule, recipients)?);
+            if is_wanted(rule.name)? {
+                events.push(table.event(rule)?);
             }
         }
         let tracked = table.tracked();
-        Ok(Self { columns: table.columns, tracked, events })
+        // SAFETY: the table is open.
+        let (root, key) = unsafe { (partition_root(relation), table.key()) };
+        Ok(Self { columns: table.columns, tracked, events, root, key })
     }
 }
 
@@ -172,7 +174,20 @@ impl Table {
         json::property_order(&keys).into_iter().map(|place| indices[place]).collect()
     }
 
-    fn event(&self, rule: &EventRule, recipients: Rc<Recipients>) -> Result<PlannedEvent, Fault> {
+    /// The columns of the primary key, in the order of their names, for partitions may have them in another one; without
+    /// one, the field `id`.
+    ///
+    /// # Safety
+    /// The table is open.
+    unsafe fn key(&self) -> Vec<usize> {
+        // SAFETY: the caller's promise.
+        let mut key = unsafe { primary_key(self.relation) };
+        key.retain(|index| self.columns[*index].is_some());
+        key.sort_by_key(|index| self.columns[*index].as_ref().map(|column| &column.key));
+        if key.is_empty() { self.find("id").into_iter().collect() } else { key }
+    }
+
+    fn event(&self, rule: &EventRule) -> Result<PlannedEvent, Fault> {
         let when = match rule.when {
             When::Inserted => PlannedWhen::Inserted,
             When::Changed => PlannedWhen::Changed,
@@ -188,7 +203,7 @@ impl Table {
         let mut steps = Steps(vec![Step::Literal(Vec::new())]);
         self.object(&mut steps, rule.data)?;
         let truncated = self.truncated(rule)?;
-        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, truncated, recipients })
+        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, truncated })
     }
 
     fn truncated(&self, rule: &EventRule) -> Result<Vec<Step>, Fault> {

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::append;
 use super::change::Change;
 use super::plan::Plan;
+use crate::event_log::Subject;
 use crate::fault::Fault;
 use crate::{cache, settings};
 
@@ -22,7 +23,7 @@ pub unsafe extern "C-unwind" fn wanted(call: pg_sys::FunctionCallInfo) -> pg_sys
     // SAFETY: Postgres says which function it calls.
     let function = unsafe { (*(*call).flinfo).fn_oid };
     // Where it cannot be told, capture tries, and says what is wrong.
-    let is_wanted = settings::enabled() && cache::is_wanted(function).unwrap_or(true);
+    let is_wanted = settings::enabled() && cache::is_kind_wanted(function).unwrap_or(true);
     pg_sys::Datum::from(is_wanted)
 }
 
@@ -72,10 +73,12 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
     }
     let change = Change::of(trigger, &plan);
     let mut changes = None;
+    let mut key = None;
     for event in &plan.events {
         if change.makes(event, &mut changes) {
-            let recipients = &event.recipients;
-            append(event.name, recipients, |out| change.push_data(out, event, changes.as_ref()))?;
+            let key = *key.get_or_insert_with(|| change.ordering_key());
+            let subject = Subject { name: event.name, key, target: None };
+            append(subject, |out| change.push_data(out, event, changes.as_ref()))?;
         }
     }
     Ok(())

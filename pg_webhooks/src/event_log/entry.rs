@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 use webhooks_core::ids::{self, Position};
+use webhooks_core::signature::{self, Signer};
 
 use super::partition::{Partition, Row};
 use crate::fault::Fault;
-use crate::postgres::random;
-use crate::subscribers::Recipients;
+use crate::postgres::{EndedTransactions, random};
 
 /// An event on its way into the log: its position and time are settled, its body is still to be written.
 pub struct Entry {
@@ -17,6 +17,18 @@ pub struct Entry {
     /// Microseconds since 2000-01-01 UTC.
     pub occurred_at: i64,
     position: Position,
+    ended: EndedTransactions,
+}
+
+/// What an event is about and for whom.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// Such as `product.updated`.
+    pub name: &'a str,
+    /// Hash of the ordering key; `None` where nothing orders it.
+    pub key: Option<i64>,
+    /// The key in `webhooks.endpoint` of the only one that gets it; `None`: whoever subscribes.
+    pub target: Option<i32>,
 }
 
 thread_local! {
@@ -27,7 +39,8 @@ thread_local! {
 }
 
 impl Entry {
-    /// Takes the next position of the current transaction.
+    /// Takes the next position of the current transaction. To be called once the row's change holds the row's lock: by then
+    /// whoever had it before has ended.
     pub fn next() -> Self {
         // SAFETY: inside a transaction, as any function call is; the row's change has assigned its id already.
         let xid = unsafe { pg_sys::GetTopFullTransactionId() }.value;
@@ -37,33 +50,37 @@ impl Entry {
         let position = Position { xid, seq, nonce: nonce() };
         // SAFETY: reads the clock.
         let occurred_at = unsafe { pg_sys::GetCurrentTimestamp() };
-        Self { webhook_id: ids::webhook_id(position), occurred_at, position }
+        let ended = EndedTransactions::by_now();
+        Self { webhook_id: ids::webhook_id(position), occurred_at, position, ended }
     }
 
-    /// Appends the event to its day's partition, signed for each of its recipients.
+    /// Appends the event to its day's partition, signed with the log's key; returns its `wh_…`.
     pub fn append(
         self,
         partition: &Partition,
-        name: &str,
+        subject: Subject<'_>,
         body: &[u8],
-        recipients: &Recipients,
+        signer: &Signer,
     ) -> Result<String, Fault> {
-        let signatures = recipients.signatures.sign(body);
-        let mut values: Row = [
+        let signature = signature::of_log(signer, self.webhook_id.as_bytes(), body);
+        let mut row = Row::new([
             self.occurred_at.into_datum(),
             Some(pg_sys::Datum::from(self.position.xid)),
             (self.position.seq as i32).into_datum(),
+            self.ended.count.into_datum(),
+            Some(pg_sys::Datum::from(self.ended.horizon)),
+            subject.key.into_datum(),
+            subject.target.into_datum(),
             self.webhook_id.as_str().into_datum(),
-            name.into_datum(),
+            subject.name.into_datum(),
+            None,
+            signature.as_slice().into_datum(),
             // A bytea is held as a text is.
             body.into_datum(),
-            Some(recipients.endpoints.as_ptr().into()),
-            Some(recipients.secret_versions.as_ptr().into()),
-            Some(signatures.as_ptr().into()),
-        ]
-        .map(|value| value.expect("no column of an event is NULL"));
+            None,
+        ]);
         // SAFETY: the values are those of COLUMNS.
-        unsafe { partition.append(&mut values)? }
+        unsafe { partition.append(&mut row)? }
         Ok(self.webhook_id)
     }
 }

@@ -3,5 +3,5 @@
 mod entry;
 mod partition;
 
-pub use entry::Entry;
+pub use entry::{Entry, Subject};
 pub use partition::Partition;

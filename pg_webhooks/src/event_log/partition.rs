@@ -25,19 +25,38 @@ pub struct Partition {
 
 /// The columns of `webhooks.event` (sql/tables.sql). A later version may add some, and sessions keep the library they began
 /// with.
-const COLUMNS: [(&str, pg_sys::Oid); 9] = [
+const COLUMNS: [(&str, pg_sys::Oid); 13] = [
     ("occurred_at", pg_sys::TIMESTAMPTZOID),
     ("xid", pg_sys::XID8OID),
     ("seq", pg_sys::INT4OID),
+    ("ended", pg_sys::INT4OID),
+    ("horizon", pg_sys::XID8OID),
+    ("key", pg_sys::INT8OID),
+    ("target", pg_sys::INT4OID),
     ("webhook_id", pg_sys::TEXTOID),
     ("name", pg_sys::TEXTOID),
+    ("tenant", pg_sys::TEXTOID),
+    ("signature", pg_sys::BYTEAOID),
     ("body", pg_sys::TEXTOID),
-    ("endpoints", pg_sys::INT4ARRAYOID),
-    ("secret_versions", pg_sys::INT4ARRAYOID),
-    ("signatures", pg_sys::BYTEAARRAYOID),
+    ("extra", pg_sys::JSONBOID),
 ];
-/// A value for each of COLUMNS.
-pub type Row = [pg_sys::Datum; COLUMNS.len()];
+
+/// A value for each of COLUMNS, and whether it is NULL.
+pub struct Row {
+    values: [pg_sys::Datum; COLUMNS.len()],
+    nulls: [bool; COLUMNS.len()],
+}
+
+impl Row {
+    /// Of a value for each of COLUMNS, `None` for NULL.
+    pub fn new(values: [Option<pg_sys::Datum>; COLUMNS.len()]) -> Self {
+        Self {
+            values: values.map(|value| value.unwrap_or(pg_sys::Datum::from(0))),
+            nulls: values.map(|value| value.is_none()),
+        }
+    }
+}
+
 /// Where the columns of the index, `xid` and `seq`, are among those.
 const INDEXED_COLUMNS: std::ops::Range<usize> = 1..3;
 
@@ -96,12 +115,12 @@ impl Partition {
     /// # Safety
     /// The values are those of COLUMNS; the partition was locked in this transaction before it was examined, or has not been
     /// changed since.
-    pub unsafe fn append(&self, values: &mut Row) -> Result<(), Fault> {
+    pub unsafe fn append(&self, row: &mut Row) -> Result<(), Fault> {
         // SAFETY: the caller's promise.
         unsafe {
             match &self.index {
-                Some(index) => self.insert(index, values),
-                None => return self.execute_insert(values),
+                Some(index) => self.insert(index, row),
+                None => return self.execute_insert(row),
             }
         }
         Ok(())
@@ -109,8 +128,8 @@ impl Partition {
 
     /// # Safety
     /// The partition is locked and plain; the values are those of COLUMNS; the index is its only one.
-    unsafe fn insert(&self, index: &Index, values: &mut Row) {
-        let mut nulls = [false; COLUMNS.len()];
+    unsafe fn insert(&self, index: &Index, row: &mut Row) {
+        let Row { values, nulls } = row;
         // SAFETY: both relations have a writer's lock until the transaction ends, so the partition has just these columns
         // and the index its two; the index entry points to the tuple that was just put into the heap.
         unsafe {
@@ -138,12 +157,17 @@ impl Partition {
     ///
     /// # Safety
     /// The values are those of COLUMNS.
-    unsafe fn execute_insert(&self, values: &Row) -> Result<(), Fault> {
-        // SAFETY: the caller's promise.
-        let values: Vec<_> =
-            values.iter().zip(COLUMNS).map(|(value, (_, of))| unsafe { DatumWithOid::new(*value, of) }).collect();
-        let names = COLUMNS.map(|(name, _)| name).join(", ");
-        let sql = format!("INSERT INTO webhooks.event ({names}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+    unsafe fn execute_insert(&self, row: &Row) -> Result<(), Fault> {
+        // What is NULL is left out: a table of another version need not have the column.
+        let present: Vec<usize> = (0..COLUMNS.len()).filter(|place| !row.nulls[*place]).collect();
+        let value = |place: &usize| {
+            // SAFETY: the caller's promise.
+            unsafe { DatumWithOid::new(row.values[*place], COLUMNS[*place].1) }
+        };
+        let values: Vec<_> = present.iter().map(value).collect();
+        let names: Vec<_> = present.iter().map(|place| COLUMNS[*place].0).collect();
+        let numbers: Vec<_> = (1..=present.len()).map(|number| format!("${number}")).collect();
+        let sql = format!("INSERT INTO webhooks.event ({}) VALUES ({})", names.join(", "), numbers.join(", "));
         run_as(owner_of(self.heap), || Spi::run_with_args(&sql, &values).unwrap_or_else(|error| error!("{error}")))
     }
 }

@@ -40,6 +40,41 @@ pub fn function_name(function: pg_sys::Oid) -> String {
     }
 }
 
+/// The table that a table is a partition of, at the top; itself where it is none.
+///
+/// # Safety
+/// The table is open.
+pub unsafe fn partition_root(table: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: the caller's promise; the function returns NULL for what is in no hierarchy of partitions.
+    unsafe {
+        let own = (*table).rd_id;
+        if !(*(*table).rd_rel).relispartition {
+            return own;
+        }
+        pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::pg_partition_root, &[own.into_datum()]).unwrap_or(own)
+    }
+}
+
+/// The columns of a table's primary key, index from 0, in no order.
+///
+/// # Safety
+/// The table is open.
+pub unsafe fn primary_key(table: pg_sys::Relation) -> Vec<usize> {
+    // SAFETY: the caller's promise; the set is a copy, and numbers in it are those of columns, plus an offset.
+    unsafe {
+        let of_key = pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY;
+        let set = pg_sys::RelationGetIndexAttrBitmap(table, of_key);
+        let mut columns = Vec::new();
+        let mut member = pg_sys::bms_next_member(set, -1);
+        while member >= 0 {
+            columns.extend(usize::try_from(member + pg_sys::FirstLowInvalidHeapAttributeNumber - 1));
+            member = pg_sys::bms_next_member(set, member);
+        }
+        pg_sys::bms_free(set);
+        columns
+    }
+}
+
 /// The tables that a table's foreign keys lead to.
 ///
 /// # Safety

@@ -4,9 +4,11 @@ mod catalog;
 mod columns;
 mod random;
 mod run_as;
+mod transactions;
 pub mod saved_settings;
 
-pub use catalog::{function_name, owner_of, referenced_by, relation};
+pub use catalog::{function_name, owner_of, partition_root, primary_key, referenced_by, relation};
 pub use columns::{attribute, held_columns};
 pub use random::random;
 pub use run_as::run_as;
+pub use transactions::EndedTransactions;

@@ -12,11 +12,21 @@ pub struct Event {
     pub xid: Xid,
     pub seq: i32,
     pub occurred_at: Timestamp,
+    /// With `ended`: what had ended when it was captured, by which [`history`](super::history) sorts.
+    pub horizon: Xid,
+    pub ended: i32,
     pub webhook_id: String,
     pub name: String,
     pub body: Body,
-    /// Why it cannot be sent at all.
-    pub unreadable: Option<String>,
+    /// Why it is not to be sent at all.
+    pub damage: Option<String>,
+}
+
+impl Event {
+    /// Its place in the log.
+    pub fn position(&self) -> (Xid, i32) {
+        (self.xid, self.seq)
+    }
 }
 
 /// The bytes to send, counted in `held_bytes` for as long as they are held.

@@ -11,6 +11,7 @@ mod engine;
 mod wakeup;
 mod retry_timer;
 mod watermark;
+mod history;
 
 // What a shard's owner knows: how far it has read, what is in flight, what waits, what is to be reported.
 mod shard_state;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::event::{Delivery, Source};
+use super::history;
 use super::session::{Chunk, ReadLimits};
 use super::values::Xid;
 use super::wakeup::Found;
@@ -85,9 +86,11 @@ impl ReaderState {
             window_from: Arc::clone(&window_from),
             window: Some(WindowPosition { window_to: Arc::clone(&window_to), xid, seq }),
         };
+        // The watermark goes along the log; what is sent, by when it happened.
+        deliveries.sort_by_key(|delivery| delivery.event.position());
         let mut last: Option<((Xid, i32), u64)> = None;
         for delivery in &mut deliveries {
-            let at = (delivery.event.xid, delivery.event.seq);
+            let at = delivery.event.position();
             let entry = match last {
                 Some((event, entry)) if event == at => entry,
                 _ => self.watermark.enter(position_at(at.0, at.1)),
@@ -96,6 +99,7 @@ impl ReaderState {
             self.watermark.add(entry);
             delivery.source = Source::Log(entry);
         }
+        history::sort(&mut deliveries);
         self.position = match stopped_at {
             Some((xid, seq)) => position_at(xid, seq),
             None => Position { window_from: window_to, window: None },

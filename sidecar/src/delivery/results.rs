@@ -97,7 +97,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
                 ending: EndingKind::Unreadable,
                 started_ms_ago: Some(0),
                 response_time_ms: Some(0),
-                error: delivery.event.unreadable.clone(),
+                error: delivery.event.damage.clone(),
                 ..nothing
             },
             Ending::Attempted(attempt) => {

@@ -72,6 +72,9 @@ impl Sessions {
     }
 }
 
+/// What one `fetch_due` may return.
+const MAX_DUE_BYTES: i64 = 4 << 20;
+
 type Parameters<'a> = &'a [&'a (dyn postgres_types::ToSql + Sync)];
 
 const LEAVE: &str = "SELECT webhooks.leave($1)";
@@ -126,7 +129,8 @@ impl ReadSession {
             session.prepare("webhooks.stop_sleeping", "SELECT webhooks.stop_sleeping()"),
             session.prepare("webhooks.wait_for_commit", "SELECT webhooks.wait_for_commit($1, $2, $3)"),
             session.prepare("webhooks.fetch", "SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
-            session.prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8)"),
+            session
+                .prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
         )?;
         Ok(Self {
             session,
@@ -241,6 +245,7 @@ impl ReadSession {
             &in_flight_endpoints,
             &in_flight_xids,
             &in_flight_seqs,
+            &MAX_DUE_BYTES,
         ];
         let answer = self.session.call(&self.fetch_due, parameters).await?;
         let next: Option<Timestamp> = answer.get(answer.first()?, "next_due_at")?;
@@ -276,41 +281,44 @@ fn acquired_lease(answer: &Answer<'_>, row: &Row) -> Result<AcquiredLease, Sessi
     })
 }
 
-/// The rows as deliveries; neighbours of the same event share it. A row without one says only what the call has to say.
+/// The rows as deliveries, those of an event side by side. A row without an event says only what the call has to say.
 fn deliveries(
     answer: &Answer<'_>,
     source: Source,
     held_bytes: &Arc<AtomicUsize>,
 ) -> Result<Vec<Delivery>, SessionError> {
-    let mut deliveries: Vec<Delivery> = Vec::with_capacity(answer.rows.len());
+    let mut deliveries = Vec::with_capacity(answer.rows.len());
     for row in &answer.rows {
         let Some(webhook_id) = answer.get::<Option<RawText>>(row, "webhook_id")? else { continue };
-        let at: (Xid, i32) = (answer.get(row, "xid")?, answer.get(row, "seq")?);
-        let event = match deliveries.last() {
-            Some(last) if (last.event.xid, last.event.seq) == at => Arc::clone(&last.event),
-            _ => Arc::new(event(answer, row, at, webhook_id, held_bytes)?),
-        };
-        // A URL that is no text is none, and its attempts fail as another such do.
-        let url = str::from_utf8(answer.get::<RawText>(row, "url")?.0).unwrap_or_default().to_owned();
-        deliveries.push(Delivery {
-            event,
-            endpoint: answer.get(row, "endpoint")?,
-            url,
-            retry_count: answer.get(row, "retry_count")?,
-            signed_at: answer.get(row, "signed_at")?,
-            signature: answer.get(row, "signature")?,
-            signature_v1: answer.get(row, "signature_v1")?,
-            source,
-        });
+        let event = Arc::new(event(answer, row, webhook_id, held_bytes)?);
+        let signed_at = answer.get(row, "signed_at")?;
+        let endpoints: Vec<i32> = answer.get(row, "endpoints")?;
+        let urls: Vec<RawText> = answer.get(row, "urls")?;
+        let retry_counts: Vec<i32> = answer.get(row, "retry_counts")?;
+        let signatures: Vec<Option<&str>> = answer.get(row, "signatures")?;
+        let signatures_v1: Vec<Option<&str>> = answer.get(row, "signatures_v1")?;
+        let recipients = endpoints.into_iter().zip(urls).zip(retry_counts).zip(signatures).zip(signatures_v1);
+        for ((((endpoint, url), retry_count), signature), signature_v1) in recipients {
+            deliveries.push(Delivery {
+                event: Arc::clone(&event),
+                endpoint,
+                // A URL that is no text is none, and its attempts fail as another such do.
+                url: str::from_utf8(url.0).unwrap_or_default().to_owned(),
+                retry_count,
+                signed_at,
+                signature: signature.map(str::to_owned),
+                signature_v1: signature_v1.map(str::to_owned),
+                source,
+            });
+        }
     }
     Ok(deliveries)
 }
 
-/// The event of a row. One that is no text in all its parts is still reported, and nothing of it is sent.
+/// The event of a row. One that is damaged is still reported, and nothing of it is sent.
 fn event(
     answer: &Answer<'_>,
     row: &Row,
-    (xid, seq): (Xid, i32),
     webhook_id: RawText<'_>,
     held_bytes: &Arc<AtomicUsize>,
 ) -> Result<Event, SessionError> {
@@ -320,18 +328,21 @@ fn event(
         let error = str::from_utf8(text.0).err()?;
         Some(format!("The message cannot be read: its {part} is not UTF-8 from byte {} on", error.valid_up_to()))
     });
+    let damage = unreadable.map_or_else(|| answer.get(row, "damage"), |why| Ok(Some(why)))?;
     let webhook_id = webhook_id.legible();
-    if let Some(why) = &unreadable {
+    if let Some(why) = &damage {
         tracing::warn!(webhook_id, "a message is not sent: {why}");
     }
     Ok(Event {
-        xid,
-        seq,
+        xid: answer.get(row, "xid")?,
+        seq: answer.get(row, "seq")?,
         occurred_at: answer.get(row, "occurred_at")?,
+        horizon: answer.get(row, "horizon")?,
+        ended: answer.get(row, "ended")?,
         webhook_id,
         name: name.legible(),
-        body: Body::new(if unreadable.is_none() { body.0 } else { b"" }, held_bytes),
-        unreadable,
+        body: Body::new(if damage.is_none() { body.0 } else { b"" }, held_bytes),
+        damage,
     })
 }
 

@@ -95,7 +95,7 @@ impl ShardState {
     }
 
     fn admit(&mut self, delivery: Arc<Delivery>, now: Instant) {
-        if delivery.event.unreadable.is_some() {
+        if delivery.event.damage.is_some() {
             return self.set_aside(delivery);
         }
         match self.queues.admit(delivery.endpoint, delivery, now) {
@@ -114,7 +114,7 @@ impl ShardState {
     /// Takes what `fetch_due` returned. What finds no room is forgotten: it stays pending.
     pub fn accept_due(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
-            let is_readable = delivery.event.unreadable.is_none();
+            let is_readable = delivery.event.damage.is_none();
             if self.room() == 0 || is_readable && !self.queues.admit_retry(delivery.endpoint) {
                 continue;
             }

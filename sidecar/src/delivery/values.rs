@@ -17,7 +17,7 @@ impl Timestamp {
 }
 
 /// The number of a transaction, `xid8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Xid(pub i64);
 
 /// Eight bytes on the wire, as those of an `int8`.
