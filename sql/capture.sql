@@ -4,8 +4,9 @@
 CREATE FUNCTION webhooks.capture() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
 COMMENT ON FUNCTION webhooks.capture() IS
-    'Row trigger: appends the events that a row change makes. Arguments: the kind of table, then its column map as '
-    'JSON';
+    'Row trigger: appends the events that a row change makes. Its argument, a JSON object, is the record of the '
+    'attachment: {"v": 1, "kind": …, "table": oid, "system": the cluster''s identifier, "columns": {field: {"name": …, '
+    '"attnum": …, "category": the type''s}}}';
 
 -- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's
 -- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call
@@ -23,21 +24,31 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION webhooks.attachment_of(target regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    -- A trigger's arguments end with a zero byte each. (encode() would escape what is not ASCII.)
+    SELECT convert_from(btrim(tgargs, decode('00', 'hex')), 'UTF8') FROM pg_trigger
+     WHERE tgrelid = target AND tgfoid = 'webhooks.capture()'::regprocedure AND tgname = '!webhooks_capture'
+$$;
+COMMENT ON FUNCTION webhooks.attachment_of(regclass) IS
+    'The argument of an attached table''s trigger; NULL where the table is not attached';
+
 CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
     RETURNS TABLE (suppliers oid, id smallint, name smallint, equals oid)
     LANGUAGE sql STABLE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- The name's column is the one as which the suppliers' table was attached, else name. (A trigger's arguments end with a
-    -- zero byte each; encode() would escape what is not ASCII. Where the suppliers are partitioned there is a constraint for
-    -- each partition, too.)
+    -- The name's column is the one as which the suppliers' table was attached, else name. (Where the suppliers are
+    -- partitioned there is a constraint for each partition, too.)
     SELECT fk.confrelid, fk.confkey[1], name.attnum, fk.conpfeqop[1]
       FROM pg_constraint fk
       JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
-      LEFT JOIN pg_trigger t ON t.tgrelid = fk.confrelid AND t.tgname = 'webhooks_capture'
-     CROSS JOIN substr(t.tgargs, position(decode('00', 'hex') IN t.tgargs) + 1) AS mapping
+      LEFT JOIN LATERAL webhooks.attached_fields(fk.confrelid, webhooks.attachment_of(fk.confrelid)) attached
+             ON attached.field = 'name'
       JOIN pg_attribute name ON name.attrelid = fk.confrelid AND NOT name.attisdropped
-       AND name.attname = coalesce(convert_from(btrim(mapping, decode('00', 'hex')), 'UTF8')::jsonb ->> 'name', 'name')
+       AND CASE WHEN attached.attnum IS NULL THEN name.attname = 'name' ELSE name.attnum = attached.attnum END
      WHERE fk.contype = 'f' AND fk.conrelid = imports AND fk.conkey = ARRAY[reference]
      ORDER BY suppliers.relispartition LIMIT 1
 $$;
@@ -52,6 +63,7 @@ DECLARE
     relation pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
     missing  text;
     unknown  text;
+    attachment jsonb;
 BEGIN
     IF target IS NULL THEN
         RAISE EXCEPTION 'no table was given'
@@ -101,11 +113,21 @@ BEGIN
                   HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
     END IF;
 
-    EXECUTE format('CREATE OR REPLACE TRIGGER webhooks_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
-                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L, %L)',
-                   target, 'wanted_' || kind, kind, columns);
+    attachment := jsonb_build_object(
+        'v', 1, 'kind', kind, 'table', target::oid::bigint,
+        'system', (SELECT system_identifier FROM pg_control_system()),
+        'columns', (SELECT jsonb_object_agg(field, jsonb_build_object('name', attname, 'attnum', attnum,
+                                                                      'category', typcategory))
+                      FROM webhooks.fields(kind)
+                      JOIN pg_attribute ON attrelid = target AND attname = coalesce(columns ->> field, field)
+                       AND attnum > 0 AND NOT attisdropped
+                      JOIN pg_type ON pg_type.oid = atttypid));
+    -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what those
+    -- change is news after the change that they were fired for.
+    EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
+                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L)', target, 'wanted_' || kind, attachment);
     -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
-    EXECUTE format('ALTER TRIGGER webhooks_capture ON %s DEPENDS ON EXTENSION pg_webhooks', target);
+    EXECUTE format('ALTER TRIGGER "!webhooks_capture" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 END
 $$;
 COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS
@@ -117,11 +139,11 @@ CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = target AND tgname = 'webhooks_capture') THEN
+    IF webhooks.attachment_of(target) IS NULL THEN
         RAISE EXCEPTION 'table % is not attached', coalesce(target::text, 'NULL')
             USING ERRCODE = 'undefined_object', HINT = 'webhooks.attach() attaches a table.';
     END IF;
-    EXECUTE format('DROP TRIGGER webhooks_capture ON %s', target);
+    EXECUTE format('DROP TRIGGER "!webhooks_capture" ON %s', target);
 END
 $$;
 COMMENT ON FUNCTION webhooks.detach(regclass) IS 'Stops capturing a table''s row changes';

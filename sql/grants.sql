@@ -75,6 +75,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.tokens(),
     webhooks.attach(regclass, text, jsonb),
     webhooks.detach(regclass),
+    webhooks.attachment_of(regclass),
     webhooks.capture(),
     webhooks.kinds(),
     webhooks.fields(text),

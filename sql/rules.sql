@@ -87,6 +87,12 @@ CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required b
 COMMENT ON FUNCTION webhooks.fields(text) IS
     'The columns that one of webhooks.kinds() has, by the specification''s names';
 
+CREATE FUNCTION webhooks.attached_fields(target regclass, attachment text)
+    RETURNS TABLE (field text, attnum smallint)
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'attached_fields_wrapper';
+COMMENT ON FUNCTION webhooks.attached_fields(regclass, text) IS
+    'The columns that an attached table has for its fields now; attachment is its trigger''s argument';
+
 CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer,
                                           retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)

@@ -70,6 +70,6 @@ pub const ADD_EVENT_LOG: &str =
 pub const REMOVE_EVENT_LOG: &str = "DROP TRIGGER event_log ON products; TRUNCATE event_log";
 
 /// Takes ours off, and puts it on again.
-pub const REMOVE_OURS: &str = "ALTER TABLE products DISABLE TRIGGER webhooks_capture";
+pub const REMOVE_OURS: &str = "ALTER TABLE products DISABLE TRIGGER \"!webhooks_capture\"";
 /// See [`REMOVE_OURS`].
-pub const ADD_OURS: &str = "ALTER TABLE products ENABLE TRIGGER webhooks_capture";
+pub const ADD_OURS: &str = "ALTER TABLE products ENABLE TRIGGER \"!webhooks_capture\"";

@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// What kept an event from being made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Fault {
     /// A table of the extension is not there.
     MissingTable(String),
@@ -12,8 +12,10 @@ pub enum Fault {
     NoArguments,
     /// A trigger's or a WHEN clause's kind of table that the rules do not have.
     UnknownKind(String),
-    /// A trigger's column map that cannot be read.
-    ColumnMap(serde_json::Error),
+    /// A trigger's argument that cannot be read.
+    Attachment(String),
+    /// A trigger's argument of a form that this library does not know.
+    AttachmentVersion(u32),
     /// A field of a kind of table for which the table has no column.
     MissingColumn { field: &'static str, kind: &'static str },
     /// A body beyond the limit.
@@ -28,7 +30,12 @@ impl fmt::Display for Fault {
             Self::MissingTable(name) => write!(out, "table webhooks.{name} is missing"),
             Self::NoArguments => write!(out, "the trigger has no arguments: make it with webhooks.attach()"),
             Self::UnknownKind(name) => write!(out, "unknown kind of table \"{name}\""),
-            Self::ColumnMap(error) => write!(out, "the trigger's column map is no JSON object: {error}"),
+            Self::Attachment(error) => {
+                write!(out, "the trigger's argument is not one of webhooks.attach(): {error}")
+            }
+            Self::AttachmentVersion(version) => {
+                write!(out, "the trigger was made by another version of pg_webhooks: its argument has form {version}")
+            }
             Self::MissingColumn { field, kind } => write!(out, "the table has no column for {field} of {kind}"),
             Self::BodyTooLong { event, bytes } => {
                 write!(out, "the message of {event} would have {bytes} bytes, more than pg_webhooks.max_body")

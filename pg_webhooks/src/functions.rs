@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use pgrx::prelude::*;
 use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, retry, signature, tokens, url};
 
-use crate::capture::append;
+use crate::capture::{Attachment, append};
 use crate::errors::Error;
 use crate::event_log::{Entry, Subject};
 use crate::fault::Fault;
@@ -121,6 +121,25 @@ fn event_types() -> TableIterator<
 fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), name!(seq, i32))> {
     let position = ids::position(webhook_id).map(|position| (position.xid as i64, position.seq as i32));
     TableIterator::new(position)
+}
+
+// Nothing where the trigger is not one of webhooks.attach().
+#[pg_extern(sql = false)]
+fn attached_fields(
+    target: pg_sys::Oid,
+    attachment: &str,
+) -> TableIterator<'static, (name!(field, &'static str), name!(attnum, i16))> {
+    let resolve = |attachment: Attachment| {
+        // SAFETY: relation_open raises an error if there is no such table; the lock is kept.
+        unsafe {
+            let table = pg_sys::relation_open(target, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let resolved = attachment.resolve(table);
+            pg_sys::relation_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
+            resolved
+        }
+    };
+    let fields = Attachment::parse(attachment).map(resolve).map_or(Vec::new(), |resolved| resolved.fields);
+    TableIterator::new(fields.into_iter().map(|(field, index)| (field, index as i16 + 1)))
 }
 
 #[pg_extern(sql = false)]

@@ -253,7 +253,7 @@ async fn a_trigger_of_ones_own_that_is_not_after_each_row_fails_the_statement_an
     let manager = db.session_as("manager").await;
     let insert = "INSERT INTO mine (id, sku, name, price) VALUES (1, 'A', 'a', 1)";
     for fired in ["AFTER INSERT ON mine FOR EACH STATEMENT", "BEFORE INSERT ON mine FOR EACH ROW"] {
-        let call = "EXECUTE FUNCTION webhooks.capture('products', '{}')";
+        let call = "EXECUTE FUNCTION webhooks.capture('{}')";
         manager.run(&format!("CREATE OR REPLACE TRIGGER own {fired} {call}")).await;
         let error = manager.fail(insert).await;
         assert!(error.message.contains("AFTER") && error.message.contains("FOR EACH ROW"), "{fired}: {error:?}");

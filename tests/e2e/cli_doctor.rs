@@ -91,15 +91,20 @@ async fn a_role_that_is_gone_is_missed() {
 async fn tables_that_are_detached_and_triggers_that_are_disabled_are_found() {
     let (db, cli) = database().await;
     db.run("SELECT webhooks.detach('products')").await;
-    db.run("ALTER TABLE suppliers DISABLE TRIGGER webhooks_capture").await;
-    db.run("ALTER TABLE imports ENABLE ALWAYS TRIGGER webhooks_capture").await;
+    db.run("ALTER TABLE suppliers DISABLE TRIGGER \"!webhooks_capture\"").await;
+    db.run("ALTER TABLE imports ENABLE ALWAYS TRIGGER \"!webhooks_capture\"").await;
     db.run("CREATE SCHEMA \"Other\"; CREATE TABLE \"Other\".imports (id int)").await;
     let found = findings(&cli).await;
     assert_found(&found, "warning", "products is not attached", "SELECT webhooks.attach('products');");
     assert_found(&found, "warning", "\"Other\".imports is not attached", "webhooks.attach('\"Other\".imports')");
-    assert_found(&found, "problem", "suppliers is disabled", "ALTER TABLE suppliers ENABLE TRIGGER webhooks_capture;");
+    assert_found(
+        &found,
+        "problem",
+        "suppliers is disabled",
+        "ALTER TABLE suppliers ENABLE TRIGGER \"!webhooks_capture\";",
+    );
     assert_found(&found, "warning", "imports fires for replicated rows, too", "ALTER TABLE imports ENABLE TRIGGER");
-    db.run("SELECT webhooks.attach('products'); ALTER TABLE suppliers ENABLE TRIGGER webhooks_capture").await;
+    db.run("SELECT webhooks.attach('products'); ALTER TABLE suppliers ENABLE TRIGGER \"!webhooks_capture\"").await;
     let tables = |found: &[Value]| found.iter().filter(|one| one["check"] == "tables").count();
     assert_eq!(tables(&findings(&cli).await), 2, "what was fixed is not found again");
 }

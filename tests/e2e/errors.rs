@@ -36,7 +36,7 @@ async fn state(db: &Database<'_>) -> Vec<String> {
         "SELECT e::text FROM webhooks.endpoint e
           UNION ALL SELECT body FROM webhooks.event
           UNION ALL SELECT p::text FROM webhooks.pending p
-          UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'webhooks_capture'
+          UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = '!webhooks_capture'
           ORDER BY 1",
     )
     .await

@@ -141,7 +141,7 @@ async fn create_extension_looks_for_tables_where_the_session_looks() {
             .await;
         db.run(sql).await;
         db.run("RESET search_path").await;
-        let triggers = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'webhooks_capture' ORDER BY 1";
+        let triggers = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = '!webhooks_capture' ORDER BY 1";
         assert_eq!(db.all::<String>(triggers).await, attached, "{sql}");
     }
 }

@@ -13,7 +13,7 @@ const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
 
 /// The tables that have a capture trigger.
 async fn attached(db: &Database<'_>) -> Vec<String> {
-    db.all("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'webhooks_capture' ORDER BY 1").await
+    db.all("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = '!webhooks_capture' ORDER BY 1").await
 }
 
 /// The days that `event` or `attempt` has a partition for, counted from today.

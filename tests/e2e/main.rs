@@ -6,6 +6,7 @@ mod api_auth;
 mod api_errors;
 mod api_log;
 mod api_operation;
+mod attaching;
 mod bytes;
 mod capture;
 mod cli;

@@ -93,13 +93,8 @@ impl<'a> Change<'a> {
         match &event.when {
             PlannedWhen::Inserted => self.old.is_none(),
             PlannedWhen::Deleted => self.new.is_none(),
-            PlannedWhen::Changed => match (self.old, self.new) {
-                (Some(old), Some(new)) => {
-                    let changes = changes.get_or_insert_with(|| self.changes(old, new));
-                    !matches!(changes, Changes::Nothing)
-                }
-                _ => false,
-            },
+            PlannedWhen::Changed => self.is_news(changes),
+            PlannedWhen::Unknown => self.old.is_none() || self.is_news(changes),
             PlannedWhen::FallsBelow(value, limit) => {
                 let is_below = |row| self.is_below(row, *value, *limit);
                 self.new.is_some_and(is_below) && !self.old.is_some_and(is_below)
@@ -110,6 +105,13 @@ impl<'a> Change<'a> {
                 self.new.is_some_and(has_value) && !self.old.is_some_and(has_value)
             }
         }
+    }
+
+    /// Whether it is an update that changes a tracked column.
+    fn is_news(&self, changes: &mut Option<Changes>) -> bool {
+        let (Some(old), Some(new)) = (self.old, self.new) else { return false };
+        let changes = changes.get_or_insert_with(|| self.changes(old, new));
+        !matches!(changes, Changes::Nothing)
     }
 
     /// Compares each tracked column. Where the values that have other bits are together too long for a message, they count as

@@ -1,8 +1,10 @@
 //! From a row change to the events that it makes.
 //!
-//! `trigger` is called with a row, `change` says which events of the table's `plan` (compiled from the core's rules) it makes
-//! and writes their data (`value`, `output`, `supplier`), and `message` puts it into the log.
+//! `trigger` is called with a row, `change` says which events of the table's `plan` (compiled from the core's rules for what
+//! `attachment` finds in the table) it makes and writes their data (`value`, `output`, `supplier`), and `message` puts it into
+//! the log.
 
+mod attachment;
 mod change;
 mod constant;
 mod message;
@@ -15,4 +17,5 @@ mod value;
 #[cfg(feature = "pg_bench")]
 mod microbench;
 
+pub use attachment::Attachment;
 pub use message::append;

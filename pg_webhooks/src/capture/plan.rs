@@ -3,17 +3,16 @@
 //! Only events that somebody subscribes to are in it. A body is a list of steps: the JSON between the values is made
 //! once, here, so that a row only appends it.
 
-use std::ffi::CStr;
-
 use pgrx::prelude::*;
-use webhooks_core::event_rules::{self, BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
+use webhooks_core::event_rules::{BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
 use webhooks_core::json;
 
+use super::attachment::{Attachment, Resolved};
 use super::constant::Constant;
 use super::supplier::SupplierKey;
 use super::value::Writer;
 use crate::fault::Fault;
-use crate::postgres::{attribute, held_columns, partition_root, primary_key};
+use crate::postgres::{attribute, partition_root, primary_key};
 
 /// What a row change of one table makes.
 pub struct Plan {
@@ -50,6 +49,8 @@ pub struct PlannedEvent {
     pub steps: Vec<Step>,
     /// What goes in the place of a `data` that is too long: literals, and columns that tell which row it is of.
     pub truncated: Vec<Step>,
+    /// Why it cannot be made: the table lacks a column that it needs.
+    pub missing: Option<Fault>,
 }
 
 /// `event_rules::When` with columns in the place of fields.
@@ -59,6 +60,8 @@ pub enum PlannedWhen {
     Deleted,
     FallsBelow(usize, usize),
     Becomes(usize, Constant),
+    /// It cannot be told, for it hangs on a column that is gone: any insert, and any update that changes something.
+    Unknown,
 }
 
 /// A piece of `data`.
@@ -78,56 +81,40 @@ impl Plan {
         trigger: &pg_sys::TriggerData,
         is_wanted: impl Fn(&str) -> Result<bool, Fault>,
     ) -> Result<Self, Fault> {
-        let (kind, mapping) = arguments(trigger)?;
+        let attachment = Attachment::of(trigger)?;
         let relation = trigger.tg_relation;
         // SAFETY: Postgres gives a trigger function its table, open.
-        let columns = unsafe { read_columns((*relation).rd_att, &mapping) };
-        let table = Table { kind, mapping, columns, relation };
+        let (resolved, columns) = unsafe {
+            let resolved = attachment.resolve(relation);
+            let columns = read_columns((*relation).rd_att, &resolved);
+            (resolved, columns)
+        };
+        let table = Table { kind: attachment.kind, resolved, columns, relation };
         let mut events = Vec::new();
-        for rule in kind.events {
+        for rule in table.kind.events {
             if is_wanted(rule.name)? {
                 events.push(table.event(rule)?);
             }
         }
         let tracked = table.tracked();
         // SAFETY: the table is open.
-        let (root, key) = unsafe { (partition_root(relation), table.key()) };
+        let (root, key) = unsafe { (partition_root((*relation).rd_id), table.key()) };
         Ok(Self { columns: table.columns, tracked, events, root, key })
     }
 }
 
-type Mapping = serde_json::Map<String, serde_json::Value>;
-
-/// The kind and the column map in a trigger's arguments, as `webhooks.attach` puts them there.
-fn arguments(trigger: &pg_sys::TriggerData) -> Result<(&'static Kind, Mapping), Fault> {
-    // SAFETY: tgargs holds tgnargs C strings, valid while the trigger is.
-    let arguments: Vec<_> = unsafe {
-        let definition = &*trigger.tg_trigger;
-        let argument = |index| json::utf8_json(CStr::from_ptr(*definition.tgargs.add(index)).to_bytes());
-        (0..definition.tgnargs as usize).map(argument).collect()
-    };
-    let name = arguments.first().ok_or(Fault::NoArguments)?;
-    let kind = event_rules::kind(name).ok_or_else(|| Fault::UnknownKind(name.to_string()))?;
-    let mapping = serde_json::from_str(arguments.get(1).map_or("{}", |map| map)).map_err(Fault::ColumnMap)?;
-    Ok((kind, mapping))
-}
-
 /// # Safety
 /// The descriptor is that of an open table.
-unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<Option<Column>> {
+unsafe fn read_columns(descriptor: pg_sys::TupleDesc, resolved: &Resolved) -> Vec<Option<Column>> {
     // SAFETY: the caller's promise.
     unsafe {
-        let names: Vec<_> = held_columns(descriptor).map(|(_, name)| name).collect();
         let mut columns: Vec<Option<Column>> = (0..(*descriptor).natts).map(|_| None).collect();
-        for (index, name) in held_columns(descriptor) {
-            let attribute = attribute(descriptor, index);
-            // A mapped column goes by its field's name, unless the table has another column of that very name.
-            let field =
-                mapping.iter().find(|(field, column)| **column == *name && !names.iter().any(|known| known == *field));
-            let key = field.map_or(name.into_owned(), |(field, _)| field.clone());
+        for (index, name) in &resolved.columns {
+            let attribute = attribute(descriptor, *index);
+            let key = resolved.key_of(*index, name);
             let mut json_key = Vec::new();
             json::push_key(&mut json_key, &key);
-            columns[index] = Some(Column {
+            columns[*index] = Some(Column {
                 key,
                 json_key,
                 writer: Writer::of(attribute.atttypid),
@@ -143,18 +130,14 @@ unsafe fn read_columns(descriptor: pg_sys::TupleDesc, mapping: &Mapping) -> Vec<
 /// The table while its plan is made.
 struct Table {
     kind: &'static Kind,
-    mapping: Mapping,
+    resolved: Resolved,
     columns: Vec<Option<Column>>,
     relation: pg_sys::Relation,
 }
 
 impl Table {
-    /// The column of a field, where the table has it.
     fn find(&self, field: &str) -> Option<usize> {
-        // SAFETY: the table is open.
-        let mut columns = unsafe { held_columns((*self.relation).rd_att) };
-        let name = self.mapping.get(field).and_then(|column| column.as_str()).unwrap_or(field);
-        columns.find(|(_, column)| *column == name).map(|(index, _)| index)
+        self.resolved.find(field)
     }
 
     fn required(&self, field: &'static str) -> Result<usize, Fault> {
@@ -187,8 +170,30 @@ impl Table {
         if key.is_empty() { self.find("id").into_iter().collect() } else { key }
     }
 
+    /// Plans an event. One that lacks a column is planned as missing, and the table's others go on.
     fn event(&self, rule: &EventRule) -> Result<PlannedEvent, Fault> {
-        let when = match rule.when {
+        self.complete(rule).or_else(|fault| match fault {
+            Fault::MissingColumn { .. } => Ok(PlannedEvent {
+                name: rule.name,
+                when: self.when(rule).unwrap_or(PlannedWhen::Unknown),
+                steps: Vec::new(),
+                truncated: Vec::new(),
+                missing: Some(fault),
+            }),
+            fault => Err(fault),
+        })
+    }
+
+    fn complete(&self, rule: &EventRule) -> Result<PlannedEvent, Fault> {
+        let when = self.when(rule)?;
+        let mut steps = Steps(vec![Step::Literal(Vec::new())]);
+        self.object(&mut steps, rule.data)?;
+        let truncated = self.truncated(rule)?;
+        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, truncated, missing: None })
+    }
+
+    fn when(&self, rule: &EventRule) -> Result<PlannedWhen, Fault> {
+        Ok(match rule.when {
             When::Inserted => PlannedWhen::Inserted,
             When::Changed => PlannedWhen::Changed,
             When::Deleted => PlannedWhen::Deleted,
@@ -199,11 +204,7 @@ impl Table {
                 let described = unsafe { attribute((*self.relation).rd_att, column) };
                 PlannedWhen::Becomes(column, Constant::of(value, described))
             }
-        };
-        let mut steps = Steps(vec![Step::Literal(Vec::new())]);
-        self.object(&mut steps, rule.data)?;
-        let truncated = self.truncated(rule)?;
-        Ok(PlannedEvent { name: rule.name, when, steps: steps.0, truncated })
+        })
     }
 
     fn truncated(&self, rule: &EventRule) -> Result<Vec<Step>, Fault> {

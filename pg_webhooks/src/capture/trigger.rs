@@ -75,11 +75,16 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
     let mut changes = None;
     let mut key = None;
     for event in &plan.events {
-        if change.makes(event, &mut changes) {
-            let key = *key.get_or_insert_with(|| change.ordering_key());
-            let subject = Subject { name: event.name, key, target: None };
-            append(subject, |out| change.push_data(out, event, changes.as_ref()))?;
+        if !change.makes(event, &mut changes) {
+            continue;
         }
+        if let Some(missing) = &event.missing {
+            warning!("pg_webhooks made no event of a row change: {missing}");
+            continue;
+        }
+        let key = *key.get_or_insert_with(|| change.ordering_key());
+        let subject = Subject { name: event.name, key, target: None };
+        append(subject, |out| change.push_data(out, event, changes.as_ref()))?;
     }
     Ok(())
 }

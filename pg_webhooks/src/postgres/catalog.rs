@@ -31,27 +31,18 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
+/// The topmost table of the hierarchy of partitions that a table is in; the table itself, where it is in none.
+pub fn partition_root(table: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: the function takes an oid, and returns NULL for what is in no hierarchy or is not there.
+    unsafe { pgrx::direct_function_call(pg_sys::pg_partition_root, &[table.into_datum()]) }.unwrap_or(table)
+}
+
 /// The name of a function, without its schema; empty where there is none.
 pub fn function_name(function: pg_sys::Oid) -> String {
     // SAFETY: a look-up that returns null or a C string.
     unsafe {
         let name = pg_sys::get_func_name(function);
         if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
-    }
-}
-
-/// The table that a table is a partition of, at the top; itself where it is none.
-///
-/// # Safety
-/// The table is open.
-pub unsafe fn partition_root(table: pg_sys::Relation) -> pg_sys::Oid {
-    // SAFETY: the caller's promise; the function returns NULL for what is in no hierarchy of partitions.
-    unsafe {
-        let own = (*table).rd_id;
-        if !(*(*table).rd_rel).relispartition {
-            return own;
-        }
-        pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::pg_partition_root, &[own.into_datum()]).unwrap_or(own)
     }
 }
 

@@ -22,7 +22,7 @@ async fn attached(connection: &Connection, findings: &mut Findings) -> Result<()
     let rows = connection.client.query(sql, &[]).await?;
     for row in &rows {
         let (table, kind, enabled): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        let fix = format!("ALTER TABLE {table} ENABLE TRIGGER webhooks_capture;");
+        let fix = format!("ALTER TABLE {table} ENABLE TRIGGER \"!webhooks_capture\";");
         match enabled.as_str() {
             "D" => {
                 findings.problem("tables", format!("the trigger of {table} is disabled: its rows make no events"), fix)
@@ -59,7 +59,7 @@ async fn unattached(connection: &Connection, findings: &mut Findings) -> Result<
                  JOIN pg_proc p ON p.pronamespace = 'webhooks'::regnamespace AND p.proname = 'wanted_' || c.relname
                 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
                   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'webhooks')
-                  AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'webhooks_capture')
+                  AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = '!webhooks_capture')
                 ORDER BY 1";
     for row in connection.client.query(sql, &[]).await? {
         let table: String = row.get(0);

@@ -1,0 +1,103 @@
+//! What becomes of an attached table: columns renamed, dropped and retyped, copies of the database, other triggers.
+
+use serde_json::{Value, json};
+use tests::{Cluster, Database, SECRET};
+
+async fn subscribed() -> Database<'static> {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db
+}
+
+/// The `data` of every event in the log, in its order.
+async fn data(db: &Database<'_>) -> Vec<Value> {
+    let bodies: Vec<String> = db.all("SELECT body FROM webhooks.event ORDER BY xid, seq").await;
+    bodies.iter().map(|body| serde_json::from_str::<Value>(body).expect("JSON")["data"].clone()).collect()
+}
+
+const INSERT: &str = "INSERT INTO products (sku, name, price, stock, min_stock) VALUES ('A', 'a', 1, 10, 10)";
+
+#[tokio::test]
+async fn a_renamed_column_goes_on_as_the_field_that_it_was() {
+    let db = subscribed().await;
+    let open = db.session().await;
+    open.run(INSERT).await;
+    db.run("ALTER TABLE products RENAME stock TO qty; ALTER TABLE products RENAME sku TO reference").await;
+    open.run("UPDATE products SET qty = 9").await;
+    db.run("UPDATE products SET price = 2; DELETE FROM products").await;
+    let expected = ["product.created", "product.updated", "stock.low_alert", "product.updated", "product.deleted"];
+    assert_eq!(db.events().await, expected);
+    let made = data(&db).await;
+    assert_eq!(made[1]["changes"], json!({"stock": {"old": 10, "new": 9}}));
+    assert_eq!(made[2]["current_stock"], 9);
+    assert_eq!(made[4]["sku"], "A");
+}
+
+#[tokio::test]
+async fn a_column_renamed_above_a_partition_is_followed_in_it() {
+    let db = subscribed().await;
+    db.run(
+        "CREATE TABLE parted (id int, sku text, name text, price numeric, stock int, min_stock int, supplier_id int)
+             PARTITION BY RANGE (id);
+         CREATE TABLE part (gone int, min_stock int, stock int, supplier_id int, price numeric, name text, sku text, id int);
+         ALTER TABLE part DROP gone;
+         ALTER TABLE parted ATTACH PARTITION part FOR VALUES FROM (0) TO (100);
+         SELECT webhooks.attach('parted', 'products');
+         ALTER TABLE parted RENAME stock TO qty;
+         INSERT INTO parted VALUES (1, 'A', 'a', 1, 10, 10, 7);
+         UPDATE parted SET qty = 9",
+    )
+    .await;
+    assert_eq!(db.events().await, ["product.created", "product.updated", "stock.low_alert"]);
+    let made = data(&db).await;
+    assert_eq!(made[1]["changes"], json!({"stock": {"old": 10, "new": 9}}));
+    assert_eq!([&made[2]["current_stock"], &made[2]["threshold"]], [9, 10]);
+}
+
+#[tokio::test]
+async fn a_dropped_column_ends_the_events_that_need_it_and_no_others() {
+    let db = subscribed().await;
+    db.run("ALTER TABLE products DROP min_stock; INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)").await;
+    db.run("UPDATE products SET stock = 1; DELETE FROM products").await;
+    assert_eq!(db.events().await, ["product.created", "product.updated", "product.deleted"]);
+    db.run("ALTER TABLE products DROP name; INSERT INTO products (sku, price) VALUES ('A', 1); DELETE FROM products")
+        .await;
+    assert_eq!(db.events().await[3..], ["product.deleted"], "created holds the name");
+}
+
+#[tokio::test]
+async fn no_other_column_takes_the_place_of_one_that_is_gone() {
+    let db = subscribed().await;
+    // It has become another field, another kind of value, or a new column has its name.
+    db.run("ALTER TABLE products DROP min_stock; ALTER TABLE products RENAME stock TO min_stock").await;
+    db.run(INSERT.replace("stock, min_stock", "min_stock").replace(", 10, 10", ", 10").as_str()).await;
+    assert_eq!(db.events().await, ["product.created"]);
+    db.run("ALTER TABLE products RENAME name TO label; ALTER TABLE products ALTER label TYPE int USING 1").await;
+    db.run("DELETE FROM products; INSERT INTO products (sku, label, price) VALUES ('B', 5, 1)").await;
+    assert_eq!(db.events().await, ["product.created", "product.deleted"]);
+    db.run("ALTER TABLE products ADD name text; ALTER TABLE products RENAME sku TO old_sku; ALTER TABLE products ADD sku text")
+        .await;
+    db.run("INSERT INTO products (sku, old_sku, name, label, price) VALUES ('new', 'old', 'n', 1, 1)").await;
+    let made = data(&db).await;
+    assert_eq!([&made[2]["sku"], &made[2]["name"]], ["new", "n"]);
+}
+
+#[tokio::test]
+async fn after_dump_and_restore_names_count() {
+    let db = subscribed().await;
+    // The restored table has no dropped column, so its columns have other numbers.
+    db.run(
+        "CREATE TABLE goods (gone int, id int, sku text, name text, price numeric, stock int, reserved int, min_stock int,
+                             supplier_id int);
+         SELECT webhooks.attach('goods', 'products');
+         ALTER TABLE goods DROP gone;
+         ALTER TABLE goods RENAME stock TO qty",
+    )
+    .await;
+    let restored = Cluster::shared().await.empty_database().await;
+    restored.restore(&db.dump().await).await;
+    restored.run("INSERT INTO goods VALUES (1, 'A', 'a', 1, 10, 10, 10); UPDATE goods SET reserved = 9").await;
+    assert_eq!(restored.events().await, ["product.created", "product.updated"], "no alert of another column");
+    restored.run(r#"SELECT webhooks.attach('goods', 'products', '{"stock": "qty"}'); UPDATE goods SET qty = 9"#).await;
+    assert_eq!(restored.events().await[2..], ["product.updated", "stock.low_alert"]);
+}
