@@ -63,6 +63,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.redeliver(text, text),
     webhooks.replay(text, timestamptz, timestamptz, boolean, boolean),
     webhooks.status(),
+    webhooks.missed_events(),
     webhooks.invalid_settings(),
     webhooks.leases(),
     webhooks.health(text, integer),

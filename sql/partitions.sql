@@ -115,6 +115,19 @@ BEGIN
      WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest
                      WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
 
+    WITH horizon AS (
+        SELECT clock_timestamp() - webhooks.setting_interval('event_retention') AS oldest
+    ), known AS (
+        SELECT table_name, event, reason FROM webhooks.missed, horizon
+         GROUP BY table_name, event, reason, oldest HAVING count(*) > 1 OR max(last_at) < oldest
+    ), taken AS (
+        DELETE FROM webhooks.missed m USING known k
+         WHERE (m.table_name, m.event, m.reason) = (k.table_name, k.event, k.reason) RETURNING m.*
+    )
+    INSERT INTO webhooks.missed
+    SELECT min(first_at), max(last_at), table_name, event, reason, sum(changes)
+      FROM taken, horizon GROUP BY table_name, event, reason, oldest HAVING max(last_at) >= oldest;
+
     -- Last, for from the first drop on nobody reads the log until this commits.
     -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
     PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(window_from))

@@ -133,11 +133,24 @@ $$;
 COMMENT ON FUNCTION webhooks.activity(timestamptz, timestamptz, interval) IS
     'Attempts over time: how many in each bucket succeeded and failed';
 
+CREATE FUNCTION webhooks.missed_events()
+    RETURNS TABLE (table_name text, event text, reason text, changes bigint, first_at timestamptz, last_at timestamptz)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT table_name, event, reason, sum(changes)::bigint, min(first_at), max(last_at)
+      FROM webhooks.missed GROUP BY table_name, event, reason ORDER BY max(last_at) DESC
+$$;
+COMMENT ON FUNCTION webhooks.missed_events() IS
+    'Row changes of the time of event_retention that should have made an event and did not: of which table, which event '
+    '(* is all), why, and how many';
+
 CREATE FUNCTION webhooks.status()
     RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer,
                    unread integer, oldest_unread_at timestamptz,
                    pending bigint, overdue bigint, oldest_due_at timestamptz, behind interval,
-                   endpoints integer, disabled integer, in_trouble text[], invalid_settings text[], unreadable text[])
+                   endpoints integer, disabled integer, in_trouble text[], invalid_settings text[], unreadable text[],
+                   missed bigint, missed_reasons text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET jit = off
@@ -164,7 +177,10 @@ AS $$
                   WHERE NOT EXISTS (SELECT FROM webhooks.attempt again
                                      WHERE again.webhook_id = a.webhook_id AND again.endpoint + 0 = a.endpoint
                                        AND again.started_at > a.started_at AND again.outcome <> 'unreadable')
-                  GROUP BY a.webhook_id ORDER BY max(a.started_at) DESC LIMIT 10)
+                  GROUP BY a.webhook_id ORDER BY max(a.started_at) DESC LIMIT 10),
+           (SELECT coalesce(sum(changes), 0)::bigint FROM webhooks.missed),
+           ARRAY(SELECT format('%s, %s: %s', m.table_name, m.event, m.reason) FROM webhooks.missed_events() m
+                  ORDER BY m.last_at DESC LIMIT 10)
       FROM waits, log,
            (SELECT count(*)::integer AS shards, (count(*) FILTER (WHERE is_held))::integer AS held
               FROM webhooks.leases()) leases,
@@ -177,5 +193,6 @@ COMMENT ON FUNCTION webhooks.status() IS
     'The state of delivery, in one row: sidecars and the shards they hold; events whose first attempts are not all '
     'over, and those after them (unread, counted up to 10,000); what is pending; for how long something has been due '
     'without being sent (behind; 0 when nothing is); the webhooks that were disabled for their failures or have '
-    'retries to come; the settings that are not valid, for which other values count; and the newest messages, ten at '
-    'most, that cannot be read and are not sent';
+    'retries to come; the settings that are not valid, for which other values count; the newest messages, ten at '
+    'most, that cannot be read and are not sent; and how many row changes should have made an event and did not '
+    '(missed), with the newest ten of their tables, events and reasons';

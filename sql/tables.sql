@@ -185,6 +185,19 @@ COMMENT ON TABLE webhooks.attempt IS
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
 COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';
 
+CREATE TABLE webhooks.missed (
+    first_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    table_name text NOT NULL,
+    event      text NOT NULL,
+    reason     text NOT NULL,
+    changes    bigint NOT NULL
+);
+COMMENT ON TABLE webhooks.missed IS
+    'Row changes that should have made an event and did not. Each transaction appends its own; housekeeping adds up those '
+    'of the same table, event and reason, and drops them after event_retention';
+COMMENT ON COLUMN webhooks.missed.event IS '* where a change made none of the events that it makes';
+
 CREATE TABLE webhooks.lease (
     shard          integer PRIMARY KEY,
     epoch          bigint NOT NULL DEFAULT 0,

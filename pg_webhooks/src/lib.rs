@@ -14,6 +14,7 @@ mod capture;
 mod event_log;
 mod wakeup;
 mod fault;
+mod missed;
 
 // What a session remembers, and what Postgres knows.
 mod cache;
@@ -32,4 +33,5 @@ pub extern "C-unwind" fn _PG_init() {
     settings::register();
     cache::register();
     wakeup::register();
+    missed::register();
 }

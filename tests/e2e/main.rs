@@ -29,6 +29,7 @@ mod installing;
 mod javascript;
 mod large;
 mod lifecycle;
+mod missed;
 mod receivers;
 mod recovery;
 mod redelivery;

@@ -1,6 +1,7 @@
 //! The row trigger: from a changed row to the events it makes.
 //!
-//! A fault of ours (an unreadable table of the extension's, say) is a WARNING and no event; the user's statement goes on.
+//! Where an event cannot be made (a column that it needs is gone, or by a fault of ours) the user's statement goes on, with a
+//! WARNING, and what was missed is counted.
 
 use pgrx::prelude::*;
 
@@ -9,7 +10,7 @@ use super::change::Change;
 use super::plan::Plan;
 use crate::event_log::Subject;
 use crate::fault::Fault;
-use crate::{cache, settings};
+use crate::{cache, missed, settings};
 
 /// `webhooks.wanted_…()`: the WHEN clauses of the triggers, evaluated for each row before the trigger is even queued. A row
 /// that nobody wants costs this and nothing else. There is one SQL function for each kind of table, for Postgres parses a
@@ -54,7 +55,7 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
             error!("webhooks.capture() must be fired AFTER and FOR EACH ROW: webhooks.attach() makes its triggers");
         }
         if let Err(fault) = capture_row(trigger) {
-            warning!("pg_webhooks made no event of a row change: {fault}");
+            missed::count((*trigger.tg_relation).rd_id, "*", &fault);
         }
     }
     pg_sys::Datum::from(0)
@@ -78,13 +79,16 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
         if !change.makes(event, &mut changes) {
             continue;
         }
-        if let Some(missing) = &event.missing {
-            warning!("pg_webhooks made no event of a row change: {missing}");
-            continue;
-        }
         let key = *key.get_or_insert_with(|| change.ordering_key());
         let subject = Subject { name: event.name, key, target: None };
-        append(subject, |out| change.push_data(out, event, changes.as_ref()))?;
+        let made = match &event.missing {
+            Some(missing) => Err(missing.clone()),
+            None => append(subject, |out| change.push_data(out, event, changes.as_ref())),
+        };
+        if let Err(fault) = made {
+            // SAFETY: Postgres gives a trigger function its table, open.
+            missed::count(unsafe { (*trigger.tg_relation).rd_id }, event.name, &fault);
+        }
     }
     Ok(())
 }

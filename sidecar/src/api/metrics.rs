@@ -19,7 +19,7 @@ type Read = fn(&Status) -> f64;
 type Reading = (&'static str, &'static str, Read);
 
 /// The metrics of the database.
-const DATABASE_METRICS: [Reading; 10] = [
+const DATABASE_METRICS: [Reading; 11] = [
     (
         "pg_webhooks_behind_seconds",
         "Seconds since the oldest delivery that is not finished fell due; 0 when none is due",
@@ -45,6 +45,11 @@ const DATABASE_METRICS: [Reading; 10] = [
         "pg_webhooks_unreadable_messages",
         "Messages whose bytes are no text and that are not sent, counted up to 10",
         |of| of.unreadable.len() as f64,
+    ),
+    (
+        "pg_webhooks_missed_changes",
+        "Row changes of the time of event_retention that should have made an event and did not",
+        |of| of.missed as f64,
     ),
 ];
 

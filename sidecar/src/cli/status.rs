@@ -86,5 +86,8 @@ fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
     if !status.unreadable.is_empty() {
         facts.push(("unreadable", Tone::Bad, status.unreadable.join(" ")));
     }
+    for reason in &status.missed_reasons {
+        facts.push(("missed", Tone::Bad, reason.clone()));
+    }
     facts
 }

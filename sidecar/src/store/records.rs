@@ -124,6 +124,10 @@ pub struct Status {
     pub invalid_settings: Vec<String>,
     /// The newest messages, ten at most, whose bytes are no text: they are not sent.
     pub unreadable: Vec<String>,
+    /// Row changes of the time of event_retention that should have made an event and did not.
+    pub missed: i64,
+    /// The newest of their tables, events and reasons, ten at most.
+    pub missed_reasons: Vec<String>,
 }
 
 /// Who holds a shard.

@@ -69,6 +69,20 @@ async fn unattached(connection: &Connection, findings: &mut Findings) -> Result<
     Ok(())
 }
 
+/// Row changes that should have made an event and did not.
+pub async fn check_missed(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
+    let sql = "SELECT format('%s row change%s of %s made no %s: %s (the last one %s)', changes,
+                             CASE changes WHEN 1 THEN '' ELSE 's' END, table_name,
+                             CASE event WHEN '*' THEN 'event' ELSE event END, reason,
+                             to_char(last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'))
+                 FROM webhooks.missed_events() LIMIT 20";
+    for row in connection.client.query(sql, &[]).await? {
+        let fix = "Attach the table again, with columns => … for what has other names. Then, as a superuser, DELETE FROM webhooks.missed;";
+        findings.problem("tables", row.get::<_, String>(0), fix);
+    }
+    Ok(())
+}
+
 /// Settings under which capture stays silent.
 async fn muted(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT split_part(assignment, '=', 1), split_part(assignment, '=', 2), d.datname::text, r.rolname::text

@@ -48,6 +48,7 @@ function verdict(status, troubled) {
     const [kind, words, form = kind] = status.shards_held === 0 ? ['bad', t('verdict.nobody')]
         : status.shards_held < status.shards ? ['bad', t('verdict.shards', { n: status.shards - status.shards_held, shards: status.shards })]
         : status.behind_seconds > 30 ? ['bad', t('verdict.behind', { time: duration(status.behind_seconds * 1000) })]
+        : status.missed ? ['bad', `${t('verdict.missed', { n: status.missed })} ${status.missed_reasons[0]}`]
         : troubled ? ['wait', t('verdict.trouble', { n: troubled }), 'bad']
         : status.endpoints === 0 ? ['idle', t('verdict.none')]
         : ['good', t('verdict.good')];

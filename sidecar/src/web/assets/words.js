@@ -125,6 +125,7 @@ export const words = {
     'verdict.good': ['Everything is being delivered.', 'Tout est livré normalement.'],
     'verdict.none': ['Ready. There is no webhook yet.', 'Prêt. Il n’y a pas encore de webhook.'],
     'verdict.trouble': ['{n} webhook needs attention.|{n} webhooks need attention.', '{n} webhook demande votre attention.|{n} webhooks demandent votre attention.'],
+    'verdict.missed': ['{n} row change made no event.|{n} row changes made no event.', '{n} modification n’a produit aucun événement.|{n} modifications n’ont produit aucun événement.'],
     'verdict.behind': ['Deliveries are {time} behind.', 'Les livraisons ont {time} de retard.'],
     'verdict.shards': ['{n} of {shards} shards is held by no sidecar: its webhooks get nothing.|{n} of {shards} shards are held by no sidecar: their webhooks get nothing.', '{n} shard sur {shards} n’est tenu par aucun sidecar : ses webhooks ne reçoivent rien.|{n} shards sur {shards} ne sont tenus par aucun sidecar : leurs webhooks ne reçoivent rien.'],
     'verdict.nobody': ['Nobody delivers: no sidecar holds a shard.', 'Personne ne livre : aucun sidecar ne tient de shard.'],
