@@ -6,7 +6,7 @@ CREATE FUNCTION webhooks.capture() RETURNS trigger
 COMMENT ON FUNCTION webhooks.capture() IS
     'Row trigger: appends the events that a row change makes. Its argument, a JSON object, is the record of the '
     'attachment: {"v": 1, "kind": …, "table": oid, "system": the cluster''s identifier, "columns": {field: {"name": …, '
-    '"attnum": …, "category": the type''s}}}';
+    '"attnum": …, "category": the type''s}}, "include", "exclude", "secrets": [columns like these]}';
 
 -- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's
 -- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call
@@ -55,14 +55,97 @@ $$;
 COMMENT ON FUNCTION webhooks.supplier_key(regclass, smallint) IS
     'Where the foreign key of a column of imports leads: the table, its id''s and its name''s column, how ids are compared';
 
-CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}') RETURNS void
+CREATE FUNCTION webhooks.recorded_columns(target regclass, names text[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_agg(jsonb_build_object('name', attname, 'attnum', attnum, 'category', typcategory) ORDER BY attnum)
+      FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+     WHERE attrelid = target AND attname = ANY (names) AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v'
+$$;
+COMMENT ON FUNCTION webhooks.recorded_columns(regclass, text[]) IS
+    'Columns as a trigger''s argument holds them: so they are found when they have been renamed';
+
+CREATE FUNCTION webhooks.check_columns(target regclass, kind text, columns jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing text;
+    unknown text;
+BEGIN
+    IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
+       OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN
+        RAISE EXCEPTION 'columns must be a JSON object of field names to column names, not %',
+                        coalesce(columns::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example columns => ''{"stock": "qty_on_hand"}''.';
+    END IF;
+    SELECT string_agg(quote_ident(key), ', ' ORDER BY key) INTO unknown
+      FROM jsonb_object_keys(columns) AS key
+     WHERE key NOT IN (SELECT field FROM webhooks.fields(kind));
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'columns names fields that % do not have: %', kind, unknown
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Its fields are ' || (SELECT string_agg(field, ', ') FROM webhooks.fields(kind)) || '.';
+    END IF;
+
+    -- A field that columns names must be there, whether it is required or not.
+    SELECT string_agg(quote_ident(coalesce(columns ->> field, field)), ', ') INTO missing
+      FROM webhooks.fields(kind)
+     WHERE (required OR columns ? field)
+       AND webhooks.recorded_columns(target, ARRAY[coalesce(columns ->> field, field)]) IS NULL;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
+            USING ERRCODE = 'undefined_column',
+                  HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION webhooks.check_columns(regclass, text, jsonb) IS
+    'Raises an error unless a table has the columns of a kind, by the names that columns gives them';
+
+CREATE FUNCTION webhooks.check_told(target regclass, kind text, columns jsonb, include text[], exclude text[])
+    RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    named   text := CASE WHEN include IS NULL THEN 'exclude' ELSE 'include' END;
+    unknown text;
+    fields  text;
+BEGIN
+    IF include IS NOT NULL AND exclude IS NOT NULL THEN
+        RAISE EXCEPTION 'include and exclude were both given'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'include lists all columns that changes may show; exclude those that it does not.';
+    END IF;
+    SELECT string_agg(coalesce(quote_ident(name), 'NULL'), ', ') INTO unknown
+      FROM unnest(coalesce(include, exclude)) AS name
+     WHERE webhooks.recorded_columns(target, ARRAY[name]) IS NULL;
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'table % lacks columns that % names: %', target, named, unknown
+            USING ERRCODE = 'undefined_column', HINT = 'Give the names of the table''s own columns.';
+    END IF;
+    SELECT string_agg(quote_ident(name), ', ') INTO fields FROM unnest(exclude) AS name
+     WHERE name IN (SELECT coalesce(columns ->> field, field) FROM webhooks.fields(kind));
+    IF fields IS NOT NULL THEN
+        RAISE EXCEPTION 'exclude names columns that the events of % are made of: %', kind, fields
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Those columns are in the messages themselves. exclude keeps others out of changes.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION webhooks.check_told(regclass, text, jsonb, text[], text[]) IS
+    'Raises an error unless a table''s changes can be told with these columns alone, or without these';
+
+CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}', include text[] = NULL,
+                                exclude text[] = NULL) RETURNS void
     LANGUAGE plpgsql  -- with the caller's rights: whoever may attach a table could trigger on it anyway
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    relation pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
-    missing  text;
-    unknown  text;
+    relation   pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
+    secrets    text[];
     attachment jsonb;
 BEGIN
     IF target IS NULL THEN
@@ -84,44 +167,29 @@ BEGIN
                   HINT = format('The kinds are %s: webhooks.attach(''my_table'', kind => ''products'').',
                                 (SELECT string_agg(known, ', ') FROM webhooks.kinds() known));
     END IF;
-    IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
-       OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN
-        RAISE EXCEPTION 'columns must be a JSON object of field names to column names, not %',
-                        coalesce(columns::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example columns => ''{"stock": "qty_on_hand"}''.';
-    END IF;
-    SELECT string_agg(quote_ident(key), ', ' ORDER BY key) INTO unknown
-      FROM jsonb_object_keys(columns) AS key
-     WHERE key NOT IN (SELECT field FROM webhooks.fields(kind));
-    IF unknown IS NOT NULL THEN
-        RAISE EXCEPTION 'columns names fields that % do not have: %', kind, unknown
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Its fields are ' || (SELECT string_agg(field, ', ') FROM webhooks.fields(kind)) || '.';
-    END IF;
+    PERFORM webhooks.check_columns(target, kind, columns);
+    PERFORM webhooks.check_told(target, kind, columns, include, exclude);
 
-    -- A field that columns names must be there, whether it is required or not.
-    SELECT string_agg(quote_ident(coalesce(columns ->> field, field)), ', ') INTO missing
-      FROM webhooks.fields(kind)
-     WHERE (required OR columns ? field)
-       AND NOT EXISTS (SELECT FROM pg_attribute
-                        WHERE attrelid = target AND attname = coalesce(columns ->> field, field)
-                          -- A virtual generated column (Postgres 18) has no value in a trigger.
-                          AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v');
-    IF missing IS NOT NULL THEN
-        RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
-            USING ERRCODE = 'undefined_column',
-                  HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
-    END IF;
-
-    attachment := jsonb_build_object(
+    attachment := jsonb_strip_nulls(jsonb_build_object(
         'v', 1, 'kind', kind, 'table', target::oid::bigint,
         'system', (SELECT system_identifier FROM pg_control_system()),
-        'columns', (SELECT jsonb_object_agg(field, jsonb_build_object('name', attname, 'attnum', attnum,
-                                                                      'category', typcategory))
-                      FROM webhooks.fields(kind)
-                      JOIN pg_attribute ON attrelid = target AND attname = coalesce(columns ->> field, field)
-                       AND attnum > 0 AND NOT attisdropped
-                      JOIN pg_type ON pg_type.oid = atttypid));
+        'columns', (SELECT jsonb_object_agg(field, recorded -> 0)
+                      FROM webhooks.fields(kind),
+                           webhooks.recorded_columns(target, ARRAY[coalesce(columns ->> field, field)]) AS recorded
+                     WHERE recorded IS NOT NULL),
+        'include', CASE WHEN include IS NOT NULL THEN coalesce(webhooks.recorded_columns(target, include), '[]') END,
+        'exclude', webhooks.recorded_columns(target, exclude)));
+    IF include IS NULL THEN
+        secrets := ARRAY(SELECT attname::text FROM webhooks.left_out_columns(target, attachment::text) AS left_out
+                           JOIN pg_attribute ON attrelid = target AND attnum = left_out
+                          WHERE attname <> ALL (coalesce(exclude, '{}')) ORDER BY attnum);
+        IF cardinality(secrets) > 0 THEN
+            attachment := attachment || jsonb_build_object('secrets', webhooks.recorded_columns(target, secrets));
+            RAISE NOTICE 'left out of changes, for they look like secrets: %', array_to_string(secrets, ', ')
+                USING HINT = 'With include => … you list the columns that are sent yourself.';
+        END IF;
+    END IF;
+
     -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what those
     -- change is news after the change that they were fired for.
     EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
@@ -130,9 +198,10 @@ BEGIN
     EXECUTE format('ALTER TRIGGER "!webhooks_capture" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 END
 $$;
-COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb) IS
+COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb, text[], text[]) IS
     'Turns the row changes of a table into events; kind defaults to the table''s name, columns maps field names to '
-    'other column names';
+    'other column names; changes shows the columns of include alone, or all but those of exclude and those whose names '
+    'look like secrets';
 
 CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
     LANGUAGE plpgsql

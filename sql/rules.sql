@@ -93,6 +93,16 @@ CREATE FUNCTION webhooks.attached_fields(target regclass, attachment text)
 COMMENT ON FUNCTION webhooks.attached_fields(regclass, text) IS
     'The columns that an attached table has for its fields now; attachment is its trigger''s argument';
 
+CREATE FUNCTION webhooks.left_out_columns(target regclass, attachment text) RETURNS SETOF smallint
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'left_out_columns_wrapper';
+COMMENT ON FUNCTION webhooks.left_out_columns(regclass, text) IS
+    'The columns of an attached table whose changes are told to nobody now; attachment is its trigger''s argument';
+
+CREATE FUNCTION webhooks.looks_like_secret(name text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'looks_like_secret_wrapper';
+COMMENT ON FUNCTION webhooks.looks_like_secret(text) IS
+    'Whether a column of this name looks like it holds a secret: a password, a token, a private key …';
+
 CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer,
                                           retry_schedule text)
     RETURNS TABLE (outcome text, wait_ms bigint)

@@ -7,6 +7,7 @@
 pub mod event_names;
 pub mod event_rules;
 pub mod event_types;
+pub mod secret_names;
 
 // The bytes of a message, and of its row in the log.
 pub mod ids;

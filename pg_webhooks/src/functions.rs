@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use pgrx::prelude::*;
-use webhooks_core::{duration, event_names, event_rules, event_types, ids, json, retry, signature, tokens, url};
+use webhooks_core::{
+    duration, event_names, event_rules, event_types, ids, json, retry, secret_names, signature, tokens, url,
+};
 
-use crate::capture::{Attachment, append};
+use crate::capture::{Attachment, Resolved, append};
 use crate::errors::Error;
 use crate::event_log::{Entry, Subject};
 use crate::fault::Fault;
@@ -123,23 +125,36 @@ fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), nam
     TableIterator::new(position)
 }
 
-// Nothing where the trigger is not one of webhooks.attach().
+#[pg_extern(sql = false)]
+fn looks_like_secret(name: &str) -> bool {
+    secret_names::looks_like_secret(name)
+}
+
+// These two return nothing where the trigger is not one of webhooks.attach().
 #[pg_extern(sql = false)]
 fn attached_fields(
     target: pg_sys::Oid,
     attachment: &str,
 ) -> TableIterator<'static, (name!(field, &'static str), name!(attnum, i16))> {
-    let resolve = |attachment: Attachment| {
-        // SAFETY: relation_open raises an error if there is no such table; the lock is kept.
-        unsafe {
-            let table = pg_sys::relation_open(target, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-            let resolved = attachment.resolve(table);
-            pg_sys::relation_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
-            resolved
-        }
-    };
-    let fields = Attachment::parse(attachment).map(resolve).map_or(Vec::new(), |resolved| resolved.fields);
+    let fields = resolve(target, attachment).map_or(Vec::new(), |resolved| resolved.fields);
     TableIterator::new(fields.into_iter().map(|(field, index)| (field, index as i16 + 1)))
+}
+
+#[pg_extern(sql = false)]
+fn left_out_columns(target: pg_sys::Oid, attachment: &str) -> SetOfIterator<'static, i16> {
+    let left_out = resolve(target, attachment).map_or(Vec::new(), |resolved| resolved.left_out);
+    SetOfIterator::new(left_out.into_iter().map(|index| index as i16 + 1))
+}
+
+fn resolve(target: pg_sys::Oid, attachment: &str) -> Option<Resolved> {
+    let attachment = Attachment::parse(attachment).ok()?;
+    // SAFETY: relation_open raises an error if there is no such table; the lock is kept.
+    unsafe {
+        let table = pg_sys::relation_open(target, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let resolved = attachment.resolve(table);
+        pg_sys::relation_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Some(resolved)
+    }
 }
 
 #[pg_extern(sql = false)]

@@ -1,7 +1,7 @@
 //! What becomes of an attached table: columns renamed, dropped and retyped, copies of the database, other triggers.
 
 use serde_json::{Value, json};
-use tests::{Cluster, Database, SECRET};
+use tests::{Cluster, Database, SECRET, Stage};
 
 async fn subscribed() -> Database<'static> {
     let db = Cluster::shared().await.database().await;
@@ -100,4 +100,56 @@ async fn after_dump_and_restore_names_count() {
     assert_eq!(restored.events().await, ["product.created", "product.updated"], "no alert of another column");
     restored.run(r#"SELECT webhooks.attach('goods', 'products', '{"stock": "qty"}'); UPDATE goods SET qty = 9"#).await;
     assert_eq!(restored.events().await[2..], ["product.updated", "stock.low_alert"]);
+}
+
+#[tokio::test]
+async fn a_password_is_in_no_message() {
+    let stage = Stage::start().await;
+    let db = &stage.db;
+    db.run("ALTER TABLE suppliers ADD ftp_password text, ADD notes text, ADD site text").await;
+    let open = db.session().await;
+    open.run("INSERT INTO suppliers (id, name, ftp_password) VALUES (1, 's', 'hunter1')").await;
+    // Also where nobody has attached the table anew since the column came.
+    open.run("UPDATE suppliers SET ftp_password = 'hunter2'").await;
+    db.notices();
+    db.run("SELECT webhooks.attach('suppliers', exclude => '{notes}')").await;
+    let notice = db.notices().remove(0);
+    assert!(notice.message.contains("ftp_password") && notice.hint.contains("include"), "{notice:?}");
+    open.run("UPDATE suppliers SET ftp_password = 'hunter3', notes = 'hunter4'").await;
+    // What they are called does not matter once they are left out.
+    db.run("ALTER TABLE suppliers RENAME ftp_password TO ftp_word; ALTER TABLE suppliers RENAME notes TO remarks")
+        .await;
+    open.run("UPDATE suppliers SET ftp_word = 'hunter5', remarks = 'hunter6'").await;
+    db.run("ALTER TABLE suppliers ADD \"apiToken\" text").await;
+    open.run(
+        "UPDATE suppliers SET \"apiToken\" = 'hunter7'; UPDATE suppliers SET \"apiToken\" = 'hunter8', site = 'new'",
+    )
+    .await;
+    open.run("UPDATE suppliers SET name = 'renamed', ftp_word = 'hunter9'").await;
+    let arrived = stage.arrived().await;
+    assert!(arrived.iter().all(|one| !one.body.contains("hunter")), "{arrived:?}");
+    let updated = arrived.iter().filter(|one| one.event() == "supplier.updated");
+    let mut changes: Vec<Value> = updated.map(|one| one.data()["changes"].clone()).collect();
+    changes.sort_by_key(ToString::to_string);
+    let told = [json!({"name": {"old": "s", "new": "renamed"}}), json!({"site": {"old": null, "new": "new"}})];
+    assert_eq!(changes, told, "and a change of nothing else is no event");
+}
+
+#[tokio::test]
+async fn include_lists_all_that_changes_shows() {
+    let db = subscribed().await;
+    db.run(
+        "ALTER TABLE suppliers ADD token text, ADD notes text;
+         SELECT webhooks.attach('suppliers', include => '{token, import_type}');
+         INSERT INTO suppliers (id, name) VALUES (1, 's');
+         UPDATE suppliers SET token = 't', notes = 'n', import_type = 'partial', name = 'new';
+         UPDATE suppliers SET notes = 'm';
+         ALTER TABLE suppliers RENAME token TO key_card; ALTER TABLE suppliers ADD later text;
+         UPDATE suppliers SET key_card = 'u', later = 'l'",
+    )
+    .await;
+    let made = data(&db).await;
+    let changes: Vec<_> = made[1..].iter().map(|data| &data["changes"]).collect();
+    let first = json!({"import_type": {"old": "full", "new": "partial"}, "token": {"old": null, "new": "t"}});
+    assert_eq!(changes, [&first, &json!({"key_card": {"old": "t", "new": "u"}})]);
 }

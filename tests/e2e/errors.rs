@@ -220,6 +220,25 @@ async fn what_cannot_be_attached_is_refused() {
             case(mapped(r#"{"stock": "quantity"}"#), UNDEFINED_COLUMN, &["quantity"], &["columns =>"]),
             case(mapped(r#"{"stock": 5}"#), INVALID, &["5"], &["columns =>"]),
             case(mapped(r#"["stock"]"#), INVALID, &["stock"], &["columns =>"]),
+            case(
+                "SELECT webhooks.attach('suppliers', include => '{name}', exclude => '{name}')",
+                INVALID,
+                &["include", "exclude"],
+                &["include"],
+            ),
+            case(
+                "SELECT webhooks.attach('suppliers', exclude => '{nots, name, import_schedule}')",
+                UNDEFINED_COLUMN,
+                &["nots", "exclude"],
+                &["columns"],
+            ),
+            case(
+                "SELECT webhooks.attach('suppliers', exclude => '{name, import_schedule}')",
+                INVALID,
+                &["name", "import_schedule"],
+                &["changes"],
+            ),
+            case("SELECT webhooks.attach('suppliers', include => '{nme}')", UNDEFINED_COLUMN, &["nme", "include"], &[]),
             case("SELECT webhooks.detach('goods')", UNDEFINED_OBJECT, &["goods"], &["attach"]),
         ],
     )

@@ -19,6 +19,7 @@ use pgrx::prelude::*;
 use serde::Deserialize;
 use webhooks_core::event_rules::{self, Kind};
 use webhooks_core::json;
+use webhooks_core::secret_names::looks_like_secret;
 
 use crate::fault::Fault;
 use crate::postgres::{attribute, held_columns, partition_root};
@@ -34,6 +35,13 @@ struct Record {
     table: u32,
     system: i64,
     columns: BTreeMap<String, RecordedColumn>,
+    /// The only columns whose changes are told, where they were listed.
+    include: Option<Vec<RecordedColumn>>,
+    #[serde(default)]
+    exclude: Vec<RecordedColumn>,
+    /// What looked like a secret: left out by whatever name it has since.
+    #[serde(default)]
+    secrets: Vec<RecordedColumn>,
 }
 
 /// A column as it was when the table was attached.
@@ -57,6 +65,8 @@ pub struct Resolved {
     pub columns: Vec<(usize, String)>,
     /// The fields that have a column.
     pub fields: Vec<(&'static str, usize)>,
+    /// The columns whose changes nobody is told.
+    pub left_out: Vec<usize>,
 }
 
 impl Attachment {
@@ -97,8 +107,26 @@ impl Attachment {
                 .filter(|index| !taken.contains(index))
         };
         let find = |field: &'static str| Some((field, of_name(field).or_else(|| renamed(field))?));
-        let fields = self.kind.fields.iter().filter_map(|field| find(field.name)).collect();
-        Resolved { columns, fields }
+        let fields: Vec<_> = self.kind.fields.iter().filter_map(|field| find(field.name)).collect();
+        // SAFETY: the caller's promise.
+        let by_number = |recorded: &RecordedColumn| unsafe { self.renamed(recorded, table, named) };
+        let left_out = match &self.record.include {
+            Some(include) => {
+                let told: Vec<_> =
+                    include.iter().filter_map(|one| named(&one.name).or_else(|| by_number(one))).collect();
+                columns.iter().map(|(index, _)| *index).filter(|index| !told.contains(index)).collect()
+            }
+            None => {
+                // By name and by number: where the two have become different columns, neither is told.
+                let recorded = self.record.exclude.iter().chain(&self.record.secrets);
+                let recorded: Vec<_> = recorded.flat_map(|one| [named(&one.name), by_number(one)]).flatten().collect();
+                let is_field = |index: usize| fields.iter().any(|(_, column)| *column == index);
+                let is_secret = |index: usize, name: &str| looks_like_secret(name) && !is_field(index);
+                let is_left_out = |index: usize, name: &str| recorded.contains(&index) || is_secret(index, name);
+                columns.iter().filter(|(index, name)| is_left_out(*index, name)).map(|(index, _)| *index).collect()
+            }
+        };
+        Resolved { columns, fields, left_out }
     }
 
     /// The column of a recorded number, if it is still the same column.

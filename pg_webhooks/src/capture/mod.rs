@@ -17,5 +17,5 @@ mod value;
 #[cfg(feature = "pg_bench")]
 mod microbench;
 
-pub use attachment::Attachment;
+pub use attachment::{Attachment, Resolved};
 pub use message::append;

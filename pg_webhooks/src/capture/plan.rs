@@ -151,7 +151,7 @@ impl Table {
             .columns
             .iter()
             .enumerate()
-            .filter(|(index, _)| !bookkeeping.contains(index))
+            .filter(|(index, _)| !bookkeeping.contains(index) && !self.resolved.left_out.contains(index))
             .filter_map(|(index, column)| Some((index, column.as_ref()?.key.as_str())))
             .unzip();
         json::property_order(&keys).into_iter().map(|place| indices[place]).collect()
