@@ -87,6 +87,10 @@ CREATE FUNCTION webhooks.fields(kind text) RETURNS TABLE (field text, required b
 COMMENT ON FUNCTION webhooks.fields(text) IS
     'The columns that one of webhooks.kinds() has, by the specification''s names';
 
+CREATE FUNCTION webhooks.events_of(kind text) RETURNS SETOF text
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'events_of_wrapper';
+COMMENT ON FUNCTION webhooks.events_of(text) IS 'The events that the rows of one of webhooks.kinds() make';
+
 CREATE FUNCTION webhooks.attached_fields(target regclass, attachment text)
     RETURNS TABLE (field text, attnum smallint)
     LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'attached_fields_wrapper';

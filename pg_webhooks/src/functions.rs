@@ -126,6 +126,12 @@ fn position_of(webhook_id: &str) -> TableIterator<'static, (name!(xid, i64), nam
 }
 
 #[pg_extern(sql = false)]
+fn events_of(kind: &str) -> SetOfIterator<'static, &'static str> {
+    let events = event_rules::kind(kind).into_iter().flat_map(|kind| kind.events);
+    SetOfIterator::new(events.map(|event| event.name))
+}
+
+#[pg_extern(sql = false)]
 fn looks_like_secret(name: &str) -> bool {
     secret_names::looks_like_secret(name)
 }

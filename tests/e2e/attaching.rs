@@ -1,7 +1,7 @@
 //! What becomes of an attached table: columns renamed, dropped and retyped, copies of the database, other triggers.
 
 use serde_json::{Value, json};
-use tests::{Cluster, Database, SECRET, Stage};
+use tests::{Cluster, CommandLine, Database, SECRET, Stage};
 
 async fn subscribed() -> Database<'static> {
     let db = Cluster::shared().await.database().await;
@@ -152,4 +152,68 @@ async fn include_lists_all_that_changes_shows() {
     let changes: Vec<_> = made[1..].iter().map(|data| &data["changes"]).collect();
     let first = json!({"import_type": {"old": "full", "new": "partial"}, "token": {"old": null, "new": "t"}});
     assert_eq!(changes, [&first, &json!({"key_card": {"old": "t", "new": "u"}})]);
+}
+
+#[tokio::test]
+async fn attachments_says_what_is_attached_and_how_to_attach_it_again() {
+    let db = Cluster::shared().await.database().await;
+    db.run(
+        r#"CREATE TABLE "Goods" (id int, sku text, name text, price int, "Qty" int, min_stock int, supplier_id int,
+                                 notes text, "it's" text, token text);
+           SELECT webhooks.attach('"Goods"', 'products', '{"stock": "Qty"}', exclude => '{notes,it''s}');
+           ALTER TABLE suppliers ADD api_key text;
+           SELECT webhooks.attach('suppliers', include => '{name, api_key}')"#,
+    )
+    .await;
+    let all = "SELECT target::text, kind, events, columns, left_out, problem FROM webhooks.attachments()";
+    let listed = db.json(all).await;
+    assert_eq!(listed.len(), 4);
+    let goods = &listed[0];
+    assert_eq!(goods["target"], "\"Goods\"");
+    assert_eq!(goods["events"][3], "stock.low_alert");
+    assert_eq!((&goods["columns"]["stock"], &goods["columns"]["sku"]), (&json!("Qty"), &json!("sku")));
+    assert_eq!(goods["left_out"], json!(["notes", "it's", "token"]));
+    assert_eq!(listed.iter().filter(|one| one["problem"].is_null()).count(), 3, "{listed:?}");
+    let problem = listed[3]["problem"].as_str().expect("the included secret");
+    assert!(problem.contains("api_key"), "{problem}");
+
+    let manager = db.session_as("manager").await;
+    assert_eq!(manager.json("SELECT * FROM webhooks.attachments()").await.len(), 4, "who manages may see it");
+    for definition in db.all::<String>("SELECT definition FROM webhooks.attachments()").await {
+        db.run(&definition).await;
+    }
+    assert_eq!(db.json(all).await, listed);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_attached_table_is_named_and_doctor_finds_it() {
+    let db = subscribed().await;
+    db.run(
+        "ALTER TABLE products DROP min_stock; ALTER TABLE suppliers RENAME import_type TO kind_of_import;
+         ALTER TABLE imports DISABLE TRIGGER \"!webhooks_capture\"; CREATE TABLE cheap () INHERITS (products);
+         CREATE TABLE parted (LIKE products, min_stock int) PARTITION BY RANGE (id);
+         CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100);
+         SELECT webhooks.attach('parted', 'products'); ALTER TABLE part DISABLE TRIGGER \"!webhooks_capture\"",
+    )
+    .await;
+    let problems = db.json("SELECT target::text, problem FROM webhooks.attachments()").await;
+    let problem = |target: &str| {
+        let found = problems.iter().find(|one| one["target"] == target).expect("it is attached");
+        found["problem"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(problem("products").contains("no column for min_stock"), "{problems:?}");
+    assert!(problem("products").contains("child tables make no events: public.cheap"), "{problems:?}");
+    assert!(problem("suppliers").contains("import_type is column kind_of_import now"), "{problems:?}");
+    assert!(problem("imports").contains("disabled"), "{problems:?}");
+    assert!(problem("parted").contains("part make no events"), "{problems:?}");
+    let doctor = CommandLine::new(&db).run(&["doctor"]).await.stdout;
+    for told in ["no column for min_stock", "import_type is column", "public.cheap", "trigger of imports is disabled"] {
+        assert!(doctor.contains(told), "{told}: {doctor}");
+    }
+    let definition: String =
+        db.one("SELECT definition FROM webhooks.attachments() WHERE target = 'suppliers'::regclass").await;
+    db.run(&format!("{definition}; ALTER TABLE part ENABLE TRIGGER \"!webhooks_capture\"")).await;
+    db.run("ALTER TABLE imports ENABLE TRIGGER \"!webhooks_capture\"").await;
+    let left: Vec<String> = db.all("SELECT DISTINCT target::text FROM webhooks.attachment_problems()").await;
+    assert_eq!(left, ["products"]);
 }

@@ -68,6 +68,7 @@ async fn examine(connection: &Connection, database: &Database, egress: &EgressPo
     record("tables", tables::check(connection, findings).await, findings);
     record("partitions", partitions::check(connection, findings).await, findings);
     if rights.manages {
+        record("tables", tables::check_attachments(connection, findings).await, findings);
         record("tables", tables::check_missed(connection, findings).await, findings);
         record("settings", settings::check_stored(connection, findings).await, findings);
         record("sidecars", sidecars::check(connection, findings).await, findings);

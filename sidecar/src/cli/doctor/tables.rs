@@ -69,6 +69,19 @@ async fn unattached(connection: &Connection, findings: &mut Findings) -> Result<
     Ok(())
 }
 
+/// What has become of the attached tables, but for what `attached` says of their triggers.
+pub async fn check_attachments(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
+    let sql = "SELECT about, format('%s: %s', target, problem), fix FROM webhooks.attachment_problems()
+                WHERE about <> 'trigger' AND fix IS NOT NULL";
+    for row in connection.client.query(sql, &[]).await? {
+        let (about, message, fix): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let is_to_come = matches!(about.as_str(), "renamed" | "secret");
+        let level = if is_to_come { Level::Warning } else { Level::Problem };
+        findings.add("tables", level, message, fix);
+    }
+    Ok(())
+}
+
 /// Row changes that should have made an event and did not.
 pub async fn check_missed(connection: &Connection, findings: &mut Findings) -> Result<(), CliError> {
     let sql = "SELECT format('%s row change%s of %s made no %s: %s (the last one %s)', changes,
