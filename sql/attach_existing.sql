@@ -25,7 +25,8 @@ BEGIN
         BEGIN
             PERFORM webhooks.attach(relation, kind);
             RAISE NOTICE 'attached %: its row changes are events now', relation;
-        EXCEPTION WHEN undefined_column OR wrong_object_type OR insufficient_privilege THEN
+        EXCEPTION WHEN undefined_column OR wrong_object_type OR insufficient_privilege OR duplicate_object
+                    OR lock_not_available THEN
             RAISE NOTICE 'did not attach %: %', relation, SQLERRM
                 USING HINT = pg_catalog.format('SELECT webhooks.attach(%L, columns => …) attaches it later.', relation);
         END;

@@ -36,24 +36,27 @@ COMMENT ON FUNCTION webhooks.attachment_of(regclass) IS
     'The argument of an attached table''s trigger; NULL where the table is not attached';
 
 CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
-    RETURNS TABLE (suppliers oid, id smallint, name smallint, equals oid)
+    RETURNS TABLE (suppliers oid, name smallint, own smallint[], referenced smallint[], equals oid[])
     LANGUAGE sql STABLE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- The name's column is the one as which the suppliers' table was attached, else name. (Where the suppliers are
-    -- partitioned there is a constraint for each partition, too.)
-    SELECT fk.confrelid, fk.confkey[1], name.attnum, fk.conpfeqop[1]
+    -- The name's column is the one as which the suppliers' table was attached, else name. A key of this column alone comes
+    -- before one of several. (Where the suppliers are partitioned there is a constraint for each partition, too. A key with
+    -- PERIOD, from 18 on, may lead to several rows with different names: it counts for none.)
+    SELECT fk.confrelid, name.attnum, fk.conkey, fk.confkey, fk.conpfeqop
       FROM pg_constraint fk
       JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
       LEFT JOIN LATERAL webhooks.attached_fields(fk.confrelid, webhooks.attachment_of(fk.confrelid)) attached
              ON attached.field = 'name'
       JOIN pg_attribute name ON name.attrelid = fk.confrelid AND NOT name.attisdropped
        AND CASE WHEN attached.attnum IS NULL THEN name.attname = 'name' ELSE name.attnum = attached.attnum END
-     WHERE fk.contype = 'f' AND fk.conrelid = imports AND fk.conkey = ARRAY[reference]
-     ORDER BY suppliers.relispartition LIMIT 1
+     WHERE fk.contype = 'f' AND fk.conrelid = imports AND reference = ANY (fk.conkey)
+       AND (to_jsonb(fk) ->> 'conperiod')::boolean IS NOT TRUE
+     ORDER BY cardinality(fk.conkey), suppliers.relispartition LIMIT 1
 $$;
 COMMENT ON FUNCTION webhooks.supplier_key(regclass, smallint) IS
-    'Where the foreign key of a column of imports leads: the table, its id''s and its name''s column, how ids are compared';
+    'Where the foreign key of a column of imports leads: the table, its name''s column, the key''s columns on both sides, '
+    'and how they are compared';
 
 CREATE FUNCTION webhooks.recorded_columns(target regclass, names text[]) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -73,6 +76,7 @@ AS $$
 DECLARE
     missing text;
     unknown text;
+    virtual text;
 BEGIN
     IF jsonb_typeof(columns) IS DISTINCT FROM 'object'
        OR EXISTS (SELECT FROM jsonb_each(columns) AS pair WHERE jsonb_typeof(pair.value) <> 'string') THEN
@@ -95,9 +99,14 @@ BEGIN
      WHERE (required OR columns ? field)
        AND webhooks.recorded_columns(target, ARRAY[coalesce(columns ->> field, field)]) IS NULL;
     IF missing IS NOT NULL THEN
+        -- Virtual generated columns (Postgres 18) are computed when they are read: a trigger's row does not have them.
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO virtual
+          FROM webhooks.fields(kind)
+          JOIN pg_attribute ON attrelid = target AND attname = coalesce(columns ->> field, field) AND attgenerated = 'v';
         RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
             USING ERRCODE = 'undefined_column',
-                  HINT = 'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.';
+                  HINT = coalesce(virtual || ': virtual generated columns have no value in a trigger; make them STORED.',
+                                  'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.');
     END IF;
 END
 $$;
@@ -138,29 +147,100 @@ $$;
 COMMENT ON FUNCTION webhooks.check_told(regclass, text, jsonb, text[], text[]) IS
     'Raises an error unless a table''s changes can be told with these columns alone, or without these';
 
-CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}', include text[] = NULL,
-                                exclude text[] = NULL) RETURNS void
-    LANGUAGE plpgsql  -- with the caller's rights: whoever may attach a table could trigger on it anyway
+CREATE FUNCTION webhooks.check_attachable(target regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    relation   pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
-    secrets    text[];
-    attachment jsonb;
+    relation pg_class := (SELECT pg_class FROM pg_class WHERE oid = target);
+    what     text;
+    hint     text;
+    other    regclass;
 BEGIN
+    SELECT r.what, r.hint INTO what, hint FROM (VALUES
+        (target IS NULL, NULL, NULL),
+        (relation.relkind = 'v', 'a view, not a table', 'Events come from row changes: attach the tables behind it.'),
+        (relation.relkind = 'm', 'a materialized view, not a table',
+         'Events come from row changes: attach the tables behind it.'),
+        (relation.relkind = 'f', 'a foreign table',
+         'Its rows also change elsewhere: install pg_webhooks there, and attach the table where its rows are.'),
+        (relation.relkind NOT IN ('r', 'p'), 'not a table', 'Give the name of a table.'),
+        (relation.relnamespace = 'webhooks'::regnamespace, 'a table of pg_webhooks itself',
+         'Events of its own are no row changes: webhooks.logs() and webhooks.attempts() show what was delivered.'),
+        (target::oid < 16384, 'a table of Postgres itself', 'Postgres fires no triggers there: attach one of your own.'),
+        (relation.relpersistence = 't', 'a temporary table', 'It is gone with its session: attach an ordinary table.')
+        ) r (holds, what, hint)
+     WHERE r.holds LIMIT 1;
     IF target IS NULL THEN
         RAISE EXCEPTION 'no table was given'
             USING ERRCODE = 'null_value_not_allowed', HINT = 'webhooks.attach(''products'') attaches products.';
-    ELSIF relation.relkind NOT IN ('r', 'p') THEN
-        RAISE EXCEPTION '"%" is not a table', target
-            USING ERRCODE = 'wrong_object_type', HINT = 'Events come from row changes: attach the tables behind it.';
+    ELSIF what IS NOT NULL THEN
+        RAISE EXCEPTION '% cannot be attached: it is %', target, what USING ERRCODE = 'wrong_object_type', HINT = hint;
     ELSIF NOT pg_has_role(relation.relowner, 'USAGE') THEN
         RAISE EXCEPTION 'must be owner of table %', target
             USING ERRCODE = 'insufficient_privilege',
                   HINT = format('Ask %s, its owner, to attach it.', pg_get_userbyid(relation.relowner));
     END IF;
 
-    kind := coalesce(kind, relation.relname);
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = target AND tgname IN ('!webhooks_capture', '!webhooks_truncate')
+                                        AND tgfoid <> 'webhooks.capture()'::regprocedure) THEN
+        RAISE EXCEPTION 'table % has a trigger of another''s called "!webhooks_capture" or "!webhooks_truncate"', target
+            USING ERRCODE = 'duplicate_object', HINT = 'pg_webhooks needs these names: ALTER TRIGGER … RENAME TO ….';
+    END IF;
+    SELECT relid INTO other FROM pg_partition_ancestors(target) AS relid
+     WHERE relid <> target AND webhooks.attachment_of(relid) IS NOT NULL LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION 'table % is a partition of %, which is attached', target, other
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'Its rows make events already. To attach partitions one by one, detach that table first.';
+    END IF;
+    SELECT t.tgrelid INTO other FROM pg_partition_tree(target) p
+      JOIN pg_trigger t ON t.tgrelid = p.relid AND t.tgname = '!webhooks_capture' AND t.tgparentid = 0
+     WHERE p.relid <> target LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION '%, a partition of table %, is attached by itself', other, target
+            USING ERRCODE = 'duplicate_object', HINT = format('SELECT webhooks.detach(%L); then attach the table.', other);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION webhooks.check_attachable(regclass) IS
+    'Raises an error unless a relation is a table whose row changes can become events, and the caller''s';
+
+CREATE FUNCTION webhooks.create_triggers(target regclass, kind text, attachment jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    -- Writers queue up behind a lock that is waited for.
+    SET lock_timeout = '3s'
+AS $$
+BEGIN
+    -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what those
+    -- change is news after the change that they were fired for.
+    EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
+                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L)', target, 'wanted_' || kind, attachment);
+    -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
+    EXECUTE format('ALTER TRIGGER "!webhooks_capture" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'could not attach table % within 3 seconds: others are using it', target
+        USING ERRCODE = 'lock_not_available',
+              HINT = format('It waits for all transactions that have written to the table. Try again, or see who they '
+                            'are: SELECT pid FROM pg_locks WHERE relation = %L::regclass;', target);
+END
+$$;
+COMMENT ON FUNCTION webhooks.create_triggers(regclass, text, jsonb) IS
+    'Makes the triggers of an attached table, or makes them anew';
+
+CREATE FUNCTION webhooks.attach(target regclass, kind text = NULL, columns jsonb = '{}', include text[] = NULL,
+                                exclude text[] = NULL) RETURNS void
+    LANGUAGE plpgsql  -- with the caller's rights: whoever may attach a table could trigger on it anyway
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    children   text;
+    secrets    text[];
+    attachment jsonb;
+BEGIN
+    PERFORM webhooks.check_attachable(target);
+    kind := coalesce(kind, (SELECT relname FROM pg_class WHERE oid = target));
     IF NOT EXISTS (SELECT FROM webhooks.fields(kind)) THEN
         RAISE EXCEPTION 'unknown kind of table "%"', kind
             USING ERRCODE = 'invalid_parameter_value',
@@ -190,12 +270,15 @@ BEGIN
         END IF;
     END IF;
 
-    -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what those
-    -- change is news after the change that they were fired for.
-    EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
-                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L)', target, 'wanted_' || kind, attachment);
-    -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
-    EXECUTE format('ALTER TRIGGER "!webhooks_capture" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
+    PERFORM webhooks.create_triggers(target, kind, attachment);
+    SELECT string_agg(inhrelid::regclass::text, ', ') INTO children
+      FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid AND NOT relispartition
+     WHERE inhparent = target AND webhooks.attachment_of(inhrelid) IS NULL;
+    IF children IS NOT NULL THEN
+        RAISE WARNING 'rows of the child tables of % make no events: %', target, children
+            USING HINT = format('Postgres fires no trigger of a parent for them. Attach each: SELECT '
+                                'webhooks.attach(…, kind => %L);', kind);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION webhooks.attach(regclass, text, jsonb, text[], text[]) IS
@@ -207,10 +290,18 @@ CREATE FUNCTION webhooks.detach(target regclass) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    attached regclass;
 BEGIN
     IF webhooks.attachment_of(target) IS NULL THEN
         RAISE EXCEPTION 'table % is not attached', coalesce(target::text, 'NULL')
             USING ERRCODE = 'undefined_object', HINT = 'webhooks.attach() attaches a table.';
+    END IF;
+    SELECT relid INTO attached FROM pg_partition_ancestors(target) AS relid
+     WHERE relid <> target AND webhooks.attachment_of(relid) IS NOT NULL LIMIT 1;
+    IF attached IS NOT NULL THEN
+        RAISE EXCEPTION 'table % is attached as a partition of %', target, attached
+            USING ERRCODE = 'wrong_object_type', HINT = format('SELECT webhooks.detach(%L) ends it for all.', attached);
     END IF;
     EXECUTE format('DROP TRIGGER "!webhooks_capture" ON %s', target);
 END

@@ -76,6 +76,8 @@ GRANT EXECUTE ON FUNCTION
     webhooks.tokens(),
     webhooks.attach(regclass, text, jsonb, text[], text[]),
     webhooks.recorded_columns(regclass, text[]),
+    webhooks.check_attachable(regclass),
+    webhooks.create_triggers(regclass, text, jsonb),
     webhooks.check_columns(regclass, text, jsonb),
     webhooks.check_told(regclass, text, jsonb, text[], text[]),
     webhooks.left_out_columns(regclass, text),

@@ -217,3 +217,77 @@ async fn what_is_wrong_with_an_attached_table_is_named_and_doctor_finds_it() {
     let left: Vec<String> = db.all("SELECT DISTINCT target::text FROM webhooks.attachment_problems()").await;
     assert_eq!(left, ["products"]);
 }
+
+#[tokio::test]
+async fn what_an_applications_trigger_changes_is_news_after_the_change_it_was_fired_for() {
+    let db = subscribed().await;
+    db.run(
+        "CREATE FUNCTION reprice() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN UPDATE products SET price = 2 WHERE id = NEW.id; RETURN NULL; END $$;
+         CREATE TRIGGER \"0 first\" AFTER INSERT ON products FOR EACH ROW EXECUTE FUNCTION reprice()",
+    )
+    .await;
+    db.run(INSERT).await;
+    assert_eq!(db.events().await, ["product.created", "product.updated"]);
+}
+
+#[tokio::test]
+async fn a_trigger_of_anothers_that_has_our_name_is_left_alone() {
+    let db = Cluster::shared().await.database().await;
+    db.run(
+        "SELECT webhooks.detach('products');
+         CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER \"!webhooks_capture\" AFTER INSERT ON products FOR EACH ROW EXECUTE FUNCTION theirs()",
+    )
+    .await;
+    let error = db.fail("SELECT webhooks.attach('products')").await;
+    assert!(error.code == "42710" && error.hint.contains("RENAME TO"), "{error:?}");
+    assert_eq!(db.fail("SELECT webhooks.detach('products')").await.code, "42704");
+    let kept =
+        "SELECT tgfoid::regproc::text FROM pg_trigger WHERE tgrelid = 'products'::regclass AND tgname ~ 'webhooks'";
+    assert_eq!(db.all::<String>(kept).await, ["theirs"]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_in_use_is_said_to_be() {
+    let db = Cluster::shared().await.database().await;
+    db.run("SELECT webhooks.detach('products')").await;
+    let writer = db.session().await;
+    writer.run(&format!("BEGIN; {INSERT}")).await;
+    let error = db.fail("SELECT webhooks.attach('products')").await;
+    assert!(error.code == "55P03" && error.message.contains("public.products"), "{error:?}");
+    assert!(error.hint.contains("pg_locks"), "{error:?}");
+    writer.run("COMMIT").await;
+    db.run("SELECT webhooks.attach('products')").await;
+}
+
+#[tokio::test]
+async fn child_tables_are_warned_of_and_make_events_once_they_are_attached() {
+    let db = subscribed().await;
+    db.run("CREATE TABLE cheap () INHERITS (products)").await;
+    db.notices();
+    db.run("SELECT webhooks.attach('products')").await;
+    let told = db.notices().remove(0);
+    assert!(told.message.contains("public.cheap") && told.hint.contains("kind => 'products'"), "{told:?}");
+    db.run("SELECT webhooks.attach('cheap', kind => 'products'); SELECT webhooks.attach('products')").await;
+    assert!(db.notices().is_empty(), "they all make events now");
+    db.run("INSERT INTO cheap (id, sku, name, price) VALUES (1, 'A', 'a', 1); UPDATE products SET price = 2").await;
+    assert_eq!(db.events().await, ["product.created", "product.updated"]);
+}
+
+#[tokio::test]
+async fn a_supplier_is_named_through_a_key_of_several_columns() {
+    let db = subscribed().await;
+    db.run(
+        "CREATE TABLE vendors (shop text, id bigint, name text, PRIMARY KEY (shop, id));
+         CREATE TABLE jobs (LIKE imports INCLUDING DEFAULTS, shop text,
+                            FOREIGN KEY (supplier_id, shop) REFERENCES vendors (id, shop));
+         SELECT webhooks.attach('jobs', 'imports');
+         INSERT INTO vendors VALUES ('a', 7, 'Seven of a'), ('b', 7, 'Seven of b');
+         INSERT INTO jobs (id, supplier_id, shop, status) VALUES (1, 7, 'b', 'running'), (2, 7, 'a', 'running'),
+                                                                 (3, 7, NULL, 'running')",
+    )
+    .await;
+    let named: Vec<Value> = data(&db).await.iter().map(|data| data["supplier_name"].clone()).collect();
+    assert_eq!(named, [json!("Seven of b"), json!("Seven of a"), Value::Null]);
+}

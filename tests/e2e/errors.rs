@@ -198,6 +198,16 @@ async fn what_cannot_be_attached_is_refused() {
         "CREATE VIEW shown AS SELECT * FROM products;
          CREATE MATERIALIZED VIEW kept AS SELECT * FROM products;
          CREATE TABLE lacking (id int, price numeric);
+         CREATE TEMP TABLE passing (LIKE products);
+         CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+         CREATE FOREIGN TABLE far (id int) SERVER nowhere;
+         CREATE SEQUENCE counted;
+         CREATE TABLE parted (LIKE products) PARTITION BY RANGE (id);
+         CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100);
+         SELECT webhooks.attach('parted', 'products');
+         CREATE TABLE above (LIKE products) PARTITION BY RANGE (id);
+         CREATE TABLE within PARTITION OF above FOR VALUES FROM (0) TO (100);
+         SELECT webhooks.attach('within', 'products');
          CREATE TABLE goods (id int, sku text, name text, price numeric, qty int, min_stock int, supplier_id int)",
     )
     .await;
@@ -205,8 +215,26 @@ async fn what_cannot_be_attached_is_refused() {
     assert_refused(
         &db,
         &[
-            case("SELECT webhooks.attach('shown', 'products')", WRONG_OBJECT, &["shown"], &["tables"]),
-            case("SELECT webhooks.attach('kept', 'products')", WRONG_OBJECT, &["kept"], &["tables"]),
+            case("SELECT webhooks.attach('shown', 'products')", WRONG_OBJECT, &["shown", "a view"], &["tables"]),
+            case("SELECT webhooks.attach('kept', 'products')", WRONG_OBJECT, &["kept", "materialized"], &["tables"]),
+            case("SELECT webhooks.attach('far', 'products')", WRONG_OBJECT, &["far", "foreign"], &["install"]),
+            case(
+                "SELECT webhooks.attach('counted', 'products')",
+                WRONG_OBJECT,
+                &["counted", "not a table"],
+                &["table"],
+            ),
+            case(
+                "SELECT webhooks.attach('passing', 'products')",
+                WRONG_OBJECT,
+                &["passing", "temporary"],
+                &["ordinary"],
+            ),
+            case("SELECT webhooks.attach('pg_class', 'products')", WRONG_OBJECT, &["pg_class", "Postgres"], &["own"]),
+            case("SELECT webhooks.attach('webhooks.attempt', 'products')", WRONG_OBJECT, &["attempt"], &["logs()"]),
+            case("SELECT webhooks.attach('part', 'products')", WRONG_OBJECT, &["part", "parted"], &["already"]),
+            case("SELECT webhooks.detach('part')", WRONG_OBJECT, &["part", "parted"], &["detach('public.parted')"]),
+            case("SELECT webhooks.attach('above', 'products')", "42710", &["within", "above"], &["detach"]),
             case(
                 "SELECT webhooks.attach('lacking', 'products')",
                 UNDEFINED_COLUMN,

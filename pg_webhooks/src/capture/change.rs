@@ -241,7 +241,7 @@ impl<'a> Change<'a> {
                     None => json::push_null(out),
                 }
             }
-            Step::SupplierName(column, key) => match self.supplier_name(*column, key) {
+            Step::SupplierName(key) => match self.supplier_name(key) {
                 Some(name) => value::push_text(out, name.as_bytes(), limit)?,
                 None => json::push_null(out),
             },
@@ -249,9 +249,10 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    fn supplier_name(&self, column: usize, key: &SupplierKey) -> Option<String> {
-        let id = self.subject().value(column)?;
-        key.name(id, self.column(column).type_oid).unwrap_or_else(|fault| {
+    fn supplier_name(&self, key: &SupplierKey) -> Option<String> {
+        let value = |column| Some((self.subject().value(column)?, self.column(column).type_oid));
+        let id: Vec<_> = key.own_columns().map(value).collect::<Option<_>>()?;
+        key.name(&id).unwrap_or_else(|fault| {
             warning!("pg_webhooks could not read the supplier's name: {fault}");
             None
         })

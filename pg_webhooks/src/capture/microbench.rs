@@ -79,7 +79,7 @@ impl ProductChange {
             let triggers = &*(*relation).trigdesc;
             let ours = std::slice::from_raw_parts_mut(triggers.triggers, triggers.numtriggers as usize)
                 .iter_mut()
-                .find(|trigger| std::ffi::CStr::from_ptr(trigger.tgname) == c"webhooks_capture")
+                .find(|trigger| std::ffi::CStr::from_ptr(trigger.tgname) == c"!webhooks_capture")
                 .expect("the table is attached");
             let slot = || pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsHeapTuple);
             let trigger = pg_sys::TriggerData {

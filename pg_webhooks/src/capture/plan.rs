@@ -72,7 +72,7 @@ pub enum Step {
     Actor(Option<usize>),
     Reason,
     SecondsBetween(usize, usize),
-    SupplierName(usize, SupplierKey),
+    SupplierName(SupplierKey),
 }
 
 impl Plan {
@@ -249,7 +249,7 @@ impl Table {
                 let reference = self.required(reference)?;
                 match (self.find(own), self.supplier_key(reference)?) {
                     (Some(column), _) => steps.step(Step::Column(column)),
-                    (None, Some(key)) => steps.step(Step::SupplierName(reference, key)),
+                    (None, Some(key)) => steps.step(Step::SupplierName(key)),
                     (None, None) => steps.literal(b"null"),
                 }
             }
