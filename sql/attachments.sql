@@ -90,6 +90,7 @@ AS $$
           JOIN pg_class c ON c.oid = a.target AND c.relkind = 'p'
          CROSS JOIN LATERAL pg_partition_tree(a.target) p
           LEFT JOIN pg_trigger t ON t.tgrelid = p.relid AND t.tgfoid = 'webhooks.capture()'::regprocedure
+                AND t.tgname = '!webhooks_capture'
          WHERE p.isleaf AND p.relid <> a.target AND (t.oid IS NULL OR t.tgenabled NOT IN ('O', 'A'))
          UNION ALL
         SELECT a.target, 'secret', format('changes shows columns that look like secrets, since include names them: %s',
@@ -111,7 +112,8 @@ AS $$
     SELECT * FROM problem ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION webhooks.attachment_problems() IS
-    'What keeps rows of attached tables from being events, or sends what it perhaps should not; about says of what kind';
+    'What keeps rows of attached tables from being events, or sends what it perhaps should not; about says of what '
+    'kind';
 
 CREATE FUNCTION webhooks.attachments()
     RETURNS TABLE (target regclass, kind text, events text[], columns jsonb, left_out text[], definition text,
@@ -131,5 +133,5 @@ AS $$
      ORDER BY a.target::text
 $$;
 COMMENT ON FUNCTION webhooks.attachments() IS
-    'The attached tables: the events that their rows make, which column is which field, what changes leaves out, the call '
-    'that attaches the table so, and what is wrong with it';
+    'The attached tables: the events that their rows make, which column is which field, what changes leaves out, the '
+    'call that attaches the table so, and what is wrong with it';

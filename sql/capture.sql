@@ -4,7 +4,9 @@
 CREATE FUNCTION webhooks.capture() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'capture';
 COMMENT ON FUNCTION webhooks.capture() IS
-    'Row trigger: appends the events that a row change makes. Its argument, a JSON object, is the record of the '
+    'Row trigger: appends the events that a row change makes; at a TRUNCATE, counts as missed those that a delete '
+    'makes. '
+    'Its argument, a JSON object, is the record of the '
     'attachment: {"v": 1, "kind": …, "table": oid, "system": the cluster''s identifier, "columns": {field: {"name": …, '
     '"attnum": …, "category": the type''s}}, "include", "exclude", "secrets": [columns like these]}';
 
@@ -40,9 +42,9 @@ CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
     LANGUAGE sql STABLE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
-    -- The name's column is the one as which the suppliers' table was attached, else name. A key of this column alone comes
-    -- before one of several. (Where the suppliers are partitioned there is a constraint for each partition, too. A key with
-    -- PERIOD, from 18 on, may lead to several rows with different names: it counts for none.)
+    -- The name's column is the one as which the suppliers' table was attached, else name. A key of this column alone
+    -- comes before one of several. (Where the suppliers are partitioned there is a constraint for each partition, too. A
+    -- key with PERIOD, from 18 on, may lead to several rows with different names: it counts for none.)
     SELECT fk.confrelid, name.attnum, fk.conkey, fk.confkey, fk.conpfeqop
       FROM pg_constraint fk
       JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
@@ -55,8 +57,8 @@ AS $$
      ORDER BY cardinality(fk.conkey), suppliers.relispartition LIMIT 1
 $$;
 COMMENT ON FUNCTION webhooks.supplier_key(regclass, smallint) IS
-    'Where the foreign key of a column of imports leads: the table, its name''s column, the key''s columns on both sides, '
-    'and how they are compared';
+    'Where the foreign key of a column of imports leads: the table, its name''s column, the key''s columns on both '
+    'sides, and how they are compared';
 
 CREATE FUNCTION webhooks.recorded_columns(target regclass, names text[]) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -102,10 +104,11 @@ BEGIN
         -- Virtual generated columns (Postgres 18) are computed when they are read: a trigger's row does not have them.
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO virtual
           FROM webhooks.fields(kind)
-          JOIN pg_attribute ON attrelid = target AND attname = coalesce(columns ->> field, field) AND attgenerated = 'v';
+          JOIN pg_attribute ON attrelid = target AND attname = coalesce(columns ->> field, field)
+           AND attgenerated = 'v';
         RAISE EXCEPTION 'table % lacks columns that % need: %', target, kind, missing
             USING ERRCODE = 'undefined_column',
-                  HINT = coalesce(virtual || ': virtual generated columns have no value in a trigger; make them STORED.',
+                  HINT = coalesce(virtual || ': virtual generated columns have no value in a trigger: make them STORED',
                                   'If they have other names, map them: columns => ''{"stock": "qty_on_hand"}''.');
     END IF;
 END
@@ -167,7 +170,7 @@ BEGIN
         (relation.relkind NOT IN ('r', 'p'), 'not a table', 'Give the name of a table.'),
         (relation.relnamespace = 'webhooks'::regnamespace, 'a table of pg_webhooks itself',
          'Events of its own are no row changes: webhooks.logs() and webhooks.attempts() show what was delivered.'),
-        (target::oid < 16384, 'a table of Postgres itself', 'Postgres fires no triggers there: attach one of your own.'),
+        (target::oid < 16384, 'a table of Postgres itself', 'It fires no triggers there: attach one of your own.'),
         (relation.relpersistence = 't', 'a temporary table', 'It is gone with its session: attach an ordinary table.')
         ) r (holds, what, hint)
      WHERE r.holds LIMIT 1;
@@ -199,7 +202,8 @@ BEGIN
      WHERE p.relid <> target LIMIT 1;
     IF other IS NOT NULL THEN
         RAISE EXCEPTION '%, a partition of table %, is attached by itself', other, target
-            USING ERRCODE = 'duplicate_object', HINT = format('SELECT webhooks.detach(%L); then attach the table.', other);
+            USING ERRCODE = 'duplicate_object',
+                  HINT = format('SELECT webhooks.detach(%L); then attach the table.', other);
     END IF;
 END
 $$;
@@ -213,12 +217,16 @@ CREATE FUNCTION webhooks.create_triggers(target regclass, kind text, attachment 
     SET lock_timeout = '3s'
 AS $$
 BEGIN
-    -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what those
-    -- change is news after the change that they were fired for.
+    -- Postgres fires triggers in the order of their names. With this one ours comes before the application's: what
+    -- those change is news after the change that they were fired for.
     EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_capture" AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
                    'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L)', target, 'wanted_' || kind, attachment);
-    -- So DROP EXTENSION takes the trigger along and asks for no CASCADE.
+    -- TRUNCATE tells of no rows: it is counted as missed, once.
+    EXECUTE format('CREATE OR REPLACE TRIGGER "!webhooks_truncate" AFTER TRUNCATE ON %s FOR EACH STATEMENT '
+                   'WHEN (webhooks.%I()) EXECUTE FUNCTION webhooks.capture(%L)', target, 'wanted_' || kind, attachment);
+    -- So DROP EXTENSION takes the triggers along and asks for no CASCADE.
     EXECUTE format('ALTER TRIGGER "!webhooks_capture" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
+    EXECUTE format('ALTER TRIGGER "!webhooks_truncate" ON %s DEPENDS ON EXTENSION pg_webhooks', target);
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'could not attach table % within 3 seconds: others are using it', target
         USING ERRCODE = 'lock_not_available',
@@ -304,6 +312,7 @@ BEGIN
             USING ERRCODE = 'wrong_object_type', HINT = format('SELECT webhooks.detach(%L) ends it for all.', attached);
     END IF;
     EXECUTE format('DROP TRIGGER "!webhooks_capture" ON %s', target);
+    EXECUTE format('DROP TRIGGER IF EXISTS "!webhooks_truncate" ON %s', target);
 END
 $$;
 COMMENT ON FUNCTION webhooks.detach(regclass) IS 'Stops capturing a table''s row changes';

@@ -18,6 +18,8 @@ pub enum Fault {
     AttachmentVersion(u32),
     /// A field of a kind of table for which the table has no column.
     MissingColumn { field: &'static str, kind: &'static str },
+    /// A TRUNCATE, which says nothing of the rows that it removes.
+    Truncated,
     /// A body beyond the limit.
     BodyTooLong { event: String, bytes: usize },
     /// An error of Postgres, whose work was undone.
@@ -37,6 +39,7 @@ impl fmt::Display for Fault {
                 write!(out, "the trigger was made by another version of pg_webhooks: its argument has form {version}")
             }
             Self::MissingColumn { field, kind } => write!(out, "the table has no column for {field} of {kind}"),
+            Self::Truncated => write!(out, "TRUNCATE removes rows without telling which: use DELETE where it matters"),
             Self::BodyTooLong { event, bytes } => {
                 write!(out, "the message of {event} would have {bytes} bytes, more than pg_webhooks.max_body")
             }

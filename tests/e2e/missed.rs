@@ -135,3 +135,21 @@ async fn status_doctor_and_metrics_show_what_was_missed() {
     let metrics = Api::start(&db).await.stranger().get("/metrics").await.text;
     assert!(metrics.contains("\npg_webhooks_missed_changes 3\n"), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_truncate_of_products_counts_once_where_somebody_wants_deletes() {
+    let db = Cluster::shared().await.database().await;
+    db.run("TRUNCATE products").await;
+    db.register("http://127.0.0.1:9/", "product.created,supplier.*", SECRET).await;
+    db.run("TRUNCATE products, suppliers, imports; BEGIN; TRUNCATE products; ROLLBACK").await;
+    assert_eq!(db.all::<String>(ROWS).await, [""; 0]);
+    db.register("http://127.0.0.1:9/", "product.deleted", SECRET).await;
+    db.notices();
+    db.run("INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1); TRUNCATE products").await;
+    assert_eq!(db.all::<String>(ROWS).await, ["public.products product.deleted 1"]);
+    assert!(db.notices()[0].message.contains("TRUNCATE"));
+    db.run("SELECT webhooks.detach('products'); TRUNCATE products").await;
+    assert_eq!(db.all::<String>(ROWS).await.len(), 1, "detached, it misses nothing");
+    let ours = "SELECT count(*) FROM pg_trigger WHERE tgname ~ 'webhooks' AND tgrelid = 'products'::regclass";
+    assert_eq!(db.one::<i64>(ours).await, 0);
+}

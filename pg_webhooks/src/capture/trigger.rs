@@ -4,8 +4,10 @@
 //! WARNING, and what was missed is counted.
 
 use pgrx::prelude::*;
+use webhooks_core::event_rules::When;
 
 use super::append;
+use super::attachment::Attachment;
 use super::change::Change;
 use super::plan::Plan;
 use crate::event_log::Subject;
@@ -51,6 +53,10 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
             error!("webhooks.capture() is a trigger function: webhooks.attach() makes its triggers");
         }
         let trigger = &*(*call).context.cast::<pg_sys::TriggerData>();
+        if trigger.tg_event & (TIMING_MASK | pg_sys::TRIGGER_EVENT_OPMASK) == pg_sys::TRIGGER_EVENT_TRUNCATE {
+            miss_deletes(trigger);
+            return pg_sys::Datum::from(0);
+        }
         if trigger.tg_event & TIMING_MASK != AFTER_ROW {
             error!("webhooks.capture() must be fired AFTER and FOR EACH ROW: webhooks.attach() makes its triggers");
         }
@@ -65,6 +71,17 @@ pub unsafe extern "C-unwind" fn capture(call: pg_sys::FunctionCallInfo) -> pg_sy
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_capture() -> &'static pg_sys::Pg_finfo_record {
     &pg_sys::Pg_finfo_record { api_version: 1 }
+}
+
+/// Counts as missed what deletes would have made: once, for nobody knows of how many rows.
+fn miss_deletes(trigger: &pg_sys::TriggerData) {
+    let Ok(attachment) = Attachment::of(trigger) else { return };
+    for rule in attachment.kind.events {
+        if matches!(rule.when, When::Deleted) && cache::is_wanted(rule.name).unwrap_or(true) {
+            // SAFETY: Postgres gives a trigger function its table, open.
+            missed::count(unsafe { (*trigger.tg_relation).rd_id }, rule.name, &Fault::Truncated);
+        }
+    }
 }
 
 fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {

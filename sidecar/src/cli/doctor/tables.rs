@@ -17,6 +17,7 @@ async fn attached(connection: &Connection, findings: &mut Findings) -> Result<()
                  FROM pg_trigger t
                  JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = 'capture'
                  JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'webhooks'
+                WHERE t.tgname <> '!webhooks_truncate'
                 ORDER BY 1";
     let mut sound = Vec::new();
     let rows = connection.client.query(sql, &[]).await?;
