@@ -280,13 +280,43 @@ async fn a_statement_that_times_out_while_capture_waits_changes_nothing() {
         let holder = db.session().await;
         holder.run(&format!("BEGIN; {held}")).await;
         let writer = db.session().await;
-        writer.run("SET statement_timeout = '300ms'").await;
-        let error = timeout(Duration::from_secs(10), writer.fail(statement)).await;
-        assert_eq!(error.expect("it does not go on waiting").code, "57014", "{held}");
-        assert!(db.one::<bool>("SELECT status = 'pending' FROM imports").await, "{held}");
+        for (limit, code) in [("statement_timeout", "57014"), ("lock_timeout", "55P03")] {
+            writer.run(&format!("SET {limit} = '300ms'")).await;
+            let error = timeout(Duration::from_secs(10), writer.fail(statement)).await;
+            assert_eq!(error.expect("it does not go on waiting").code, code, "{held}");
+            assert!(db.one::<bool>("SELECT status = 'pending' FROM imports").await, "{held}");
+            writer.run(&format!("RESET {limit}")).await;
+        }
         holder.run("ROLLBACK").await;
-        writer.run(&format!("SET statement_timeout = 0; {statement}")).await;
+        writer.run(statement).await;
     }
     assert!(db.one::<bool>("SELECT price = 3 FROM products").await, "twice, of four times");
     assert_eq!(db.events().await, ["product.updated", "product.updated", "import.started"]);
+}
+
+#[tokio::test]
+async fn an_error_that_an_application_retries_fails_the_statement_and_any_other_does_not() {
+    let db = Cluster::shared().await.database().await;
+    db.run(
+        "INSERT INTO suppliers (id, name) VALUES (42, 's'); INSERT INTO imports (supplier_id) VALUES (42);
+         CREATE FUNCTION fails() RETURNS boolean LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'as told' USING ERRCODE = current_setting('test.code'); END $$;
+         CREATE POLICY failing ON suppliers USING (fails());
+         ALTER TABLE suppliers OWNER TO manager;
+         ALTER TABLE suppliers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    )
+    .await;
+    db.register("http://127.0.0.1:9/", "import.*", SECRET).await;
+    let restart = "UPDATE imports SET status = 'pending'; UPDATE imports SET status = 'running'";
+    for code in ["40001", "40P01", "53100", "53200", "55P03", "57014", "57P01"] {
+        db.run(&format!("SET test.code = '{code}'")).await;
+        let error = db.fail(restart).await;
+        assert_eq!((error.code.as_str(), error.message.as_str()), (code, "as told"));
+    }
+    assert_eq!(db.events().await, [""; 0]);
+    for code in ["22012", "42501", "P0001"] {
+        db.run(&format!("SET test.code = '{code}'; {restart}")).await;
+        assert!(db.notices()[0].message.contains("as told"), "{code}");
+    }
+    assert_eq!(db.events().await, ["import.started"; 3], "without the supplier's name");
 }

@@ -2,6 +2,7 @@
 //!
 //! Where an event cannot be made (a column that it needs is gone, or by a fault of ours) the user's statement goes on, with a
 //! WARNING, and what was missed is counted.
+//! An error that an application retries, a lock timeout say, fails the statement.
 
 use pgrx::prelude::*;
 use webhooks_core::event_rules::When;

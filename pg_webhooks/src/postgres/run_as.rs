@@ -3,13 +3,15 @@
 //! Capture reads its own tables rarely (the first time, and after a change of them), and then as their owner: writers
 //! have no rights on them. The search path is pinned meanwhile, so that no operator of the writer's is ever called.
 
+use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 
 use crate::fault::Fault;
 
-/// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message, save that of a cancelled statement.
+/// Runs `work` as `role` in a subtransaction; an error undoes it and comes back as its message, unless it is
+/// one that fails the statement.
 pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, Fault> {
     // SAFETY: the calls are those that PL/pgSQL makes for an EXCEPTION block, in its order; the memory context and
     // resource owner are put back on both ways out.
@@ -25,18 +27,16 @@ pub fn run_as<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> Result<T, Fault
             pg_sys::ReleaseCurrentSubTransaction();
             Ok(result)
         }))
-        // As in PL/pgSQL's WHEN OTHERS: whoever cancels a statement, or has a timeout do so, cancels all of it. To go on would
-        // commit the change without its event.
-        .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, |error| {
-            pg_sys::MemoryContextSwitchTo(context);
-            pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            pg_sys::CurrentResourceOwner = resources;
-            error.rethrow()
-        })
         .catch_others(|error| {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            Err(Fault::Sql(message(&error)))
+            pg_sys::CurrentResourceOwner = resources;
+            let report = report(&error);
+            if fails_the_statement(report.sql_error_code()) {
+                error.rethrow()
+            } else {
+                Err(Fault::Sql(report.message().to_owned()))
+            }
         })
         .execute();
         pg_sys::MemoryContextSwitchTo(context);
@@ -76,11 +76,20 @@ fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Whether an error is the statement's, whoever runs into it: the application tries again, or somebody has cancelled it. To go
+/// on would commit the change without its event.
+fn fails_the_statement(code: PgSqlErrorCode) -> bool {
+    // 40: serialization failures and deadlocks. 53: no memory, no room on disk. 57: cancelled, timed out, shut down.
+    const CLASSES: [&[u8]; 3] = [b"40", b"53", b"57"];
+    // SAFETY: reads a static text.
+    let text = unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) }.to_bytes();
+    code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE || CLASSES.contains(&&text[..2])
+}
+
 /// What an error says.
-fn message(error: &pg_sys::panic::CaughtError) -> String {
+fn report(error: &pg_sys::panic::CaughtError) -> &pg_sys::panic::ErrorReportWithLevel {
     use pg_sys::panic::CaughtError::*;
     match error {
-        PostgresError(report) | ErrorReport(report) => report.message().to_owned(),
-        RustPanic { ereport, .. } => ereport.message().to_owned(),
+        PostgresError(report) | ErrorReport(report) | RustPanic { ereport: report, .. } => report,
     }
 }
