@@ -57,8 +57,6 @@ BEGIN
     INSERT INTO webhooks.holder (shard, lease_id, session, taken_at, expires_at)
     VALUES (lease.shard, my_lease_id, pg_backend_pid(),
             clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms');
-    -- After a long outage housekeeping is behind, and the first report needs its day.
-    PERFORM webhooks.create_partition('webhooks.attempt', (clock_timestamp() AT TIME ZONE 'UTC')::date);
     RETURN QUERY
         SELECT c.shard, lease.epoch, my_lease_id, c.window_from::text, c.window_to::text, c.xid, c.seq,
                (SELECT count(*)::integer FROM webhooks.lease)

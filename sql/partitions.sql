@@ -18,39 +18,126 @@ COMMENT ON FUNCTION webhooks.revoke_from_others(text, oid, aclitem[]) IS
     'Leaves an object to its owner alone: default privileges (ALTER DEFAULT PRIVILEGES … GRANT) may have opened it '
     'as it was made. object is its kind and name, as in TABLE webhooks.event';
 
-CREATE FUNCTION webhooks.create_partition(parent regclass, day date) RETURNS regclass
+CREATE FUNCTION webhooks.partition_name(parent regclass, last_day date) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('webhooks.%I', relname || '_' || coalesce(to_char(last_day, 'YYYYMMDD'), 'later'))
+      FROM pg_class WHERE oid = parent
+$$;
+COMMENT ON FUNCTION webhooks.partition_name(regclass, date) IS
+    'What a partition of event or attempt is called: by its last UTC day, or later where it has none';
+
+CREATE FUNCTION webhooks.attach_partition(parent regclass, partition text, first_day date, last_day date) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- ATTACH leaves readers and writers of the other days alone; CREATE … PARTITION OF would lock them out.
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%s)', parent, partition,
+                   to_char(first_day, 'YYYY-MM-DD 00:00:00+00'),
+                   coalesce(quote_literal(to_char(last_day + 1, 'YYYY-MM-DD 00:00:00+00')), 'MAXVALUE'));
+END
+$$;
+COMMENT ON FUNCTION webhooks.attach_partition(regclass, text, date, date) IS
+    'Makes a table the partition of event or attempt for some UTC days';
+
+CREATE FUNCTION webhooks.partitions(parent regclass)
+    RETURNS TABLE (partition regclass, first_day date, last_day date)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- As the bounds are printed, so are they read.
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+AS $$
+    SELECT oid::regclass, bounds[1]::timestamptz::date, bounds[2]::timestamptz::date - 1
+      FROM pg_inherits
+      JOIN pg_class ON oid = inhrelid
+     CROSS JOIN regexp_match(pg_get_expr(relpartbound, oid), $re$FROM \('([^']+)'\) TO \('?([^']+)'?\)$re$) AS found
+     CROSS JOIN LATERAL (SELECT ARRAY[found[1], nullif(found[2], 'MAXVALUE')]) AS day (bounds)
+     WHERE inhparent = parent
+$$;
+COMMENT ON FUNCTION webhooks.partitions(regclass) IS
+    'The partitions of event or attempt with their UTC days; that of all later days has no last one';
+
+CREATE FUNCTION webhooks.create_partition(parent regclass, first_day date, last_day date) RETURNS regclass
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
 AS $$
 DECLARE
-    partition text := format('webhooks.%I',
-                             (SELECT relname FROM pg_class WHERE oid = parent) || to_char(day, '_YYYYMMDD'));
+    partition text := webhooks.partition_name(parent, last_day);
 BEGIN
-    IF to_regclass(partition) IS NULL THEN
-        -- Two sessions may miss the same day at once; the second waits here, then finds it made.
-        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
-    END IF;
-    IF to_regclass(partition) IS NULL THEN
-        -- Capture writes heap tuples, whatever default_table_access_method says.
-        EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL) USING heap', partition, parent);
-        PERFORM webhooks.revoke_from_others('TABLE ' || partition, relowner, relacl)
-           FROM pg_class WHERE oid = to_regclass(partition);
-        -- ATTACH leaves readers and writers of the other days alone; CREATE … PARTITION OF would lock them out.
-        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-                       parent, partition,
-                       to_char(day, 'YYYY-MM-DD 00:00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));
-        -- While CREATE EXTENSION runs, all that is created is a member already.
-        IF NOT EXISTS (SELECT FROM pg_depend
-                        WHERE classid = 'pg_class'::regclass AND objid = to_regclass(partition) AND deptype = 'e') THEN
-            EXECUTE format('ALTER EXTENSION pg_webhooks ADD TABLE %s', partition);
-        END IF;
+    -- Capture writes heap tuples, whatever default_table_access_method says.
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL) USING heap', partition, parent);
+    PERFORM webhooks.revoke_from_others('TABLE ' || partition, relowner, relacl)
+       FROM pg_class WHERE oid = to_regclass(partition);
+    PERFORM webhooks.attach_partition(parent, partition, first_day, last_day);
+    -- While CREATE EXTENSION runs, all that is created is a member already.
+    IF NOT EXISTS (SELECT FROM pg_depend
+                    WHERE classid = 'pg_class'::regclass AND objid = to_regclass(partition) AND deptype = 'e') THEN
+        EXECUTE format('ALTER EXTENSION pg_webhooks ADD TABLE %s', partition);
     END IF;
     RETURN partition::regclass;
 END
 $$;
+COMMENT ON FUNCTION webhooks.create_partition(regclass, date, date) IS
+    'Makes a partition of event or attempt for some UTC days; without a last one it is that of all later days';
+
+CREATE FUNCTION webhooks.create_partition(parent regclass, day date) RETURNS regclass
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(to_regclass(webhooks.partition_name(parent, day)), webhooks.create_partition(parent, day, day))
+$$;
 COMMENT ON FUNCTION webhooks.create_partition(regclass, date) IS
-    'The partition of event or attempt for a UTC day, created when it is missing';
+    'The partition of event or attempt for a UTC day before those that there are, made where it is missing';
+
+CREATE FUNCTION webhooks.make_days(parent regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+    SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    -- Yesterday, too: what began before midnight ends after it, and a clock may be set back by hours.
+    yesterday  date := (clock_timestamp() AT TIME ZONE 'UTC')::date - 1;
+    furthest   date := yesterday + 8;
+    later      regclass;
+    later_from date;
+    newest     date;
+    bounded    text;
+BEGIN
+    SELECT partition, first_day INTO later, later_from FROM webhooks.partitions(parent) WHERE last_day IS NULL;
+    IF later_from <= furthest THEN
+        -- One at a time.
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+        EXECUTE format('SELECT (max(%I) AT TIME ZONE ''UTC'')::date FROM %s',
+                       (SELECT attname FROM pg_attribute WHERE attrelid = parent AND attnum = 1), later) INTO newest;
+        -- It becomes the partition of the days that it holds, of those that are over, or of the first it could hold.
+        newest := greatest(newest, yesterday, later_from);
+        bounded := webhooks.partition_name(parent, newest);
+        EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, later);
+        EXECUTE format('ALTER TABLE %s RENAME TO %I', later, (parse_ident(bounded))[2]);
+        PERFORM webhooks.attach_partition(parent, bounded, later_from, newest);
+        later := NULL;
+    END IF;
+    PERFORM webhooks.create_partition(parent, day, day)
+       FROM (SELECT yesterday + ahead FROM generate_series(0, furthest - yesterday) ahead) AS missing (day)
+      WHERE NOT EXISTS (SELECT FROM webhooks.partitions(parent)
+                         WHERE day BETWEEN first_day AND coalesce(last_day, 'infinity'));
+    IF later IS NULL THEN
+        PERFORM webhooks.create_partition(parent, greatest(furthest, max(last_day)) + 1, NULL)
+           FROM webhooks.partitions(parent);
+    END IF;
+EXCEPTION
+    -- Somebody holds it, or has put a later event into it meanwhile. The next round will do.
+    WHEN lock_not_available OR check_violation THEN NULL;
+END
+$$;
+COMMENT ON FUNCTION webhooks.make_days(regclass) IS
+    'Makes the partitions of event or attempt for a week ahead. Behind them there is one for all later days, so a '
+    'writer never lacks one; where it has been needed, it becomes the partition of the days that it holds';
 
 CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date, read_up_to pg_snapshot[] = '{}') RETURNS integer
     LANGUAGE plpgsql
@@ -66,9 +153,7 @@ DECLARE
     dropped   integer := 0;
 BEGIN
     FOR partition IN
-        SELECT inhrelid::regclass FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-         WHERE inhparent = parent AND to_date(right(relname, 8), 'YYYYMMDD') < before
-         ORDER BY relname
+        SELECT p.partition FROM webhooks.partitions(parent) p WHERE last_day < before ORDER BY last_day
     LOOP
         IF cardinality(read_up_to) > 0 THEN
             EXECUTE format('SELECT EXISTS (SELECT FROM unnest($1) AS read
@@ -98,15 +183,13 @@ CREATE FUNCTION webhooks.maintain() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    today         date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
-    oldest_event  date := (clock_timestamp() - webhooks.setting_interval('event_retention')) AT TIME ZONE 'UTC';
-    -- Yesterday stays, however short: a report of an attempt made before midnight would find no partition, now or ever.
-    oldest_log    date := least(
-        ((clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC')::date, today - 1);
+    yesterday    date := (clock_timestamp() AT TIME ZONE 'UTC')::date - 1;
+    -- Yesterday stays, however short: what began before midnight would find no partition, now or ever.
+    oldest_event date := least(
+        ((clock_timestamp() - webhooks.setting_interval('event_retention')) AT TIME ZONE 'UTC')::date, yesterday);
+    oldest_log   date := least(
+        ((clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC')::date, yesterday);
 BEGIN
-    PERFORM webhooks.create_partition(parent, today + ahead)
-       FROM unnest(ARRAY['webhooks.event', 'webhooks.attempt']::regclass[]) parent, generate_series(0, 2) ahead;
-
     -- What waits for a day that goes, or for an endpoint that is gone, can no longer be sent.
     DELETE FROM webhooks.pending
      WHERE occurred_at < oldest_event::timestamp AT TIME ZONE 'UTC'
@@ -128,15 +211,17 @@ BEGIN
     SELECT min(first_at), max(last_at), table_name, event, reason, sum(changes)
       FROM taken, horizon GROUP BY table_name, event, reason, oldest HAVING max(last_at) >= oldest;
 
-    -- Last, for from the first drop on nobody reads the log until this commits.
+    -- Last, for from the first drop on nobody reads the log until this commits, and who writes into the last partition
+    -- may wait. First event, then attempt: in this order fetch locks the two.
     -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
     PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(window_from))
        FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest;
+    PERFORM webhooks.make_days('webhooks.event');
     PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
+    PERFORM webhooks.make_days('webhooks.attempt');
 END
 $$;
 COMMENT ON FUNCTION webhooks.maintain() IS
     'Housekeeping, called by the sidecar every few minutes: partitions ahead, retention, old cursor rows';
 
-SELECT webhooks.create_partition(parent, (clock_timestamp() AT TIME ZONE 'UTC')::date + ahead)
-  FROM unnest(ARRAY['webhooks.event', 'webhooks.attempt']::regclass[]) parent, generate_series(0, 2) ahead;
+SELECT webhooks.make_days('webhooks.event'), webhooks.make_days('webhooks.attempt');

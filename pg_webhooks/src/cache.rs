@@ -171,25 +171,20 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, Fault> {
         }
     }
     let event = relation(c"event")?;
-    watch(event);
     let heap = lock_partition(day, event)?;
     let partition = Rc::new(Partition::examine(day, heap));
     CACHE.with_borrow_mut(|cache| cache.partition = Some(partition.clone()));
     Ok(partition)
 }
 
-/// Finds the day's partition, creating it where it is missing, and locks it.
+/// Finds the day's partition and locks it.
 fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, Fault> {
-    let find = || match Partition::find(day) {
-        Some(heap) => Ok(heap),
-        None => run_as(owner_of(event), || Partition::create(day)),
-    };
-    let mut heap = find()?;
+    let mut heap = Partition::find(day, event)?;
     loop {
         watch(heap);
         Partition::lock(heap);
-        // While the lock was waited for the table may have gone, or another may have taken its name.
-        let found = find()?;
+        // While the lock was waited for the table may have gone, or housekeeping may have given the day one of its own.
+        let found = Partition::find(day, event)?;
         if found == heap {
             return Ok(heap);
         }

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Fault {
     /// A table of the extension is not there.
     MissingTable(String),
+    /// A day, by the server's clock, before the first partition of the log.
+    MissingDay(String),
     /// A trigger of webhooks.capture() that webhooks.attach() did not make.
     NoArguments,
     /// A trigger's or a WHEN clause's kind of table that the rules do not have.
@@ -30,6 +32,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingTable(name) => write!(out, "table webhooks.{name} is missing"),
+            Self::MissingDay(date) => {
+                write!(out, "webhooks.event has no partition for {date}: is the server's clock right?")
+            }
             Self::NoArguments => write!(out, "the trigger has no arguments: make it with webhooks.attach()"),
             Self::UnknownKind(name) => write!(out, "unknown kind of table \"{name}\""),
             Self::Attachment(error) => {

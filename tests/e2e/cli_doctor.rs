@@ -134,6 +134,9 @@ async fn a_day_that_is_missing_is_found() {
     };
     drop(format!("webhooks.event_{}", day(1).await)).await;
     drop(format!("webhooks.attempt_{}", day(0).await)).await;
+    let later = "webhooks.attempt_later takes its rows";
+    assert_found(&findings(&cli).await, "warning", later, "SELECT webhooks.maintain();");
+    drop("webhooks.attempt_later".into()).await;
     let found = findings(&cli).await;
     assert_found(&found, "warning", "webhooks.event has no partition for 20", "SELECT webhooks.maintain();");
     assert_found(&found, "problem", "webhooks.attempt has no partition for today", "SELECT webhooks.maintain();");

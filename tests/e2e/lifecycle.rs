@@ -8,21 +8,10 @@ use tests::{Answer, Cluster, Database, Receiver, SECRET, Sidecar, Stage, eventua
 
 const SAMPLE: &str = include_str!("../../sql/examples/products_manager.sql");
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
-/// The UTC day, by which the logs are partitioned.
-const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
 
 /// The tables that have a capture trigger.
 async fn attached(db: &Database<'_>) -> Vec<String> {
     db.all("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = '!webhooks_capture' ORDER BY 1").await
-}
-
-/// The days that `event` or `attempt` has a partition for, counted from today.
-async fn days(db: &Database<'_>, log: &str) -> Vec<i32> {
-    db.all(&format!(
-        "SELECT to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') - {TODAY} AS day
-           FROM pg_inherits WHERE inhparent = 'webhooks.{log}'::regclass ORDER BY 1"
-    ))
-    .await
 }
 
 #[tokio::test]
@@ -247,55 +236,6 @@ async fn logs_are_newest_first_and_no_more_than_asked_for() {
 }
 
 #[tokio::test]
-async fn maintenance_drops_old_days_and_makes_coming_ones() {
-    let db = Cluster::shared().await.database().await;
-    db.set("event_retention", "3 days").await;
-    db.set("log_retention", "10 days").await;
-    db.run(&format!(
-        "SELECT webhooks.create_partition(parent, {TODAY} + day)
-           FROM unnest('{{webhooks.event,webhooks.attempt}}'::regclass[]) parent, unnest('{{-30,-12,-8,-2}}'::int[]) day"
-    ))
-    .await;
-    db.run(&format!(
-        "DO $$ DECLARE ahead text := 'webhooks.event' || to_char({TODAY} + 2, '_YYYYMMDD');
-         BEGIN EXECUTE 'ALTER EXTENSION pg_webhooks DROP TABLE ' || ahead; EXECUTE 'DROP TABLE ' || ahead; END $$"
-    ))
-    .await;
-    let endpoint = db.register("http://127.0.0.1:9/", "*", SECRET).await;
-    let sidecar = db.session_as("sidecar").await;
-    sidecar.run("SELECT webhooks.maintain()").await;
-    assert_eq!(days(&db, "event").await, [-2, 0, 1, 2]);
-    assert_eq!(days(&db, "attempt").await, [-8, -2, 0, 1, 2]);
-    sidecar.run("SELECT webhooks.maintain()").await;
-    assert_eq!(days(&db, "event").await, [-2, 0, 1, 2], "a second time changes nothing");
-    db.run(&format!("SELECT webhooks.test('{endpoint}')")).await;
-    assert_eq!(db.events().await, ["webhook.test"]);
-}
-
-#[tokio::test]
-async fn yesterdays_attempts_are_kept_however_short_their_retention() {
-    let db = Cluster::shared().await.database().await;
-    db.set("log_retention", "0s").await;
-    db.run(&format!(
-        "SELECT webhooks.create_partition('webhooks.attempt', {TODAY} + day) FROM unnest('{{-2,-1}}'::int[]) day"
-    ))
-    .await;
-    db.session_as("sidecar").await.run("SELECT webhooks.maintain()").await;
-    assert_eq!(days(&db, "attempt").await, [-1, 0, 1, 2]);
-}
-
-#[tokio::test]
-async fn the_bounds_of_a_day_do_not_depend_on_the_datestyle() {
-    let db = Cluster::shared().await.database().await;
-    db.run("SET datestyle = 'SQL, DMY'; SELECT webhooks.create_partition('webhooks.event', make_date(2030, 1, 2))")
-        .await;
-    db.run("RESET datestyle; SET timezone = 'UTC'").await;
-    let bounds = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'webhooks.event_20300102'::regclass";
-    let expected = "FOR VALUES FROM ('2030-01-02 00:00:00+00') TO ('2030-01-03 00:00:00+00')";
-    assert_eq!(db.one::<String>(bounds).await, expected);
-}
-
-#[tokio::test]
 async fn an_index_that_was_added_to_the_log_has_the_events_that_come_after_it() {
     let stage = Stage::start().await;
     let open = stage.db.session().await;
@@ -311,47 +251,6 @@ async fn an_index_that_was_added_to_the_log_has_the_events_that_come_after_it() 
     let plan = stage.db.all::<String>(&format!("EXPLAIN {found}")).await.join("\n");
     assert!(plan.contains("_name_idx"), "{plan}");
     assert_eq!(stage.db.one::<i64>(found).await, 2);
-}
-
-#[tokio::test]
-async fn an_old_day_that_was_not_sent_yet_is_kept_until_it_was() {
-    let db = Cluster::shared().await.database().await;
-    let receiver = Receiver::start().await;
-    db.register(&receiver.url("/all"), "*", SECRET).await;
-    // As if the sidecar had been away for a month.
-    db.run("SELECT webhooks.create_partition('webhooks.event', (now() - interval '30 days')::date)").await;
-    db.run("INSERT INTO suppliers (name) VALUES ('s')").await;
-    db.run(
-        "INSERT INTO webhooks.event (occurred_at, xid, seq, ended, horizon, webhook_id, name, signature, body)
-         SELECT occurred_at - interval '30 days', xid, seq + 1, ended, horizon, id, name,
-                webhooks.log_signature(id, body, (SELECT key FROM webhooks.log_key)), body
-           FROM webhooks.event CROSS JOIN LATERAL (SELECT webhook_id || 'old' AS id) old",
-    )
-    .await;
-    db.run("SELECT webhooks.maintain()").await;
-    let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'webhooks.event'::regclass";
-    assert_eq!(db.one::<i64>(days).await, 4, "three days from today, and the old one");
-
-    let _sidecar = Sidecar::start(&db);
-    receiver.wait_at("/all", 2).await;
-    eventually(Duration::from_secs(10), "the old day is dropped", async || {
-        // The cursor moves with a report: one more delivery brings one.
-        db.run("UPDATE suppliers SET name = name || '.'; SELECT webhooks.maintain()").await;
-        (db.one::<i64>(days).await == 3).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_reader_of_the_log_does_not_make_maintenance_wait() {
-    let db = Cluster::shared().await.database().await;
-    db.run("SELECT webhooks.create_partition('webhooks.event', (now() - interval '1 year')::date)").await;
-    let reader = db.session().await;
-    reader.run("BEGIN; SELECT count(*) FROM webhooks.event").await;
-    db.run("SET statement_timeout = '5s'; SELECT webhooks.maintain()").await;
-    reader.run("COMMIT").await;
-    db.run("SELECT webhooks.maintain()").await;
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM pg_inherits WHERE inhparent = 'webhooks.event'::regclass").await, 3);
 }
 
 #[tokio::test]

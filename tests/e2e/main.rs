@@ -17,6 +17,7 @@ mod cli_terminal;
 mod cli_verify;
 mod contract;
 mod crash;
+mod days;
 mod delivery;
 mod errors;
 mod event_log;

@@ -73,23 +73,24 @@ const WRITE_LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMOD
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
 impl Partition {
-    /// The partition of a day, where there is one.
-    pub fn find(day: i32) -> Option<pg_sys::Oid> {
-        let date: String = time::date(day)?.to_string().split('-').collect();
-        let name = CString::new(format!("event_{date}")).ok()?;
-        relation(&name).ok()
-    }
-
-    /// Creates the partition of a day that housekeeping has not come to; to be called as the log's owner.
-    pub fn create(day: i32) -> pg_sys::Oid {
-        Spi::connect_mut(|client| {
-            let sql = "SELECT webhooks.create_partition('webhooks.event', date '2000-01-01' + $1)::oid";
-            client
-                .update(sql, Some(1), &[day.into()])
-                .and_then(|rows| rows.first().get_one::<pg_sys::Oid>())
-                .unwrap_or_else(|error| error!("{error}"))
-                .expect("create_partition returns the partition")
-        })
+    /// The partition that a day's events go to: its own or, where housekeeping has not come to that day, the one of the days
+    /// around it. `log` is `webhooks.event`.
+    pub fn find(day: i32, log: pg_sys::Oid) -> Result<pg_sys::Oid, Fault> {
+        let date = time::date(day).map(|date| date.to_string()).unwrap_or_default();
+        let name = CString::new(format!("event_{}", date.replace('-', ""))).unwrap_or_default();
+        // SAFETY: a look-up in the catalogue's cache.
+        if let Some(own) = relation(&name).ok().filter(|own| unsafe { pg_sys::get_rel_relispartition(*own) }) {
+            return Ok(own);
+        }
+        let sql = "SELECT partition::oid FROM webhooks.partitions($1), (SELECT date '2000-01-01' + $2) AS asked (day)
+                    WHERE day >= first_day AND (day <= last_day OR last_day IS NULL)";
+        let read = |client: &spi::SpiClient| {
+            let row = client.select(sql, Some(1), &[log.into(), day.into()])?.first();
+            if row.is_empty() { Ok(None) } else { row.get_one::<pg_sys::Oid>() }
+        };
+        let found =
+            run_as(owner_of(log), || Spi::connect(read).unwrap_or_else(|error: spi::SpiError| error!("{error}")))?;
+        found.ok_or(Fault::MissingDay(date))
     }
 
     /// Locks a partition for appends until the transaction ends. What others have changed about it becomes known with the
