@@ -96,7 +96,8 @@ GRANT EXECUTE ON FUNCTION
     webhooks.emit(text, jsonb),
     webhooks.sign(text, text),
     webhooks.verify(text, text, text),
-    webhooks.set_shards(integer)
+    webhooks.set_shards(integer),
+    webhooks.maintain()
 TO webhooks_admin;
 
 GRANT EXECUTE ON FUNCTION

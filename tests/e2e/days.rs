@@ -252,3 +252,13 @@ async fn a_table_that_was_detached_from_the_log_gets_no_events() {
     db.run(&format!("ALTER TABLE webhooks.event DETACH PARTITION {today}; {INSERT}")).await;
     assert!(db.notices()[0].message.contains("no partition"), "nobody would read it there");
 }
+
+#[tokio::test]
+async fn an_administrator_may_do_the_housekeeping_where_no_sidecar_runs() {
+    let db = Cluster::shared().await.database().await;
+    without_housekeeping_for(&db, 40).await;
+    db.session_as("manager").await.run("SELECT webhooks.maintain()").await;
+    assert_eq!(days(&db, "event").await, [-1, 0, 1, 2, 3, 4, 5, 6, 7]);
+    let refused = db.session_as("app").await.fail("SELECT webhooks.maintain()").await;
+    assert_eq!(refused.code, "42501");
+}
