@@ -326,7 +326,8 @@ CREATE FUNCTION webhooks.emit(event text, data jsonb) RETURNS text
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT webhooks.append_custom(event, data::text) $$;
 COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS
-    'Appends a custom event in the caller''s transaction and returns its wh_… id';
+    'Appends a custom event in the caller''s transaction and returns its wh_… id; NULL where nobody subscribes to it, or '
+    'pg_webhooks.enabled is off';
 
 CREATE FUNCTION webhooks.append_sample(event text, endpoint integer) RETURNS text
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_sample_wrapper';

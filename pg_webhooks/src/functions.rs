@@ -9,9 +9,9 @@ use webhooks_core::{
 
 use crate::capture::{Attachment, Resolved, append};
 use crate::errors::Error;
-use crate::event_log::{Entry, Subject};
+use crate::event_log::Subject;
 use crate::fault::Fault;
-use crate::postgres::{random, saved_settings};
+use crate::postgres::{random, refuse_where_read_only, saved_settings};
 use crate::{cache, settings, wakeup};
 
 // These three take the texts as bytes: a text in a table need not be UTF-8, and they sign what is there.
@@ -237,7 +237,8 @@ fn wait_for_commit(seen: &str, least_us: i32, most_us: i32) {
 
 // A text is held as a bytea is, and may be no UTF-8.
 #[pg_extern(sql = false)]
-fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
+fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> Option<String> {
+    refuse_where_read_only(c"webhooks.emit()");
     let event = json::utf8(event.unwrap_or_else(|| Error::Null("event").raise()));
     let data = json::utf8_json(data.unwrap_or_else(|| Error::Null("data").raise()));
     if let Err(invalid) = event_names::check_custom(&event) {
@@ -251,21 +252,24 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> String {
     }
     let is_wanted = settings::enabled() && cache::is_wanted(&event).unwrap_or_else(|fault| error!("{fault}"));
     if !is_wanted {
-        return Entry::next().webhook_id;
+        return None;
     }
     let push_data = |out: &mut Vec<u8>| {
         if json::push_json(out, &data).is_err() {
             error!("Postgres printed a jsonb that is no JSON");
         }
     };
-    append(Subject { name: &event, key: None, target: None }, push_data).unwrap_or_else(|fault| match fault {
-        Fault::BodyTooLong { event, bytes } => Error::BodyTooLong { event, bytes }.raise(),
-        fault => error!("{fault}"),
-    })
+    let webhook_id =
+        append(Subject { name: &event, key: None, target: None }, push_data).unwrap_or_else(|fault| match fault {
+            Fault::BodyTooLong { event, bytes } => Error::BodyTooLong { event, bytes }.raise(),
+            fault => error!("{fault}"),
+        });
+    Some(webhook_id)
 }
 
 #[pg_extern(sql = false)]
 fn append_sample(event: &str, endpoint: i32) -> String {
+    refuse_where_read_only(c"webhooks.trigger()");
     let kind = event_types::all().find(|kind| kind.event == event);
     let kind = kind.unwrap_or_else(|| error!("there is no sample of {event}"));
     let push_data = |out: &mut Vec<u8>| {

@@ -19,6 +19,7 @@ mod contract;
 mod crash;
 mod days;
 mod delivery;
+mod emit;
 mod errors;
 mod event_log;
 mod event_types;

@@ -4,10 +4,13 @@ use webhooks_core::{json, time};
 
 use crate::event_log::{Entry, Subject};
 use crate::fault::Fault;
+use crate::postgres::refuse_where_read_only;
 use crate::{cache, settings, wakeup};
 
 /// Appends an event whose `data` the closure writes, and wakes the sidecar at commit; returns its `wh_…`.
 pub fn append(subject: Subject<'_>, push_data: impl FnOnce(&mut Vec<u8>)) -> Result<String, Fault> {
+    // A temporary table may be written to in a READ ONLY transaction, and its trigger gets here.
+    refuse_where_read_only(c"INSERT");
     let entry = Entry::next();
     let mut body = Vec::with_capacity(512);
     body.extend_from_slice(b"{\"event\":");
