@@ -32,6 +32,8 @@ pub const DURATION_HINT: &CStr = c"A duration is a number and a unit: 250ms, 30s
 const TIMEOUT_HINT: &CStr = c"A request needs more than no time: 30s, for example.";
 const SCHEDULE_HINT: &CStr =
     c"A schedule is durations with commas between them: 1min, 5min, 1h. An empty one is no retry.";
+const BOOLEAN_HINT: &CStr = c"It is on or off.";
+const UNKNOWN_HINT: &CStr = c"There is no setting of this name.";
 const RATE_HINT: &CStr = c"A whole number from 1 to 1000000: messages a second.";
 const MAX_BODY_HINT: &CStr = c"A size from 8kB to 64MB: 4MB, for example.";
 
@@ -116,6 +118,9 @@ pub fn register() {
             None,
         );
     }
+    // A typo in SET is an error from here on; one that came with the session is a WARNING.
+    // SAFETY: the name lives as long as the program.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_webhooks".as_ptr()) }
 }
 
 fn define_numbers() {
@@ -256,9 +261,17 @@ pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
         "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
         "replay_rate" => return integer(value, GucFlags::default(), REPLAY_RATES).ok_or(RATE_HINT),
         "max_body" => return integer(value, GucFlags::UNIT_BYTE, MAX_BODIES).ok_or(MAX_BODY_HINT),
+        "enabled" => is_boolean(value).then_some(()).ok_or(BOOLEAN_HINT),
+        // Names that are not known Postgres has removed.
+        _ if show(name).is_none() => Err(UNKNOWN_HINT),
         _ => Ok(()),
     };
     is_valid.map(|()| value.to_owned())
+}
+
+fn is_boolean(value: &str) -> bool {
+    // SAFETY: reads a C string; a null pointer stands for a result that nobody wants.
+    CString::new(value).is_ok_and(|value| unsafe { pg_sys::parse_bool(value.as_ptr(), std::ptr::null_mut()) })
 }
 
 /// A whole number as Postgres reads it in a setting of these flags, without its unit.

@@ -146,3 +146,32 @@ async fn a_setting_that_is_refused_says_what_would_do() {
     }
     db.run("SET pg_webhooks.request_timeout = '1 Minute 30 secs'; SET pg_webhooks.log_retention = '1.5 weeks'").await;
 }
+
+#[tokio::test]
+async fn a_name_that_no_setting_has_is_refused_and_shown_where_it_could_not_be() {
+    let db = Cluster::shared().await.database().await;
+    db.run("LOAD 'pg_webhooks'").await;
+    for typo in [
+        "SET pg_webhooks.enabld = off".to_owned(),
+        format!("ALTER DATABASE {} SET pg_webhooks.enabld = off", db.name()),
+    ] {
+        let refused = db.fail(&typo).await;
+        assert!(refused.message.contains("pg_webhooks.enabld"), "{typo}: {refused:?}");
+    }
+    let database = format!("DATABASE {}", db.name());
+    set_unchecked(&db, &database, "enabld", "off").await;
+    set_unchecked(&db, &database, "enabled", "offf").await;
+
+    let session = db.session().await;
+    session.run(PRODUCT).await;
+    let told = session.notices();
+    assert!(told.iter().any(|notice| notice.message.contains("pg_webhooks.enabld")), "{told:?}");
+    let shown = session.all::<Vec<String>>("SELECT invalid_settings FROM webhooks.status()").await;
+    assert_eq!(shown, [["pg_webhooks.enabld", "pg_webhooks.enabled"]]);
+    for fix in session.all::<String>("SELECT fix FROM webhooks.invalid_settings()").await {
+        session.run(&fix).await;
+    }
+    assert_eq!(session.one::<i64>("SELECT count(*) FROM webhooks.invalid_settings()").await, 0);
+    set_unchecked(&db, &database, "enabld", "off").await;
+    session.run("DROP EXTENSION pg_webhooks; CREATE EXTENSION pg_webhooks").await;
+}
