@@ -30,8 +30,18 @@ mod errors;
 /// Called by Postgres when a session first needs the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    leave_backtraces_out();
     settings::register();
     cache::register();
     wakeup::register();
     missed::register();
+}
+
+/// Keeps the calls that led to an error, with paths of the machine that built this, out of the error's DETAIL. pgrx puts them
+/// there where RUST_BACKTRACE is set; whoever wants them sets RUST_LIB_BACKTRACE.
+fn leave_backtraces_out() {
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        // SAFETY: a process of Postgres has one thread.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
+    }
 }

@@ -55,6 +55,8 @@ async fn assert_refused(db: &Database<'_>, cases: &[Case]) {
             assert!(error.hint.contains(hint), "{sql}: the hint says {hint:?}: {error:?}");
         }
         assert!(!error.message.contains("panic"), "{sql}: {error:?}");
+        let ours = ["/src/", " FROM "];
+        assert!(!ours.iter().any(|code| error.more.contains(code)), "{sql}: it shows code of ours: {error:?}");
     }
     assert_eq!(state(db).await, before, "nothing changed");
 }
@@ -325,5 +327,20 @@ async fn a_bad_setting_is_refused_and_named() {
         let error = db.fail(&format!("SET pg_webhooks.{setting} = '{value}'")).await;
         assert_eq!(error.code, INVALID, "{setting} = {value}: {error:?}");
         assert!(error.message.contains(&format!("pg_webhooks.{setting}")), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_postgres_that_comes_through_our_code_shows_none_of_it() {
+    let db = Cluster::shared().await.database().await;
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let holder = db.session().await;
+    holder.run("BEGIN; LOCK TABLE webhooks.subscription").await;
+    for statement in [
+        "BEGIN READ ONLY; SELECT webhooks.emit('a.b', '{}')",
+        "ROLLBACK; SET lock_timeout = '100ms'; INSERT INTO suppliers (name) VALUES ('s')",
+    ] {
+        let error = db.fail(statement).await;
+        assert!(!error.more.contains("/"), "paths of the machine that built it: {error:?}");
     }
 }

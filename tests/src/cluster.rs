@@ -98,6 +98,8 @@ impl Cluster {
         let log = File::options().create(true).append(true).open(self.data.join("server.log"));
         command.arg("-D").arg(&self.data).arg("-p").arg(self.port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        // As the environment of some servers has it: it must not show in errors.
+        command.env("RUST_BACKTRACE", "1");
         command.stderr(log.expect("the log is ours"));
         self.postmaster.store(keep(command), Ordering::SeqCst);
 

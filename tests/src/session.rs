@@ -41,6 +41,8 @@ pub struct SqlError {
     pub message: String,
     /// Its hint, or "".
     pub hint: String,
+    /// Its detail and its context.
+    pub more: String,
 }
 
 impl Session {
@@ -138,6 +140,7 @@ impl Session {
             code: told.code().code().into(),
             message: told.message().into(),
             hint: told.hint().unwrap_or_default().into(),
+            more: [told.detail(), told.where_()].map(Option::unwrap_or_default).join("\n"),
         }
     }
 
