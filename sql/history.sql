@@ -20,6 +20,21 @@ CREATE TYPE webhooks.attempt_line AS (
 COMMENT ON TYPE webhooks.attempt_line IS
     'A line of the delivery log: one HTTP request, to which endpoint, and what came of it';
 
+CREATE FUNCTION webhooks.checked_limit(argument text, rows integer) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF rows IS NULL OR rows < 0 THEN
+        RAISE EXCEPTION '% cannot be %', argument, coalesce(rows::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is how many rows to return at most, such as 100.';
+    END IF;
+    RETURN rows;
+END
+$$;
+COMMENT ON FUNCTION webhooks.checked_limit(text, integer) IS
+    'A number of rows that an argument asks for, or an error that says why it cannot';
+
 CREATE FUNCTION webhooks.attempts(endpoint_id text = NULL, webhook_id text = NULL, event text = NULL,
                                   outcome text = NULL, search text = NULL,
                                   since timestamptz = NULL, until timestamptz = NULL,
@@ -38,6 +53,7 @@ DECLARE
     place       text[] := regexp_match(before, '^(\d{1,17})\.(\d{1,10})\.(wh_[0-9a-v]{26})$');
     before_at   timestamptz := timestamptz 'epoch' + place[1]::bigint * interval '1 us';
     target      integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    page_size   integer := webhooks.checked_limit('max_rows', max_rows);
     family      text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
     -- An id is looked up, any other text looked for.
     search_id   text := CASE WHEN EXISTS (SELECT FROM webhooks.position_of(search)) THEN search END;
@@ -81,9 +97,9 @@ BEGIN
            AND (before IS NULL OR a.started_at <= before_at
                               AND (a.started_at, a.endpoint, a.webhook_id) < (before_at, place[2]::bigint, place[3]))
          ORDER BY a.started_at DESC, a.webhook_id DESC
-         LIMIT max_rows) a
+         LIMIT page_size) a
      ORDER BY a.started_at DESC, e.key DESC, a.webhook_id DESC
-     LIMIT max_rows;
+     LIMIT page_size;
 END
 $$;
 COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz, timestamptz, text, integer) IS
@@ -299,6 +315,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     target    integer := CASE WHEN endpoint_id IS NOT NULL THEN webhooks.endpoint_key(endpoint_id) END;
+    page_size integer := webhooks.checked_limit('max_rows', max_rows);
     family    text := CASE WHEN event LIKE '%*' THEN left(event, -1) END;
     target_patterns text[] := ARRAY(SELECT s.pattern FROM webhooks.subscription s WHERE s.endpoint = target);
     at_xid    xid8;
@@ -344,7 +361,7 @@ BEGIN
        AND (since IS NULL OR e.occurred_at >= since)
        AND (until IS NULL OR e.occurred_at < until)
          ORDER BY c.xid DESC, c.seq DESC
-         LIMIT max_rows;
+         LIMIT page_size;
         RETURN;
     END IF;
 
@@ -363,7 +380,7 @@ BEGIN
        AND (since IS NULL OR e.occurred_at >= since)
        AND (until IS NULL OR e.occurred_at < until)
      ORDER BY e.xid DESC, e.seq DESC
-     LIMIT max_rows;
+     LIMIT page_size;
 END
 $$;
 COMMENT ON FUNCTION webhooks.events(text, text, text, timestamptz, timestamptz, text, integer) IS

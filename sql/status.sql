@@ -78,7 +78,8 @@ AS $$
            failure.error, failure.started_at,
            waits.pending, waits.next_attempt_at, made.recent_ms, made.recent_ok
       -- OFFSET 0: the id is looked up once, and also where there is no endpoint at all.
-      FROM (SELECT CASE WHEN health.endpoint_id IS NOT NULL THEN webhooks.endpoint_key(health.endpoint_id) END AS key
+      FROM (SELECT CASE WHEN health.endpoint_id IS NOT NULL THEN webhooks.endpoint_key(health.endpoint_id) END AS key,
+                   webhooks.checked_limit('recent', recent) AS recent
             OFFSET 0) asked
       JOIN webhooks.endpoint e ON asked.key IS NULL OR e.key = asked.key
      CROSS JOIN LATERAL (
@@ -90,7 +91,7 @@ AS $$
                coalesce(array_agg(outcome = 'delivered' ORDER BY started_at DESC), '{}') AS recent_ok
           FROM (SELECT * FROM webhooks.attempt a
                  WHERE a.endpoint = e.key AND a.started_at > clock_timestamp() - interval '24 h'
-                 ORDER BY a.started_at DESC LIMIT recent) a) made
+                 ORDER BY a.started_at DESC LIMIT asked.recent) a) made
       LEFT JOIN LATERAL (
         SELECT coalesce(f.error, 'HTTP ' || f.http_status) AS error, f.started_at
           FROM webhooks.attempt f

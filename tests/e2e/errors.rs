@@ -344,3 +344,24 @@ async fn an_error_of_postgres_that_comes_through_our_code_shows_none_of_it() {
         assert!(!error.more.contains("/"), "paths of the machine that built it: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_number_of_rows_that_cannot_be_is_refused() {
+    let db = Cluster::shared().await.database().await;
+    let endpoint = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    let mut cases = Vec::new();
+    for (rows, names) in [("-1", &["-1"]), ("NULL", &["NULL"])] {
+        for call in [
+            format!("logs('{endpoint}', {rows})"),
+            format!("attempts(max_rows => {rows})"),
+            format!("events(max_rows => {rows})"),
+            format!("health(recent => {rows})"),
+        ] {
+            cases.push(case(format!("SELECT webhooks.{call}"), INVALID, names, &["how many rows"]));
+        }
+    }
+    assert_refused(&db, &cases).await;
+    for call in ["attempts(max_rows => 2147483647)", "events(max_rows => 0)", "health(recent => 2147483647)"] {
+        db.run(&format!("SELECT webhooks.{call}")).await;
+    }
+}
