@@ -51,6 +51,44 @@ CREATE TABLE webhooks.wakeup ();
 COMMENT ON TABLE webhooks.wakeup IS
     'Holds no rows: its lock says whether a sidecar sleeps (ARCHITECTURE.md, "Wake-up")';
 
+-- Then what a sidecar's calls lock first: while DROP waits for one of them it holds nothing that the call wants.
+CREATE TABLE webhooks.lease (
+    shard          integer PRIMARY KEY,
+    epoch          bigint NOT NULL DEFAULT 0,
+    owner          text,
+    recover_before xid8 NOT NULL DEFAULT '0'
+);
+COMMENT ON TABLE webhooks.lease IS
+    'The shards, and which sidecar took each of them last; whether it still holds it says holder';
+COMMENT ON COLUMN webhooks.lease.epoch IS
+    'How often the shard has been taken: for people, since a crash of the server may give a number twice';
+COMMENT ON COLUMN webhooks.lease.owner IS
+    'The sidecar''s name, a slash, and the number of its worker; NULL once it has given the shard back';
+COMMENT ON COLUMN webhooks.lease.recover_before IS
+    'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
+    'row: fetch looks for them in attempt and pending';
+
+-- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost
+-- then, and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and
+-- whoever adds a row has locked its shard's in lease: where wal_level is minimal, a crash soon after CREATE DATABASE
+-- … TEMPLATE leaves the index of an unlogged table broken (seen with 15).
+CREATE UNLOGGED TABLE webhooks.holder (
+    shard      integer NOT NULL,
+    lease_id   bigint NOT NULL,
+    session    integer NOT NULL,
+    taken_at   timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE webhooks.holder IS
+    'Which shards are held, and until when; every fetch and report carries the lease_id, and another one is refused. '
+    'A recovery of the server empties it, a clean restart does not';
+COMMENT ON COLUMN webhooks.holder.lease_id IS
+    'A random number of each acquire. Not the epoch: an acquire that was not flushed is lost in a crash, and its epoch '
+    'given to another';
+COMMENT ON COLUMN webhooks.holder.session IS
+    'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are '
+    'gone, nobody has to wait for the lease to run out';
+
 CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
 COMMENT ON TYPE webhooks.outcome IS
     'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that there '
@@ -197,43 +235,6 @@ COMMENT ON TABLE webhooks.missed IS
     'Row changes that should have made an event and did not. Each transaction appends its own; housekeeping adds up those '
     'of the same table, event and reason, and drops them after event_retention';
 COMMENT ON COLUMN webhooks.missed.event IS '* where a change made none of the events that it makes';
-
-CREATE TABLE webhooks.lease (
-    shard          integer PRIMARY KEY,
-    epoch          bigint NOT NULL DEFAULT 0,
-    owner          text,
-    recover_before xid8 NOT NULL DEFAULT '0'
-);
-COMMENT ON TABLE webhooks.lease IS
-    'The shards, and which sidecar took each of them last; whether it still holds it says holder';
-COMMENT ON COLUMN webhooks.lease.epoch IS
-    'How often the shard has been taken: for people, since a crash of the server may give a number twice';
-COMMENT ON COLUMN webhooks.lease.owner IS
-    'The sidecar''s name, a slash, and the number of its worker; NULL once it has given the shard back';
-COMMENT ON COLUMN webhooks.lease.recover_before IS
-    'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
-    'row: fetch looks for them in attempt and pending';
-
--- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost
--- then, and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and
--- whoever adds a row has locked its shard's in lease: where wal_level is minimal, a crash soon after CREATE DATABASE
--- … TEMPLATE leaves the index of an unlogged table broken (seen with 15).
-CREATE UNLOGGED TABLE webhooks.holder (
-    shard      integer NOT NULL,
-    lease_id   bigint NOT NULL,
-    session    integer NOT NULL,
-    taken_at   timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL
-);
-COMMENT ON TABLE webhooks.holder IS
-    'Which shards are held, and until when; every fetch and report carries the lease_id, and another one is refused. '
-    'A recovery of the server empties it, a clean restart does not';
-COMMENT ON COLUMN webhooks.holder.lease_id IS
-    'A random number of each acquire. Not the epoch: an acquire that was not flushed is lost in a crash, and its epoch '
-    'given to another';
-COMMENT ON COLUMN webhooks.holder.session IS
-    'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are '
-    'gone, nobody has to wait for the lease to run out';
 
 CREATE TABLE webhooks.cursor (
     shard       integer NOT NULL,

@@ -200,3 +200,28 @@ async fn a_prepared_transaction_that_is_rolled_back_sends_nothing() {
     stage.db.run(&format!("ROLLBACK PREPARED '{name}'")).await;
     assert!(stage.arrived().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_drop_of_the_extension_that_waits_for_a_call_holds_nothing_that_the_call_wants() {
+    let db = Cluster::shared().await.database().await;
+    for begins in ["webhooks.lease", "webhooks.holder"] {
+        let call = db.session().await;
+        call.run(&format!("BEGIN; SELECT FROM {begins}")).await;
+        let dropper = db.session().await;
+        let held = "SELECT coalesce(array_agg(DISTINCT k.relation::regclass::text), '{}')
+                      FROM pg_locks k JOIN pg_class c ON c.oid = k.relation AND c.relnamespace = 'webhooks'::regnamespace
+                     WHERE k.granted AND k.mode = 'AccessExclusiveLock' AND c.relkind <> 'i'
+                       AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'BEGIN; DROP%'
+                        AND wait_event_type = 'Lock'";
+        let finds = async {
+            eventually(Duration::from_secs(10), "it waits", async || (!db.rows(waits).await.is_empty()).then_some(()))
+                .await;
+            let mut held: Vec<String> = db.one(held).await;
+            held.retain(|table| !["webhooks.wakeup", "webhooks.lease"].contains(&table.as_str()));
+            assert_eq!(held, [""; 0], "before {begins}");
+            call.run("COMMIT").await;
+        };
+        tokio::join!(dropper.run("BEGIN; DROP EXTENSION pg_webhooks; ROLLBACK"), finds);
+    }
+}
