@@ -242,3 +242,41 @@ async fn a_pooler_in_transaction_mode_is_found() {
     let found = findings(&CommandLine::at(&pooler.url(&db, "manager"))).await;
     assert_found(&found, "problem", "a pooler in transaction mode", "pool_mode = session");
 }
+
+#[tokio::test]
+async fn a_right_that_somebody_was_given_on_our_tables_is_found() {
+    let (db, cli) = database().await;
+    let rights = |found: &[Value]| found.iter().filter(|one| one["check"] == "rights").count();
+    assert_eq!(rights(&findings(&cli).await), 0);
+    db.run("GRANT USAGE ON SCHEMA webhooks TO app; GRANT EXECUTE ON FUNCTION webhooks.emit(text, jsonb) TO app").await;
+    assert_eq!(rights(&findings(&cli).await), 0, "the guide says so");
+    db.run(
+        "GRANT SELECT (secret) ON webhooks.endpoint TO app;
+         GRANT SELECT ON webhooks.event TO PUBLIC;
+         GRANT USAGE ON webhooks.endpoint_key_seq TO webhooks_sidecar;
+         GRANT EXECUTE ON FUNCTION webhooks.rotate_secret TO app;
+         GRANT CREATE ON SCHEMA webhooks TO app;
+         ALTER DEFAULT PRIVILEGES IN SCHEMA webhooks GRANT SELECT ON TABLES TO app",
+    )
+    .await;
+    let found = findings(&cli).await;
+    for (level, message, fix) in [
+        ("problem", "app has SELECT on TABLE webhooks.endpoint", "REVOKE ALL ON TABLE webhooks.endpoint FROM app;"),
+        ("problem", "app has CREATE on SCHEMA webhooks", "REVOKE ALL ON SCHEMA webhooks FROM app;"),
+        ("warning", "PUBLIC has SELECT on TABLE webhooks.event", "REVOKE ALL ON TABLE webhooks.event FROM PUBLIC;"),
+        ("warning", "webhooks_sidecar has USAGE on SEQUENCE", "REVOKE ALL ON SEQUENCE webhooks.endpoint_key_seq"),
+        (
+            "warning",
+            "app has EXECUTE on FUNCTION webhooks.rotate_secret",
+            "REVOKE ALL ON FUNCTION webhooks.rotate_secret(",
+        ),
+        ("warning", "app has SELECT on what is made", "ALTER DEFAULT PRIVILEGES IN SCHEMA webhooks"),
+    ] {
+        assert_found(&found, level, message, fix);
+    }
+    for one in found.iter().filter(|one| one["check"] == "rights") {
+        let fix = one["fix"].as_str().expect("a fix");
+        db.run(&fix.replace("FROM …", "FROM app").replace("\\ddp", "")).await;
+    }
+    assert_eq!(rights(&findings(&cli).await), 0);
+}

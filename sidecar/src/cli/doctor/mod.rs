@@ -3,6 +3,7 @@
 
 mod finding;
 
+mod rights;
 mod server;
 mod settings;
 mod extension;
@@ -65,6 +66,7 @@ async fn examine(connection: &Connection, database: &Database, egress: &EgressPo
         Ok(None) => return,
         Err(error) => return record("extension", Err(error), findings),
     };
+    record("rights", rights::check(connection, findings).await, findings);
     record("tables", tables::check(connection, findings).await, findings);
     record("partitions", partitions::check(connection, findings).await, findings);
     if rights.manages {
