@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Cluster, Database, Receiver, SECRET, Sidecar, eventually};
+use tests::{Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, eventually};
 
 /// The UTC day, by which the logs are partitioned.
 const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
@@ -261,4 +261,11 @@ async fn an_administrator_may_do_the_housekeeping_where_no_sidecar_runs() {
     assert_eq!(days(&db, "event").await, [-1, 0, 1, 2, 3, 4, 5, 6, 7]);
     let refused = db.session_as("app").await.fail("SELECT webhooks.maintain()").await;
     assert_eq!(refused.code, "42501");
+
+    db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db.run(&format!("{INSERT}; {INSERT}")).await;
+    let told = CommandLine::of(&db, "manager").run(&["doctor"]).await.stdout;
+    for words in ["nothing is sent", "2 unread", "webhooks.event: ", " kB in 9 days"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
 }

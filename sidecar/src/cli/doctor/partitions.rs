@@ -22,7 +22,8 @@ pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(
                       current_setting('pg_webhooks.' || CASE p.relname WHEN 'event' THEN 'event_retention'
                                                                        ELSE 'log_retention' END, true),
                       EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                               WHERE i.inhparent = p.oid AND c.relname = p.relname || '_later')
+                               WHERE i.inhparent = p.oid AND c.relname = p.relname || '_later'),
+                      (SELECT pg_size_pretty(sum(pg_total_relation_size(inhrelid))) FROM pg_inherits WHERE inhparent = p.oid)
                  FROM pg_class p JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'webhooks'
                 WHERE p.relname IN ('event', 'attempt') AND p.relkind = 'p'
                 ORDER BY 1";
@@ -35,27 +36,14 @@ pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(
             .get::<_, Option<String>>(3)
             .and_then(|text| webhooks_core::duration::parse(&text).ok())
             .unwrap_or(default);
-        let missing: Vec<NaiveDate> = missing(&days, today);
-        let days_missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let has_later: bool = row.get(4);
-        if missing.contains(&today) && !has_later {
-            findings.problem(
-                "partitions",
-                format!("webhooks.{name} has no partition for today, {days_missing}"),
-                MAINTAIN_FIX,
-            );
-        } else if !missing.is_empty() {
-            let instead = if has_later { format!(": webhooks.{name}_later takes its rows") } else { String::new() };
-            findings.warning(
-                "partitions",
-                format!("webhooks.{name} has no partition for {days_missing}{instead}"),
-                MAINTAIN_FIX,
-            );
-        } else {
-            findings.ok(
-                "partitions",
-                format!("webhooks.{name}: {} days, the last of them {}", days.len(), today + Days::new(DAYS_AHEAD)),
-            );
+        let missing = missing(&days, today);
+        match days.last() {
+            Some(last) if missing.is_empty() => {
+                let size: String = row.get::<_, Option<String>>(5).unwrap_or_default();
+                let told = format!("webhooks.{name}: {size} in {} days, the last of them {last}", days.len());
+                findings.ok("partitions", told);
+            }
+            _ => tell_of_missing(&name, &missing, today, row.get(4), findings),
         }
         if let Some(oldest) = days.iter().min().filter(|oldest| is_overdue(**oldest, today, kept)) {
             findings.warning(
@@ -68,6 +56,18 @@ pub async fn check(connection: &Connection, findings: &mut Findings) -> Result<(
         }
     }
     Ok(())
+}
+
+fn tell_of_missing(log: &str, missing: &[NaiveDate], today: NaiveDate, has_later: bool, findings: &mut Findings) {
+    let days = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if has_later {
+        let told = format!("webhooks.{log} has no partition for {days}: webhooks.{log}_later takes its rows");
+        findings.warning("partitions", told, MAINTAIN_FIX);
+    } else if missing.contains(&today) {
+        findings.problem("partitions", format!("webhooks.{log} has no partition for today, {days}"), MAINTAIN_FIX);
+    } else {
+        findings.warning("partitions", format!("webhooks.{log} has no partition for {days}"), MAINTAIN_FIX);
+    }
 }
 
 fn missing(days: &[NaiveDate], today: NaiveDate) -> Vec<NaiveDate> {

@@ -21,9 +21,11 @@ fn judge(status: &Status, findings: &mut Findings) {
         findings.warning("messages", message, mend);
     }
     let Status { sidecars, shards, shards_held, .. } = *status;
+    let behind = status.behind_seconds as i64;
+    let told = format!("{} behind: {} unread, {} due", time::rough(behind), status.unread, status.overdue);
     if sidecars == 0 {
         let fix = "DATABASE_URL=postgres://webhook_sender:…@localhost/shop pg-webhooks serve";
-        findings.problem("sidecars", "none is running: nothing is sent", fix);
+        findings.problem("sidecars", format!("none is running: nothing is sent, {told}"), fix);
     } else if shards_held < shards {
         let message =
             format!("{sidecars} running, holding {shards_held} of {shards} shards: the webhooks of the others wait");
@@ -37,8 +39,6 @@ fn judge(status: &Status, findings: &mut Findings) {
     if shards_held == 0 {
         return;
     }
-    let behind = status.behind_seconds as i64;
-    let told = format!("{} behind: {} unread, {} due", time::rough(behind), status.unread, status.overdue);
     let fix = "pg-webhooks status shows which webhooks fail; SELECT webhooks.set_shards(2) and a second sidecar share the work.";
     match behind {
         300.. => findings.problem("delivery", told, fix),
