@@ -41,6 +41,7 @@ mod rows;
 mod schedule;
 mod settings;
 mod shards;
+mod statements;
 mod status;
 mod subscriptions;
 mod stock_alert;

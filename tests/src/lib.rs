@@ -30,3 +30,4 @@ pub use receiver::{Answer, Received, Receiver};
 pub use session::{Notice, Session, SqlError};
 pub use sidecar::Sidecar;
 pub use stage::{SECRET, Stage};
+pub use tokio_postgres::Error;
