@@ -25,6 +25,7 @@ mod event_log;
 mod event_types;
 mod events;
 mod fan_out;
+mod harness;
 mod history;
 mod import_rules;
 mod installing;

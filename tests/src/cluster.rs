@@ -1,7 +1,8 @@
 //! A private Postgres cluster in a temporary directory: initdb, trust authentication, a loopback port.
 //!
 //! One is shared by all tests of the process; a test that crashes Postgres makes its own. Postgres refuses to run
-//! as root, so under root it runs as `postgres`, or else `nobody`. Nothing is left behind at the end.
+//! as root, so under root it runs as `postgres`, or else `nobody`. Nothing is left behind at the end, and what the tests
+//! have done to the tables of pg_webhooks is checked before: where a row or an index entry is lost, they fail.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -19,6 +20,7 @@ use nix::unistd::{User, geteuid};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use crate::amcheck;
 use crate::process::{children, is_alive, signal, spawn_bound};
 use crate::session::Session;
 
@@ -207,6 +209,12 @@ impl Cluster {
         postgres.run("ALTER DATABASE prepared ALLOW_CONNECTIONS false").await;
     }
 
+    /// What is wrong with the tables and indexes of pg_webhooks in any of its databases. Only a running primary tells.
+    pub fn damage(&self) -> Option<String> {
+        let tells = self.pid() != 0 && !self.data.join("standby.signal").exists();
+        tells.then(|| amcheck::damage(&self.url("postgres", "postgres"))).flatten()
+    }
+
     /// Leaves nothing behind. A cluster of many databases has some 300,000 files: nobody waits until they are gone.
     fn remove(&self) {
         self.crash();
@@ -221,13 +229,20 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        let damage = if std::thread::panicking() { None } else { self.damage() };
         self.remove();
+        assert_eq!(damage, None);
     }
 }
 
 extern "C" fn stop_shared() {
-    if let Some(cluster) = SHARED.get() {
-        cluster.remove();
+    let Some(cluster) = SHARED.get() else { return };
+    let damage = cluster.damage();
+    cluster.remove();
+    if let Some(damage) = damage {
+        eprintln!("the tests have passed or failed as above, but they leave damage behind\n{damage}");
+        // SAFETY: ends the process, for nothing but this handler is left to run.
+        unsafe { libc::_exit(101) };
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows the inside of the extension or the sidecar. Waiting is always for a condition, with a deadline.
 
+mod amcheck;
 mod api;
 mod cluster;
 mod command_line;
