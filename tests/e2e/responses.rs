@@ -1,6 +1,6 @@
 //! The table of responses: what each does to the delivery, to the log and to the endpoint.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tests::{Answer, SECRET, Stage, eventually};
@@ -175,49 +175,62 @@ async fn impatient() -> Stage {
 }
 
 #[tokio::test]
-async fn one_deadline_covers_headers_and_body() {
+async fn without_the_head_of_a_response_in_time_it_is_a_request_timeout() {
     let stage = impatient().await;
-    let late = Duration::from_millis(2_500);
     stage.receiver.answer("/headers", Answer::hang());
-    stage.receiver.answer("/body", Answer::drip());
-    stage.receiver.answer("/both", Answer::drip().after(late));
     stage.receiver.answer("/in-time", Answer::status(200).after(Duration::from_millis(100)));
-    let mut endpoints = Vec::new();
-    for path in ["/headers", "/body", "/both"] {
-        let endpoint = stage.db.register(&stage.receiver.url(path), "import.failed", SECRET).await;
-        stage.db.run(&format!("SELECT webhooks.test('{endpoint}')")).await;
-        endpoints.push((path, endpoint));
-    }
-    for (path, endpoint) in endpoints {
-        let row = logged(&stage, &endpoint).await;
-        assert_eq!(row["outcome"], "retry", "{path}: {row}");
-        assert_eq!(row["wait_ms"].as_f64(), Some(60_000.0), "{path}: {row}");
-        let error = row["error"].as_str().unwrap_or_default().to_lowercase();
-        assert!(error.contains("timeout") || error.contains("timed out"), "{path}: {row}");
-        let time_ms = row["response_time_ms"].as_i64().expect("a time");
-        assert!((2_980..5_000).contains(&time_ms), "{path}: one deadline, not one for each part: {row}");
-    }
+    let url = stage.receiver.url("/headers");
+    assert_leads_to(&stage, &url, &retries(None)).await;
+    let sql = "SELECT error, response_time_ms FROM webhooks.attempt WHERE http_status IS NULL";
+    let row = stage.db.json(sql).await.remove(0);
+    assert_eq!(row["error"], "Request timeout");
+    assert!(row["response_time_ms"].as_i64().is_some_and(|time| (2_980..5_000).contains(&time)), "{row}");
     assert_leads_to(&stage, &stage.receiver.url("/in-time"), &ends(200, DELIVERED)).await;
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_read_to_a_cap() {
-    let stage = Stage::start().await;
-    stage.receiver.answer("/flood", Answer::flood(500));
-    assert_leads_to(&stage, &stage.receiver.url("/flood"), &retries(500)).await;
-    let kept: i32 = stage.db.one("SELECT octet_length(response) FROM webhooks.attempt WHERE http_status = 500").await;
-    assert!(kept < 100_000, "{kept} bytes kept");
+async fn what_was_answered_while_the_sidecar_stood_still_is_no_timeout() {
+    let stage = impatient().await;
+    stage.receiver.answer("/all", Answer::status(200).after(Duration::from_millis(500)));
+    stage.db.run("SELECT webhooks.emit('order.paid', '{}') FROM generate_series(1, 20)").await;
+    stage.receiver.wait_count(Duration::from_secs(20), 20).await;
+    stage.sidecar.freeze();
+    let frozen = Instant::now();
+    eventually(Duration::from_secs(20), "the deadline is long over", async || {
+        (frozen.elapsed() > Duration::from_millis(4_500)).then_some(())
+    })
+    .await;
+    stage.sidecar.thaw();
+    let logged = "SELECT count(*) FROM webhooks.attempt";
+    eventually(Duration::from_secs(20), "all are logged", async || {
+        (stage.db.one::<i64>(logged).await == 20).then_some(())
+    })
+    .await;
+    let failed = "SELECT DISTINCT error FROM webhooks.attempt WHERE error IS NOT NULL";
+    assert_eq!(stage.db.all::<String>(failed).await, Vec::<String>::new());
+    stage.assert_each_once().await;
 }
 
 #[tokio::test]
-async fn a_refusal_counts_though_its_body_breaks_off_and_a_success_does_not() {
+async fn a_status_decides_whatever_becomes_of_its_body() {
     let stage = Stage::start().await;
-    let table = [(410, ends(410, "gone")), (422, ends(422, REJECTED)), (500, retries(500)), (200, retries(None))];
+    let table =
+        [(200, ends(200, DELIVERED)), (410, ends(410, "gone")), (422, ends(422, REJECTED)), (500, retries(500))];
+    let bodies: [(&str, fn(u16) -> Answer); 3] =
+        [("slow", Answer::drip), ("endless", Answer::flood), ("broken", Answer::cut)];
     for (status, expected) in table {
-        let path = format!("/cut-{status}");
-        stage.receiver.answer(&path, Answer::cut(status));
-        assert_leads_to(&stage, &stage.receiver.url(&path), &expected).await;
+        for (body, answer) in bodies {
+            let path = format!("/{body}-{status}");
+            stage.receiver.answer(&path, answer(status));
+            assert_leads_to(&stage, &stage.receiver.url(&path), &expected).await;
+            assert_eq!(stage.receiver.at(&path).len(), 1, "{path}: one request");
+        }
     }
+    let kept = "SELECT min(octet_length(response)), max(octet_length(response)) FROM webhooks.attempt
+                 WHERE http_status >= 400";
+    let kept = stage.db.json(kept).await.remove(0);
+    assert!(kept["min"].as_i64().is_some_and(|least| least > 0), "what came of a body is kept: {kept}");
+    assert!(kept["max"].as_i64().is_some_and(|most| most < 100_000), "and no more than a cap: {kept}");
 }
 
 #[tokio::test]

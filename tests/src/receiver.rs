@@ -99,9 +99,9 @@ impl Answer {
         Answer { ending: Ending::Hang, ..Answer::status(200) }
     }
 
-    /// Status 200 at once, then a body that comes a byte at a time and never ends.
-    pub fn drip() -> Answer {
-        Answer { ending: Ending::Drip, ..Answer::status(200) }
+    /// This status at once, then a body that comes a byte at a time and never ends.
+    pub fn drip(status: u16) -> Answer {
+        Answer { ending: Ending::Drip, ..Answer::status(status) }
     }
 
     /// The connection is reset when the request has been read.

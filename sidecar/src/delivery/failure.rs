@@ -13,6 +13,9 @@ pub enum Failure {
     /// The deadline of the attempt has passed.
     #[error("Request timeout")]
     Timeout,
+    /// The deadline has passed while the process stood still: suspended, or without processor time.
+    #[error("Not sent in time: this process stood still")]
+    StoodStill,
     #[error("Invalid URL: {0}")]
     InvalidUrl(String),
     /// The name does not resolve, or the address may not be dialled.

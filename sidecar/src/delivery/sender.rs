@@ -1,11 +1,13 @@
-//! One attempt: sends a delivery and returns what came back. No redirects, no proxies, never more of a response than a
-//! cap; one deadline covers connecting, the headers and the body. A request that met a dying kept-alive connection is
-//! sent once more, at once, on a fresh one. What a status leads to is the database's business.
+//! One attempt: sends a delivery and returns what came back. The head of a response decides; its body is read to a cap
+//! of bytes and time, and whatever becomes of it changes nothing. No redirects. A request that met a dying kept-alive
+//! connection is sent once more, at once, on a fresh one. What a status leads to is the database's business.
 
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use url::Host;
 
 use super::attempt::{Attempt, Response};
@@ -18,10 +20,17 @@ use super::metrics::DeliveryMetrics;
 
 /// How much of a response's body is read; a longer one's connection is dropped.
 const MAX_READ_BYTES: usize = 64 * 1024;
+/// How long a response's body is read after its head; a longer one's connection is dropped.
+const MAX_READ_TIME: Duration = Duration::from_secs(2);
 /// How much is kept of the body of a failure.
 const MAX_KEPT_BYTES: usize = 1024;
 /// How much is kept of where a redirect leads.
 const MAX_LOCATION_CHARS: usize = 256;
+
+/// A deadline that passed so long ago, when it is noticed, was missed by this process: it stood still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// How long what came while the process stood still may take to get through.
+const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
 /// Sends deliveries; cheap to clone.
 #[derive(Clone)]
@@ -41,15 +50,19 @@ impl Sender {
     pub async fn send(&self, delivery: &Delivery, deadline: Duration) -> Attempt {
         let started = Instant::now();
         let in_flight = self.metrics.request_started();
-        let outcome = tokio::time::timeout(deadline, self.exchange(delivery)).await;
+        let outcome = match within(deadline, self.exchange(delivery)).await {
+            Ok(Ok(response)) => Ok(read(response, deadline.saturating_sub(started.elapsed())).await),
+            Ok(Err(failure)) | Err(failure) => Err(failure),
+        };
         drop(in_flight);
         let took_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
-        let attempt = Attempt { started, took_ms, outcome: outcome.unwrap_or(Err(Failure::Timeout)) };
+        let attempt = Attempt { started, took_ms, outcome };
         self.metrics.attempt_ended(&attempt);
         attempt
     }
 
-    async fn exchange(&self, delivery: &Delivery) -> Result<Response, Failure> {
+    /// Sends the request, and returns when the head of a response is there.
+    async fn exchange(&self, delivery: &Delivery) -> Result<reqwest::Response, Failure> {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
         // The client dials an address in a URL without asking the resolver.
         if let Some(ip) = literal_ip(&url) {
@@ -60,7 +73,18 @@ impl Sender {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
             self.metrics.request_resent();
         }
-        read(sent.outcome?).await.map_err(|error| Failure::of(&error))
+        sent.outcome
+    }
+}
+
+/// Waits for `work` until `deadline` has passed. Where the process stood still past it, what came meanwhile counts.
+async fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let mut work = pin!(work);
+    let began = Instant::now();
+    match timeout(deadline, &mut work).await {
+        Ok(done) => Ok(done),
+        Err(_) if began.elapsed() < deadline + STANDSTILL => Err(Failure::Timeout),
+        Err(_) => timeout(CATCH_UP_TIME, work).await.map_err(|_| Failure::StoodStill),
     }
 }
 
@@ -85,32 +109,65 @@ fn literal_ip(url: &Url) -> Option<IpAddr> {
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Response, reqwest::Error> {
+/// Reads the body, for so long at most. What is read of it is kept where the status says that the request failed.
+async fn read(mut response: reqwest::Response, time: Duration) -> Response {
     let status = response.status();
     let header = |name| response.headers().get(name).map(|value| clean(&String::from_utf8_lossy(value.as_bytes())));
     let retry_after = header(RETRY_AFTER);
     let location = header(LOCATION).map(|location| location.chars().take(MAX_LOCATION_CHARS).collect());
-    let is_success = status.is_success();
     let mut kept = Vec::new();
+    // A body that comes late, breaks off or does not end takes nothing from the status.
+    let _ = timeout(time.min(MAX_READ_TIME), read_body(&mut response, &mut kept)).await;
+    let body = (!status.is_success() && !kept.is_empty()).then(|| clean(&String::from_utf8_lossy(&kept)));
+    Response { status, retry_after, location, body }
+}
+
+async fn read_body(response: &mut reqwest::Response, kept: &mut Vec<u8>) {
     let mut read = 0;
-    while read < MAX_READ_BYTES {
-        let chunk = match response.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            // The status says that it failed, and with it what that leads to.
-            Err(_) if !is_success => break,
-            Err(broken) => return Err(broken),
-        };
+    while read < MAX_READ_BYTES
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
         read += chunk.len();
-        if !is_success && kept.len() < MAX_KEPT_BYTES {
-            kept.extend_from_slice(&chunk[..chunk.len().min(MAX_KEPT_BYTES - kept.len())]);
-        }
+        kept.extend_from_slice(&chunk[..chunk.len().min(MAX_KEPT_BYTES - kept.len())]);
     }
-    let body = (!kept.is_empty()).then(|| clean(&String::from_utf8_lossy(&kept)));
-    Ok(Response { status, retry_after, location, body })
 }
 
 /// The text without NUL, which Postgres does not take.
 fn clean(text: &str) -> String {
     text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::task::yield_now;
+
+    /// Has the process stand still until the deadline and a standstill have passed.
+    fn stand_still() {
+        std::thread::sleep(STANDSTILL + Duration::from_millis(10));
+    }
+
+    #[tokio::test]
+    async fn what_came_while_the_process_stood_still_counts() {
+        let answered = async {
+            yield_now().await;
+            stand_still();
+            // It has to be polled once more, as what has come must get through other tasks.
+            yield_now().await;
+            200
+        };
+        assert_eq!(within(Duration::from_millis(1), answered).await, Ok(200));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_the_process_missed_is_not_the_receivers_timeout() {
+        let silent = async {
+            yield_now().await;
+            stand_still();
+            pending::<()>().await;
+        };
+        assert_eq!(within(Duration::from_millis(1), silent).await, Err(Failure::StoodStill));
+        assert_eq!(within(Duration::from_millis(1), pending::<()>()).await, Err(Failure::Timeout));
+    }
 }
