@@ -22,6 +22,7 @@ mod delivery;
 mod emit;
 mod errors;
 mod event_log;
+mod event_log_layout;
 mod event_types;
 mod events;
 mod fan_out;

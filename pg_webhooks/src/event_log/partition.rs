@@ -41,6 +41,9 @@ const COLUMNS: [(&str, pg_sys::Oid); 13] = [
     ("extra", pg_sys::JSONBOID),
 ];
 
+/// Those that a row may have no value for. Where a table demands one, the executor gives it the default.
+const NULLABLE: [&str; 4] = ["key", "target", "tenant", "extra"];
+
 /// A value for each of COLUMNS, and whether it is NULL.
 pub struct Row {
     values: [pg_sys::Datum; COLUMNS.len()],
@@ -182,9 +185,10 @@ unsafe fn is_plain(partition: pg_sys::Relation) -> bool {
     unsafe {
         let partition = &*partition;
         let descriptor = partition.rd_att;
-        let has_column = |(place, (_, type_oid)): (usize, (&str, pg_sys::Oid))| {
+        let has_column = |(place, (name, type_oid)): (usize, (&str, pg_sys::Oid))| {
             let column = attribute(descriptor, place);
-            column.atttypid == type_oid && !column.attisdropped && column.attgenerated == 0
+            let takes_null = !column.attnotnull || !NULLABLE.contains(&name);
+            column.atttypid == type_oid && !column.attisdropped && column.attgenerated == 0 && takes_null
         };
         (*descriptor).natts as usize == COLUMNS.len()
             && COLUMNS.into_iter().enumerate().all(has_column)
