@@ -37,7 +37,7 @@ const BALANCE: &str = "
     SELECT event, sum(greatest(lost, 0))::bigint AS lost, sum(greatest(- lost, 0))::bigint AS invented,
            coalesce((SELECT sum(changes) FROM missed m WHERE m.event = b.event), 0)::bigint AS missed,
            coalesce((SELECT sum(changes) FROM missed m WHERE m.event = '*'), 0)::bigint AS missed_all,
-           array_agg(id) FILTER (WHERE lost > 0)
+           array_agg(id) FILTER (WHERE lost <> 0)
       FROM balance b GROUP BY event ORDER BY event";
 
 /// The log of an extension that was dropped.
@@ -87,7 +87,7 @@ async fn assert_balanced(db: &Database<'_>) {
         let line = format!("{event}: lost {lost}, invented {invented}, missed {missed}, or any event {missed_all}");
         println!("{line}");
         if invented > 0 || lost < missed || lost > missed + missed_all {
-            wrong.push(format!("{line}, lost of {:?}", row.get::<_, Option<Vec<i64>>>(5)));
+            wrong.push(format!("{line}, ids {:?}", row.get::<_, Option<Vec<i64>>>(5)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

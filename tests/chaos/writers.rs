@@ -21,12 +21,14 @@ pub struct Written {
 pub const BOOK: &str =
     "CREATE TABLE book (id bigint, event text, attached boolean, at timestamptz DEFAULT clock_timestamp())";
 
-/// A statement that changes a row of `table` and books it.
+/// A statement that changes a row of a table and books it. Where a table is partitioned, its own trigger counts: a partition
+/// may come, with a trigger, after the statement has taken the snapshot by which it looks.
 fn booked(change: &str, event: &str) -> String {
+    let table = if change.contains(" parted ") { "'parted'::regclass" } else { "done.tableoid" };
     format!(
         "WITH done AS ({change} RETURNING id, tableoid)
          INSERT INTO book SELECT id, 'product.{event}', EXISTS (
-             SELECT FROM pg_trigger WHERE tgrelid = done.tableoid AND tgname = '!webhooks_capture' AND tgenabled <> 'D') FROM done"
+             SELECT FROM pg_trigger WHERE tgrelid = {table} AND tgname = '!webhooks_capture' AND tgenabled <> 'D') FROM done"
     )
 }
 
