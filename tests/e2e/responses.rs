@@ -216,8 +216,8 @@ async fn a_status_decides_whatever_becomes_of_its_body() {
     let stage = Stage::start().await;
     let table =
         [(200, ends(200, DELIVERED)), (410, ends(410, "gone")), (422, ends(422, REJECTED)), (500, retries(500))];
-    let bodies: [(&str, fn(u16) -> Answer); 3] =
-        [("slow", Answer::drip), ("endless", Answer::flood), ("broken", Answer::cut)];
+    type WithBody = fn(u16) -> Answer;
+    let bodies: [(&str, WithBody); 3] = [("slow", Answer::drip), ("endless", Answer::flood), ("broken", Answer::cut)];
     for (status, expected) in table {
         for (body, answer) in bodies {
             let path = format!("/{body}-{status}");
