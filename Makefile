@@ -175,7 +175,7 @@ target/servers/%/bin/pg_config: tests/servers/%.txt | target/tools/bin/cargo-den
 	@touch $@
 
 # Tests whose subject is the server as much as our code.
-SERVER_TESTS := capture:: rows:: stock_alert:: import_rules:: event_log:: installing:: lifecycle:: settings:: \
+SERVER_TESTS := capture:: rows:: stock_alert:: import_rules:: event_log installing:: lifecycle:: settings:: \
     wakeup:: crash:: recovery:: events:: types:: large:: statements::
 
 # Its stamps lie with it: where it is unpacked anew they are gone.
