@@ -5,6 +5,8 @@
 #                  completions for bash, zsh and fish into PREFIX/share
 #   make test      unit tests, then end to end on a private Postgres
 #   make test-servers   the end-to-end tests that depend on the server, on those of SERVERS, which it brings (x86-64)
+#   make test-hard   some of them on a server with assertions that forgets its caches at every chance, and under valgrind; not in
+#                  CI, for it takes half an hour
 #   make lint      formatting, clippy, which module uses which, the licences and sources of all crates
 #   make advisories     known vulnerabilities of the crates, from a database on the internet
 #   make bench     the figures of docs/benchmarks.md, taken here (QUICK=1: a short form, to target/bench/benchmarks.md)
@@ -63,7 +65,7 @@ export PG_CONFIG
 # $(call place,MODE,SOURCE,TARGET): whoever has the old file open or mapped keeps it, and nobody sees half of the new one.
 place = $(SUDO) install -D -m $(1) $(2) "$(3).new" && $(SUDO) mv -f "$(3).new" "$(3)"
 
-.PHONY: demo install extension uninstall test test-servers lint advisories bench microbench pictures clean
+.PHONY: demo install extension uninstall test test-servers test-hard lint advisories bench microbench pictures clean
 .DELETE_ON_ERROR:
 # Make would take the servers for something between.
 .PRECIOUS: target/servers/%/bin/pg_config
@@ -183,6 +185,51 @@ test-server-%: target/servers/%/bin/pg_config $(BUILT)/pg-webhooks
 	$(MAKE) extension PG_CONFIG=$(abspath $<) STAMP=target/servers/$*/make SUDO=
 	@echo '==> Testing on PostgreSQL $*'
 	PG_CONFIG=$(abspath $<) $(CARGO) test --workspace $(FEATURES) --test e2e -- $(SERVER_TESTS)
+
+# Memory and assumptions ------------------------------------------------------------------------------------------------
+
+# A server that checks its own assumptions, and tells valgrind which memory is whose. No crate or package has one.
+HARD        := target/hard
+HARD_SOURCE := http://deb.debian.org/debian/pool/main/p/postgresql-15/postgresql-15_15.18.orig.tar.bz2
+HARD_SHA256 := 11df0df97fe3ea4ba9a791faaf39cee1d2fe571e78885b5b55d8517d27c323b4
+HARD_ENV    := PG_WEBHOOKS_BIN=$(abspath $(BUILT)/pg-webhooks) $(CARGO) test -p tests --test e2e -- --test-threads 2
+# What a backend runs of ours: capture in all its ways, the reading, the reporting.
+HARD_TESTS  := rows::an_ event_log::a_column subscriptions::a_ missed::a_ delivery::each_committed
+VALGRIND_TESTS := capture::each_endpoint rows::an_ event_log::a_column subscriptions::a_ missed::a_ delivery::each_committed
+
+$(HARD)/bin/postgres: | $(STAMP)/packages
+	@if ! command -v curl >/dev/null || ! command -v valgrind >/dev/null || ! command -v bzip2 >/dev/null; then \
+	    set -e; $(SUDO) apt-get update -q; $(SUDO) apt-get install -q -y --no-install-recommends curl valgrind bzip2; \
+	fi
+	@echo '==> Building a PostgreSQL 15 with assertions: some minutes'
+	rm -rf $(HARD) && mkdir -p $(HARD)/source
+	curl -sSfL -o $(HARD)/source.tar.bz2 $(HARD_SOURCE)
+	echo '$(HARD_SHA256)  $(HARD)/source.tar.bz2' | sha256sum --check --quiet
+	tar -xjf $(HARD)/source.tar.bz2 -C $(HARD)/source --strip-components=1
+	cd $(HARD)/source && ./configure --quiet --prefix=$(abspath $(HARD)) --without-readline --without-zlib --enable-cassert \
+	    --enable-debug CFLAGS='-O1 -g -DUSE_VALGRIND'
+	$(MAKE) -s -C $(HARD)/source install
+	$(MAKE) -s -C $(HARD)/source/contrib/amcheck install
+	mv $(HARD)/source/src/tools/valgrind.supp $(HARD)/ && rm -rf $(HARD)/source $(HARD)/source.tar.bz2
+
+# Programs of the same names, of which postgres runs under valgrind: what it finds ends the session as a crash would.
+$(HARD)/valgrind/pg_config: $(HARD)/bin/postgres
+	mkdir -p $(@D) && ln -sf $(abspath $(HARD))/bin/* $(@D)/ && rm $(@D)/postgres $@
+	printf '%s\n' '#!/bin/sh' 'exec valgrind --quiet --leak-check=no --suppressions=$(abspath $(HARD))/valgrind.supp \' \
+	    '  --error-exitcode=128 --trace-children=yes --log-file=$$PWD/valgrind.%p $(abspath $(HARD))/bin/postgres "$$@"' > $(@D)/postgres
+	printf '%s\n' '#!/bin/sh' 'test "$$1" = --bindir && exec dirname "$$0"' 'exec $(abspath $(HARD))/bin/pg_config "$$@"' > $@
+	chmod +x $(@D)/postgres $@
+
+# The extension, too, with its own assertions.
+test-hard: export PGRX_PG_CONFIG_PATH = $(abspath $(HARD))/bin/pg_config
+test-hard: $(HARD)/valgrind/pg_config $(BUILT)/pg-webhooks target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
+	$(CARGO) build -p pg_webhooks --no-default-features --features pg_webhooks/pg15
+	install -m 755 target/debug/libpg_webhooks.so "$$($(HARD)/bin/pg_config --pkglibdir)/pg_webhooks.so"
+	install -m 644 -t "$$($(HARD)/bin/pg_config --sharedir)/extension" target/sql/pg_webhooks--$(VERSION).sql target/sql/pg_webhooks.control
+	@echo '==> Testing with assertions, and with the caches dropped at every chance'
+	PG_CONFIG=$(abspath $(HARD))/bin/pg_config PG_WEBHOOKS_TEST_SETTING='debug_discard_caches = 1' $(HARD_ENV) $(HARD_TESTS)
+	@echo '==> Testing under valgrind'
+	PG_CONFIG=$(abspath $(HARD))/valgrind/pg_config $(HARD_ENV) $(VALGRIND_TESTS)
 
 # What is installed -----------------------------------------------------------------------------------------------------
 
