@@ -11,17 +11,19 @@ COMMENT ON FUNCTION webhooks.capture() IS
     '"attnum": …, "category": the type''s}}, "include", "exclude", "secrets": [columns like these]}';
 
 -- Whether row changes of a kind of table make events for anybody in this session now: the WHEN clauses of capture's
--- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first call
--- of a session opens a subtransaction.
+-- triggers. They have no argument, for Postgres parses a clause anew for each statement. Not parallel safe: the first
+-- call of a session opens a subtransaction.
 DO $$
 DECLARE
     kind text;
 BEGIN
     FOR kind IN SELECT webhooks.kinds() LOOP
-        EXECUTE format('CREATE FUNCTION webhooks.%I() RETURNS boolean LANGUAGE c STABLE AS ''MODULE_PATHNAME'', ''wanted''',
+        EXECUTE format('CREATE FUNCTION webhooks.%I() RETURNS boolean LANGUAGE c STABLE '
+                       'AS ''MODULE_PATHNAME'', ''wanted''',
                        'wanted_' || kind);
         EXECUTE format('COMMENT ON FUNCTION webhooks.%I() IS %L', 'wanted_' || kind,
-                       'Whether anybody subscribes to what a change of ' || kind || ' makes: the WHEN clause of their triggers');
+                       'Whether anybody subscribes to what a change of ' || kind
+                           || ' makes: the WHEN clause of their triggers');
     END LOOP;
 END
 $$;
@@ -43,8 +45,8 @@ CREATE FUNCTION webhooks.supplier_key(imports regclass, reference smallint)
     SET search_path = pg_catalog, pg_temp
 AS $$
     -- The name's column is the one as which the suppliers' table was attached, else name. A key of this column alone
-    -- comes before one of several. (Where the suppliers are partitioned there is a constraint for each partition, too. A
-    -- key with PERIOD, from 18 on, may lead to several rows with different names: it counts for none.)
+    -- comes before one of several. (Where the suppliers are partitioned there is a constraint for each partition, too.
+    -- A key with PERIOD, from 18 on, may lead to several rows with different names: it counts for none.)
     SELECT fk.confrelid, name.attnum, fk.conkey, fk.confkey, fk.conpfeqop
       FROM pg_constraint fk
       JOIN pg_class suppliers ON suppliers.oid = fk.confrelid
@@ -326,8 +328,8 @@ CREATE FUNCTION webhooks.emit(event text, data jsonb) RETURNS text
     SET search_path = pg_catalog, pg_temp
 AS $$ SELECT webhooks.append_custom(event, data::text) $$;
 COMMENT ON FUNCTION webhooks.emit(text, jsonb) IS
-    'Appends a custom event in the caller''s transaction and returns its wh_… id; NULL where nobody subscribes to it, or '
-    'pg_webhooks.enabled is off';
+    'Appends a custom event in the caller''s transaction and returns its wh_… id; NULL where nobody subscribes to it, '
+    'or pg_webhooks.enabled is off';
 
 CREATE FUNCTION webhooks.append_sample(event text, endpoint integer) RETURNS text
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'append_sample_wrapper';

@@ -84,7 +84,8 @@ BEGIN
     END IF;
     UPDATE webhooks.endpoint e
        SET url = target.url, events = target.events, secret = target.secret,
-           secret_set_at = target.secret_set_at, previous_secret = target.previous_secret, previous_until = target.previous_until,
+           secret_set_at = target.secret_set_at, previous_secret = target.previous_secret,
+           previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_by = target.disabled_by,
            disabled_reason = target.disabled_reason

@@ -179,8 +179,8 @@ COMMENT ON TYPE webhooks.delivery_line IS
     'The state of one event at one endpoint: queued (not tried yet), waiting (for its next attempt), delivered, '
     'failed, or skipped (the endpoint was disabled when its turn came: webhooks.replay recovers it)';
 
--- The names in the functions that follow are resolved here, so they need no search path of their own, and the planner can
--- make them part of their callers.
+-- The names in the functions that follow are resolved here, so they need no search path of their own, and the planner
+-- can make them part of their callers.
 
 CREATE FUNCTION webhooks.recipients_of(e webhooks.event) RETURNS SETOF integer
     LANGUAGE sql STABLE
@@ -243,7 +243,9 @@ CREATE FUNCTION webhooks.message(webhook_id text)
     RETURNS TABLE (event text, occurred_at timestamptz, body text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT webhooks.legible(e.name), e.occurred_at, webhooks.legible(e.body) FROM webhooks.event_by_id(webhook_id) e $$;
+AS $$
+    SELECT webhooks.legible(e.name), e.occurred_at, webhooks.legible(e.body) FROM webhooks.event_by_id(webhook_id) e
+$$;
 COMMENT ON FUNCTION webhooks.message(text) IS
     'One message: the exact bytes that are sent; of one that is damaged, and not sent, what can be read';
 

@@ -89,7 +89,8 @@ BEGIN
            -- What the cursor has not passed is still to come by itself, and so is what is pending.
            AND (pg_visible_in_snapshot(e.xid, read.window_from)
                 OR pg_visible_in_snapshot(e.xid, read.window_to) AND (e.xid, e.seq) <= (read.xid, read.seq))
-           AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint = receiver AND p.xid = e.xid AND p.seq = e.seq)
+           AND NOT EXISTS (
+                SELECT FROM webhooks.pending p WHERE p.endpoint = receiver AND p.xid = e.xid AND p.seq = e.seq)
            AND NOT (only_failed AND EXISTS (
                 SELECT FROM webhooks.attempt a
                  WHERE a.webhook_id = e.webhook_id AND a.endpoint + 0 = receiver AND a.outcome = 'delivered'

@@ -41,9 +41,9 @@ COMMENT ON FUNCTION webhooks.damage(text, text, bytea, bytea) IS
     'Why a row of the log is not to be sent: whoever can write there must not speak in a partner''s name';
 
 -- fetch and fetch_due return a row for each event: its body once, and side by side in arrays what each recipient gets.
--- signatures is X-Webhook-Signature; webhook_id, signed_at and signatures_v1 are the Standard Webhooks headers; damage says
--- why it is not to be sent. What the call itself has to say is in the first columns, the same in each row; where there is
--- nothing to send, it is in one row whose other columns are NULL.
+-- signatures is X-Webhook-Signature; webhook_id, signed_at and signatures_v1 are the Standard Webhooks headers; damage
+-- says why it is not to be sent. What the call itself has to say is in the first columns, the same in each row; where
+-- there is nothing to send, it is in one row whose other columns are NULL.
 
 CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint, window_from text, INOUT window_to text,
                                after_xid xid8, after_seq integer, max_events integer, max_bytes bigint,
@@ -62,7 +62,8 @@ CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint, window_from text,
     -- The index on (xid, seq) is right at every size of the log; a plan made while it was small would say otherwise.
     SET enable_seqscan = off
     SET enable_bitmapscan = off
-    -- Nor does it know how many rows the steps have: they are hashed. What is looked up by an index stands behind OFFSET 0.
+    -- Nor does it know how many rows the steps have: they are hashed. What is looked up by an index stands behind
+    -- OFFSET 0.
     SET enable_nestloop = off
     SET plan_cache_mode = force_generic_plan
     SET jit = off
@@ -144,8 +145,8 @@ BEGIN
         SELECT c.xid, c.seq FROM measured c JOIN cut ON c.place = cut.events_read
          WHERE cut.found = max_events OR cut.found > cut.events_read
     ), read AS MATERIALIZED (
-        SELECT c.xid, c.seq, c.occurred_at, c.webhook_id, c.horizon, c.ended, c.name, c.body, c.target, c.tenant_or_none,
-               webhooks.damage(c.webhook_id, c.body, c.signature, log_key) AS damage
+        SELECT c.xid, c.seq, c.occurred_at, c.webhook_id, c.horizon, c.ended, c.name, c.body, c.target,
+               c.tenant_or_none, webhooks.damage(c.webhook_id, c.body, c.signature, log_key) AS damage
           FROM measured c
          WHERE c.bytes_before < max_bytes
     ), recipient AS (
@@ -187,9 +188,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, xid8, integer, integer, bigint) IS
-    'The next events after a position, in commit windows and never twice, each with the active endpoints that it is for. '
-    'horizon and ended tell in which order what is about one row happened. events_read counts those, too, that no active '
-    'endpoint wants; stopped_xid and stopped_seq are the last one read '
+    'The next events after a position, in commit windows and never twice, each with the active endpoints that it is '
+    'for. horizon and ended tell in which order what is about one row happened. events_read counts those, too, that '
+    'no active endpoint wants; stopped_xid and stopped_seq are the last one read '
     'where the window holds more, NULL where it is read to its end. window_to is the window read, a new one where '
     'none was given';
 
@@ -252,7 +253,7 @@ BEGIN
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
          WHERE c.place <= c.room AND c.due_at <= now_at
-    ), measured AS MATERIALIZED (  -- of what is due is read what begins within max_bytes, a body once and 100 a delivery
+    ), measured AS MATERIALIZED (  -- of what is due is read what begins within max_bytes: a body once, 100 a delivery
         SELECT d.*, sum(m.bytes) OVER (ORDER BY d.due_at, d.xid, d.seq, d.key ROWS UNBOUNDED PRECEDING) - m.bytes
                     AS bytes_before
           FROM due d
@@ -283,9 +284,9 @@ END
 $$;
 COMMENT ON FUNCTION
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[], bigint) IS
-    'Pending deliveries that are due, for each endpoint as many as it has room for: rooms for those in known_endpoints, '
-    'room_for_others for the others; in_flight_… are those that the sidecar already has in hand. next_due_at is when '
-    'to ask again';
+    'Pending deliveries that are due, for each endpoint as many as it has room for: rooms for those in '
+    'known_endpoints, room_for_others for the others; in_flight_… are those that the sidecar already has in hand. '
+    'next_due_at is when to ask again';
 
 -- Reporting ---------------------------------------------------------------------------------------------------------
 

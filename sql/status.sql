@@ -143,8 +143,8 @@ AS $$
       FROM webhooks.missed GROUP BY table_name, event, reason ORDER BY max(last_at) DESC
 $$;
 COMMENT ON FUNCTION webhooks.missed_events() IS
-    'Row changes of the time of event_retention that should have made an event and did not: of which table, which event '
-    '(* is all), why, and how many';
+    'Row changes of the time of event_retention that should have made an event and did not: of which table, which '
+    'event (* is all), why, and how many';
 
 CREATE FUNCTION webhooks.status()
     RETURNS TABLE (version text, sidecars integer, shards integer, shards_held integer,

@@ -1,5 +1,5 @@
--- What the extension remembers: who wants what (endpoint, subscription), what happened (event, append-only), how far the
--- sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
+-- What the extension remembers: who wants what (endpoint, subscription), what happened (event, append-only), how far
+-- the sidecar has read (cursor, append-only), what waits for another attempt (pending, the one small mutable
 -- table), and what was tried (attempt, append-only).
 
 -- The script runs as a superuser with schema webhooks in its path: whoever could create a function there beforehand
@@ -91,8 +91,8 @@ COMMENT ON COLUMN webhooks.holder.session IS
 
 CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
 COMMENT ON TYPE webhooks.outcome IS
-    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that there '
-    'was nothing to send, as the message''s bytes are no text';
+    'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that '
+    'nothing was sent, as the message is damaged: its bytes are no text, or its signature does not match';
 
 CREATE TABLE webhooks.endpoint (
     key             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -132,16 +132,16 @@ CREATE TABLE webhooks.subscription (
 );
 CREATE INDEX subscription_pattern ON webhooks.subscription (pattern, tenant);
 COMMENT ON TABLE webhooks.subscription IS
-    'Who wants what: an event''s recipients are the endpoints that have a pattern of its name, and whose since does not see '
-    'its transaction. Looked up when the event is read: a writer pays nothing for them';
+    'Who wants what: an event''s recipients are the endpoints that have a pattern of its name, and whose since does '
+    'not see its transaction. Looked up when the event is read: a writer pays nothing for them';
 COMMENT ON COLUMN webhooks.subscription.tenant IS 'Whose events alone it takes; NULL takes all';
 COMMENT ON COLUMN webhooks.subscription.since IS
     'What was committed before the registration, which counts as running: what this sees is not for the endpoint';
 
 CREATE TABLE webhooks.subscription_change ();
 COMMENT ON TABLE webhooks.subscription_change IS
-    'Holds no rows: a change of subscription invalidates it in every session, as a change of a table''s columns would. Were '
-    'it subscription itself, the plans of those who read that would go, too';
+    'Holds no rows: a change of subscription invalidates it in every session, as a change of a table''s columns '
+    'would. Were it subscription itself, the plans of those who read that would go, too';
 
 CREATE TABLE webhooks.event (
     occurred_at timestamptz NOT NULL,
@@ -165,12 +165,13 @@ COMMENT ON TABLE webhooks.event IS
 COMMENT ON COLUMN webhooks.event.xid IS
     'The top-level transaction that wrote it; (xid, seq) is the event''s position in the log';
 COMMENT ON COLUMN webhooks.event.horizon IS
-    'The transaction id after the highest that had ended when the event was captured: with ended, it tells which of two '
-    'transactions had a row first';
+    'The transaction id after the highest that had ended when the event was captured: with ended, it tells which of '
+    'two transactions had a row first';
 COMMENT ON COLUMN webhooks.event.ended IS
     'The low 32 bits of the count of transactions that had ended since the server started, when the event was captured';
 COMMENT ON COLUMN webhooks.event.key IS
-    'Hash of the ordering key, the table and the primary key of the row: events with the same one are about the same row';
+    'Hash of the ordering key, the table and the primary key of the row: events with the same one are about the same '
+    'row';
 COMMENT ON COLUMN webhooks.event.target IS 'The one endpoint that a test or a sample is for; NULL: whoever subscribes';
 COMMENT ON COLUMN webhooks.event.signature IS
     'HMAC-SHA256 of webhook_id, a dot and body under log_key: a row that does not match it is never sent';
@@ -179,7 +180,8 @@ COMMENT ON COLUMN webhooks.event.extra IS 'NULL; for later versions';
 
 CREATE TABLE webhooks.log_key (key bytea NOT NULL);
 COMMENT ON TABLE webhooks.log_key IS
-    'One row: the key under which capture signs what it logs. It is never dumped; what is restored has a key of its own';
+    'One row: the key under which capture signs what it logs. It is never dumped; what is restored has a key of its '
+    'own';
 
 CREATE TABLE webhooks.pending (
     endpoint    integer NOT NULL,
@@ -232,8 +234,8 @@ CREATE TABLE webhooks.missed (
     changes    bigint NOT NULL
 );
 COMMENT ON TABLE webhooks.missed IS
-    'Row changes that should have made an event and did not. Each transaction appends its own; housekeeping adds up those '
-    'of the same table, event and reason, and drops them after event_retention';
+    'Row changes that should have made an event and did not. Each transaction appends its own; housekeeping adds up '
+    'those of the same table, event and reason, and drops them after event_retention';
 COMMENT ON COLUMN webhooks.missed.event IS '* where a change made none of the events that it makes';
 
 CREATE TABLE webhooks.cursor (
@@ -279,8 +281,8 @@ SELECT pg_extension_config_dump('webhooks.endpoint', '');
 SELECT pg_extension_config_dump('webhooks.endpoint_key_seq', '');
 SELECT pg_extension_config_dump('webhooks.token', '');
 
--- A row for each pattern of an endpoint. Those that it had before keep their since: what is unread of them is still theirs.
--- After a restore all have a new one: the snapshots of another server say nothing here.
+-- A row for each pattern of an endpoint. Those that it had before keep their since: what is unread of them is still
+-- theirs. After a restore all have a new one: the snapshots of another server say nothing here.
 CREATE FUNCTION webhooks.follow_events() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -302,7 +304,8 @@ BEGIN
                CASE WHEN is_hidden
                     THEN format('%s:%s:%s', least(own, pg_snapshot_xmin(now_seen)), pg_snapshot_xmax(now_seen),
                                 (SELECT string_agg(x::text, ',' ORDER BY x)
-                                   FROM (SELECT pg_snapshot_xip(now_seen) UNION ALL SELECT own) AS running (x)))::pg_snapshot
+                                   FROM (SELECT pg_snapshot_xip(now_seen)
+                                          UNION ALL SELECT own) AS running (x)))::pg_snapshot
                     ELSE now_seen END
           FROM unnest(NEW.events) AS pattern
             ON CONFLICT DO NOTHING;
