@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::postgres_program;
+use crate::programs::postgres_program;
 
 /// What is wrong with the tables, or the indexes, of schema `webhooks` in any database that the user of `url` reaches:
 /// rows that cannot be, rows that an index lacks. `None` where all is well.

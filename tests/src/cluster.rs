@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::amcheck;
 use crate::process::{children, is_alive, signal, spawn_bound};
+use crate::programs::postgres_program;
 use crate::session::Session;
 
 const CONFIGURATION: &str = "
@@ -254,15 +255,6 @@ fn postgres_command(program: &str, directory: PathBuf) -> Command {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     command
-}
-
-/// The path of a program in the `bindir` of the Postgres that `PG_CONFIG` names.
-pub fn postgres_program(program: &str) -> PathBuf {
-    let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
-    let output = Command::new(&pg_config).arg("--bindir").output();
-    let output = output.unwrap_or_else(|error| panic!("{pg_config:?} --bindir: {error}"));
-    let directory = String::from_utf8(output.stdout).expect("a path in UTF-8");
-    PathBuf::from(directory.trim()).join(program)
 }
 
 fn unprivileged_user() -> Option<User> {

@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::cluster::{Cluster, postgres_program};
+use crate::cluster::Cluster;
+use crate::programs::postgres_program;
 use crate::session::Session;
 
 /// A database and a superuser's session in it.
