@@ -198,6 +198,9 @@ BEGIN
      WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest
                      WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
 
+    -- Whoever restores data alone has triggers disabled meanwhile.
+    UPDATE webhooks.endpoint SET events = events WHERE key NOT IN (SELECT endpoint FROM webhooks.subscription);
+
     WITH horizon AS (
         SELECT clock_timestamp() - webhooks.setting_interval('event_retention') AS oldest
     ), known AS (

@@ -132,12 +132,12 @@ BEGIN
              WHERE p.key = s.endpoint AND p.active AND p.key % shards = my_shard OFFSET 0) p
     ), audience AS (
         SELECT s.name, s.tenant_or_none, count(*) AS endpoints FROM subscriber s GROUP BY s.name, s.tenant_or_none
-    ), measured AS MATERIALIZED (  -- of the chunk is read what begins within max_bytes, 100 a delivery
+    ), measured AS MATERIALIZED (  -- of the chunk is read what begins within max_bytes, 1 kB a delivery
         SELECT c.*, row_number() OVER (ORDER BY c.xid, c.seq ROWS UNBOUNDED PRECEDING) AS place,
                sum(m.bytes) OVER (ORDER BY c.xid, c.seq ROWS UNBOUNDED PRECEDING) - m.bytes AS bytes_before
           FROM chunk c
           LEFT JOIN audience a ON c.target IS NULL AND a.name = c.name AND a.tenant_or_none = c.tenant_or_none
-         CROSS JOIN LATERAL (SELECT octet_length(c.body) + 100 * coalesce(a.endpoints, 1)::integer AS bytes) m
+         CROSS JOIN LATERAL (SELECT octet_length(c.body) + 1000 * coalesce(a.endpoints, 1)::integer AS bytes) m
     ), cut AS (
         SELECT (count(*) FILTER (WHERE c.bytes_before < max_bytes))::integer AS events_read, count(*) AS found
           FROM measured c
@@ -253,11 +253,11 @@ BEGIN
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
          WHERE c.place <= c.room AND c.due_at <= now_at
-    ), measured AS MATERIALIZED (  -- of what is due is read what begins within max_bytes: a body once, 100 a delivery
+    ), measured AS MATERIALIZED (  -- of what is due is read what begins within max_bytes: a body once, 1 kB a delivery
         SELECT d.*, sum(m.bytes) OVER (ORDER BY d.due_at, d.xid, d.seq, d.key ROWS UNBOUNDED PRECEDING) - m.bytes
                     AS bytes_before
           FROM due d
-         CROSS JOIN LATERAL (SELECT 100 + CASE WHEN d.is_first THEN octet_length(d.body) ELSE 0 END AS bytes) m
+         CROSS JOIN LATERAL (SELECT 1000 + CASE WHEN d.is_first THEN octet_length(d.body) ELSE 0 END AS bytes) m
     ), next AS (  -- when the next one falls due, or fell, of the endpoints that had room before this call
         SELECT min(rest.due_at) AS due_at
           FROM (SELECT c.due_at FROM candidate c WHERE c.place > c.room OR c.due_at > now_at

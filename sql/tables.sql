@@ -281,6 +281,11 @@ SELECT pg_extension_config_dump('webhooks.endpoint', '');
 SELECT pg_extension_config_dump('webhooks.endpoint_key_seq', '');
 SELECT pg_extension_config_dump('webhooks.token', '');
 
+CREATE FUNCTION webhooks.latest_snapshot() RETURNS pg_snapshot
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'latest_snapshot_wrapper';
+COMMENT ON FUNCTION webhooks.latest_snapshot() IS
+    'What is committed by now, also where the transaction''s own snapshot is older (REPEATABLE READ)';
+
 -- A row for each pattern of an endpoint. Those that it had before keep their since: what is unread of them is still
 -- theirs. After a restore all have a new one: the snapshots of another server say nothing here.
 CREATE FUNCTION webhooks.follow_events() RETURNS trigger
@@ -288,12 +293,13 @@ CREATE FUNCTION webhooks.follow_events() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    now_seen  CONSTANT pg_snapshot := pg_current_snapshot();
+    now_seen  CONSTANT pg_snapshot := webhooks.latest_snapshot();
     own       CONSTANT xid8 := pg_current_xact_id();
     -- A snapshot does not list its own transaction, so it may seem to have ended.
     is_hidden CONSTANT boolean := pg_visible_in_snapshot(own, now_seen);
 BEGIN
-    IF TG_OP = 'UPDATE' AND OLD.events = NEW.events THEN
+    IF TG_OP = 'UPDATE' AND OLD.events = NEW.events
+       AND EXISTS (SELECT FROM webhooks.subscription s WHERE s.endpoint = NEW.key) THEN
         RETURN NULL;
     END IF;
     DELETE FROM webhooks.subscription s
@@ -317,6 +323,7 @@ COMMENT ON FUNCTION webhooks.follow_events() IS 'Keeps subscription in step with
 
 CREATE TRIGGER follow_events AFTER INSERT OR UPDATE OF events OR DELETE ON webhooks.endpoint
     FOR EACH ROW EXECUTE FUNCTION webhooks.follow_events();
+ALTER TABLE webhooks.endpoint ENABLE ALWAYS TRIGGER follow_events;
 
 CREATE FUNCTION webhooks.is_wanted(event text) RETURNS boolean
     LANGUAGE plpgsql STABLE
@@ -338,3 +345,4 @@ COMMENT ON FUNCTION webhooks.forget_subscriptions() IS 'Makes every session forg
 
 CREATE TRIGGER forget_subscriptions AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON webhooks.subscription
     FOR EACH STATEMENT EXECUTE FUNCTION webhooks.forget_subscriptions();
+ALTER TABLE webhooks.subscription ENABLE ALWAYS TRIGGER forget_subscriptions;

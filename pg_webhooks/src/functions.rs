@@ -67,6 +67,28 @@ fn patterns_of(event: &[u8]) -> Vec<String> {
     event_names::patterns_of(&json::utf8(event))
 }
 
+/// `webhooks.latest_snapshot()`: pgrx has no type for a pg_snapshot, so the call is Postgres' own, under another snapshot.
+///
+/// # Safety
+/// Called by Postgres.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn latest_snapshot_wrapper(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: inside a transaction, which lets go of the snapshot where an error does not.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let snapshot = pg_sys::pg_current_snapshot(call);
+        pg_sys::PopActiveSnapshot();
+        snapshot
+    }
+}
+
+/// Tells Postgres how `latest_snapshot` is called.
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_latest_snapshot_wrapper() -> &'static pg_sys::Pg_finfo_record {
+    &pg_sys::Pg_finfo_record { api_version: 1 }
+}
+
 #[pg_extern(sql = false)]
 fn check_secret(secret: Option<&str>) -> Option<String> {
     let secret = secret.filter(|secret| !secret.is_empty())?;

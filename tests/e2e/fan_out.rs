@@ -40,14 +40,14 @@ async fn durations(webhooks: u32) -> [Duration; 2] {
     let db = event_for(webhooks).await;
     let lease = db.row("SELECT lease_id, window_from FROM webhooks.acquire('me/1', 60000)").await;
     let (lease_id, from): (i64, String) = (lease.get("lease_id"), lease.get("window_from"));
-    let fetch = format!("fetch(0, {lease_id}, '{from}', NULL, NULL, NULL, 500, 8388608)");
+    let fetch = format!("fetch(0, {lease_id}, '{from}', NULL, NULL, NULL, 500, 67108864)");
     let fetched = fastest(&db, &fetch, webhooks).await;
     db.run(
         "INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
          SELECT p.key, e.xid, e.seq, e.occurred_at, e.occurred_at, 0 FROM webhooks.event e CROSS JOIN webhooks.endpoint p",
     )
     .await;
-    let fetch_due = format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 1, '{{}}', '{{}}', '{{}}', 8388608)");
+    let fetch_due = format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 1, '{{}}', '{{}}', '{{}}', 67108864)");
     [fetched, fastest(&db, &fetch_due, webhooks).await]
 }
 

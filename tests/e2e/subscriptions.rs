@@ -52,6 +52,47 @@ async fn what_was_committed_before_a_registration_is_not_for_it_and_what_comes_a
 }
 
 #[tokio::test]
+async fn a_registration_in_a_repeatable_read_transaction_is_not_for_what_was_committed_before_it() {
+    let (db, receiver) = database().await;
+    db.register(&receiver.url("/first"), "*", SECRET).await;
+    let open = db.session().await;
+    open.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM products").await;
+    db.run(PRODUCT).await;
+    let register = format!("SELECT webhooks.register('{}', '{{*}}', 's')", receiver.url("/second"));
+    open.run(&format!("{register}; COMMIT")).await;
+    db.run(REPRICE).await;
+    let _sidecar = Sidecar::start(&db);
+    receiver.wait_at("/first", 2).await;
+    receiver.wait_at("/second", 1).await;
+    until_all_is_read(&db).await;
+    assert_eq!(receiver.at("/second")[0].json()["event"], "product.updated");
+}
+
+#[tokio::test]
+async fn endpoints_restored_as_data_alone_are_subscribed_again_by_housekeeping() {
+    let (db, receiver) = database().await;
+    let insert = |id: &str| {
+        format!(
+            "INSERT INTO webhooks.endpoint (id, url, events) VALUES ('{id}', '{}', '{{product.*}}')",
+            receiver.url("/all")
+        )
+    };
+    db.run(&format!("SET session_replication_role = replica; {}; RESET session_replication_role", insert("ep_1")))
+        .await;
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM webhooks.subscription").await, 1, "in a replica's session, too");
+    // As pg_dump --data-only --disable-triggers has it.
+    db.run(&format!(
+        "ALTER TABLE webhooks.endpoint DISABLE TRIGGER ALL; {}; ALTER TABLE webhooks.endpoint ENABLE TRIGGER ALL",
+        insert("ep_2")
+    ))
+    .await;
+    db.run("SELECT webhooks.maintain()").await;
+    db.run(PRODUCT).await;
+    let _sidecar = Sidecar::start(&db);
+    receiver.wait_at("/all", 2).await;
+}
+
+#[tokio::test]
 async fn a_transaction_that_rolls_a_registration_back_has_changed_nothing() {
     let (db, _) = database().await;
     db.run("BEGIN; SELECT webhooks.register('http://127.0.0.1:9/', '{*}', 's'); ROLLBACK").await;
