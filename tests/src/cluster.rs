@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::amcheck;
 use crate::process::{children, is_alive, signal, spawn_bound};
-use crate::programs::postgres_program;
+use crate::programs::{postgres_libraries, postgres_program};
 use crate::session::Session;
 
 const CONFIGURATION: &str = "
@@ -250,7 +250,7 @@ extern "C" fn stop_shared() {
 /// A program of the Postgres that `PG_CONFIG` names, to run in `directory` as a user that Postgres accepts.
 fn postgres_command(program: &str, directory: PathBuf) -> Command {
     let mut command = Command::new(postgres_program(program));
-    command.current_dir(directory);
+    command.current_dir(directory).env("LD_LIBRARY_PATH", postgres_libraries());
     if let Some(user) = unprivileged_user() {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
