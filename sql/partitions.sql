@@ -101,24 +101,33 @@ CREATE FUNCTION webhooks.make_days(parent regclass) RETURNS void
 AS $$
 DECLARE
     -- Yesterday, too: what began before midnight ends after it, and a clock may be set back by hours.
+    time_column CONSTANT name := (SELECT attname FROM pg_attribute WHERE attrelid = parent AND attnum = 1);
     yesterday  date := (clock_timestamp() AT TIME ZONE 'UTC')::date - 1;
     furthest   date := yesterday + 8;
     later      regclass;
     later_from date;
     newest     date;
     bounded    text;
+    has_strays boolean := false;
 BEGIN
     SELECT partition, first_day INTO later, later_from FROM webhooks.partitions(parent) WHERE last_day IS NULL;
     IF later_from <= furthest THEN
         -- One at a time.
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
-        EXECUTE format('SELECT (max(%I) AT TIME ZONE ''UTC'')::date FROM %s',
-                       (SELECT attname FROM pg_attribute WHERE attrelid = parent AND attnum = 1), later) INTO newest;
+        EXECUTE format('SELECT (max(%I) AT TIME ZONE ''UTC'')::date FROM %s', time_column, later) INTO newest;
         -- It becomes the partition of the days that it holds, of those that are over, or of the first it could hold.
-        newest := greatest(newest, yesterday, later_from);
+        -- What a clock that was ahead has dated beyond tomorrow stays behind them: else they would all last as long.
+        has_strays := coalesce(newest > greatest(yesterday + 2, later_from), false);
+        newest := greatest(CASE WHEN has_strays THEN yesterday + 2 ELSE newest END, yesterday, later_from);
         bounded := webhooks.partition_name(parent, newest);
         EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, later);
         EXECUTE format('ALTER TABLE %s RENAME TO %I', later, (parse_ident(bounded))[2]);
+        IF has_strays THEN
+            EXECUTE format('CREATE TEMPORARY TABLE strays ON COMMIT DROP AS SELECT * FROM %s', bounded)
+                    || format(' WHERE %I >= %L', time_column, (newest + 1)::timestamp AT TIME ZONE 'UTC');
+            EXECUTE format('DELETE FROM %s WHERE %I >= %L', bounded, time_column,
+                           (newest + 1)::timestamp AT TIME ZONE 'UTC');
+        END IF;
         PERFORM webhooks.attach_partition(parent, bounded, later_from, newest);
         later := NULL;
     END IF;
@@ -129,6 +138,10 @@ BEGIN
     IF later IS NULL THEN
         PERFORM webhooks.create_partition(parent, greatest(furthest, max(last_day)) + 1, NULL)
            FROM webhooks.partitions(parent);
+    END IF;
+    IF has_strays THEN
+        EXECUTE format('INSERT INTO %s SELECT * FROM pg_temp.strays', parent);
+        DROP TABLE pg_temp.strays;
     END IF;
 EXCEPTION
     -- Somebody holds it, or has put a later event into it meanwhile. The next round will do.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, eventually};
+use tests::{Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, Stage, eventually};
 
 /// The UTC day, by which the logs are partitioned.
 const TODAY: &str = "(clock_timestamp() AT TIME ZONE 'UTC')::date";
@@ -229,6 +229,24 @@ async fn a_partition_of_many_days_goes_once_the_last_of_them_is_old() {
     }
     db.run("SELECT webhooks.maintain()").await;
     assert_eq!(days(&db, "event").await, [-3, -1, 0, 1, 2, 3, 4, 5, 6, 7], "seven days are kept");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_far_ahead_for_a_moment_does_not_end_retention() {
+    let stage = Stage::start().await;
+    let db = &stage.db;
+    db.run(INSERT).await;
+    stage.receiver.wait_at("/all", 1).await;
+    without_housekeeping_for(db, 5).await;
+    db.run(INSERT).await;
+    // As capture logs it while the clock says 2099.
+    let ahead =
+        "INSERT INTO webhooks.event SELECT '2099-01-01', xid, 9, ended, horizon, key, target, webhook_id, name, tenant,
+                                                   signature, body, extra FROM webhooks.event LIMIT 1";
+    db.run(&format!("{ahead}; SELECT webhooks.maintain(); SELECT webhooks.maintain()")).await;
+    assert_eq!(days(db, "event").await, [1, 2, 3, 4, 5, 6, 7], "up to tomorrow, and then each day again");
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM ONLY webhooks.event_later").await, 1, "it is where it was");
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM webhooks.event").await, 2);
 }
 
 #[tokio::test]
