@@ -31,7 +31,18 @@ enum Fault {
 async fn cluster_that_forgets() -> Cluster {
     let cluster = Cluster::own_with("autovacuum = off").await;
     let db = cluster.database().await;
-    cluster.freeze_process(db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await);
+    let walwriter: i32 = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await;
+    let sleeps = "SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+    // Stopped at work, it would hold a lock that others need.
+    eventually(DEADLINE, "the WAL writer is stopped in its sleep", async || {
+        cluster.freeze_process(walwriter);
+        let sleeps = db.one::<Option<bool>>(sleeps).await.unwrap_or_default();
+        if !sleeps {
+            cluster.thaw_process(walwriter);
+        }
+        sleeps.then_some(())
+    })
+    .await;
     cluster
 }
 

@@ -151,6 +151,11 @@ impl Cluster {
         signal(pid.unsigned_abs(), Signal::SIGSTOP);
     }
 
+    /// `SIGCONT` of one that was frozen.
+    pub fn thaw_process(&self, pid: i32) {
+        signal(pid.unsigned_abs(), Signal::SIGCONT);
+    }
+
     /// `kill -9` of one session's process: Postgres ends all sessions and recovers, in the same postmaster.
     pub fn kill9_session(&self, backend: i32) {
         signal(backend.unsigned_abs(), Signal::SIGKILL);
