@@ -1,24 +1,14 @@
 //! Who gets an event is looked up when it is read: a writer pays nothing for a subscriber, and each subscriber gets what
 //! was committed since its registration, no more and no less.
 
-use std::time::Duration;
-
 use serde_json::json;
-use tests::{Cluster, Database, Receiver, SECRET, Sidecar, eventually};
+use tests::{Cluster, Database, Receiver, SECRET, Sidecar};
 
-const DEADLINE: Duration = Duration::from_secs(20);
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
 const REPRICE: &str = "UPDATE products SET price = price + 1";
 
 async fn database() -> (Database<'static>, Receiver) {
     (Cluster::shared().await.database().await, Receiver::start().await)
-}
-
-async fn until_all_is_read(db: &Database<'_>) {
-    eventually(DEADLINE, "the cursor is past all of it", async || {
-        (db.one::<i32>("SELECT unread FROM webhooks.status()").await == 0).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -47,7 +37,7 @@ async fn what_was_committed_before_a_registration_is_not_for_it_and_what_comes_a
     let _sidecar = Sidecar::start(&db);
     receiver.wait_at("/first", 3).await;
     receiver.wait_at("/second", 2).await;
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.at("/second").len(), 2, "not the insert");
 }
 
@@ -64,7 +54,7 @@ async fn a_registration_in_a_repeatable_read_transaction_is_not_for_what_was_com
     let _sidecar = Sidecar::start(&db);
     receiver.wait_at("/first", 2).await;
     receiver.wait_at("/second", 1).await;
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.at("/second")[0].json()["event"], "product.updated");
 }
 
@@ -113,7 +103,7 @@ async fn a_pattern_that_is_added_leaves_the_backlog_of_the_others_and_one_that_i
     let _sidecar = Sidecar::start(&db);
     receiver.wait_at("/kept", 2).await;
     receiver.wait_at("/removed", 1).await;
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.at("/removed")[0].json()["event"], "supplier.created");
 }
 
@@ -125,7 +115,7 @@ async fn a_webhook_that_has_two_patterns_for_an_event_gets_it_once() {
     db.run(PRODUCT).await;
     let _sidecar = Sidecar::start(&db);
     receiver.wait_at("/all", 1).await;
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.at("/all").len(), 1);
 }
 
@@ -202,7 +192,7 @@ async fn a_row_of_the_log_that_somebody_has_written_or_changed_is_set_aside_and_
     .await;
     let _sidecar = Sidecar::start(&db);
     receiver.wait_at("/all", 1).await;
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.requests().len(), 1);
     let logged = db
         .json(

@@ -31,13 +31,6 @@ async fn broken(db: &Database<'_>, column: &str) -> String {
     id
 }
 
-async fn until_all_is_read(db: &Database<'_>) {
-    eventually(DEADLINE, "the cursor is past all of it", async || {
-        (db.one::<i32>("SELECT unread FROM webhooks.status()").await == 0).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_set_aside_and_the_others_are_delivered() {
     let (db, receiver) = prepare().await;
@@ -50,7 +43,7 @@ async fn a_message_that_cannot_be_read_is_set_aside_and_the_others_are_delivered
     for path in ["/one", "/two"] {
         receiver.wait_at(path, 2).await;
     }
-    until_all_is_read(&db).await;
+    db.until_all_is_read().await;
     assert_eq!(receiver.requests().len(), 4, "what cannot be read is not sent");
 
     let logged = db

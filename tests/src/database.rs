@@ -2,10 +2,12 @@
 
 use std::ops::Deref;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::cluster::Cluster;
+use crate::deadline::eventually;
 use crate::programs::postgres_program;
 use crate::session::Session;
 
@@ -58,6 +60,15 @@ impl<'a> Database<'a> {
     /// Connects again, after the server was restarted.
     pub async fn reopen(&mut self) {
         self.session = self.session().await;
+    }
+
+    /// Waits until the sidecar has read the whole log and reported it.
+    pub async fn until_all_is_read(&self) {
+        let unread = "SELECT unread FROM webhooks.status()";
+        eventually(Duration::from_secs(20), "the cursor is past all of it", async || {
+            (self.one::<i32>(unread).await == 0).then_some(())
+        })
+        .await;
     }
 
     /// Drops it, whoever is still connected, so that autovacuum has nothing to do in it.
