@@ -35,7 +35,7 @@ SOURCES_SIDECAR   := $(SOURCES) sidecar/Cargo.toml $(shell find sidecar/src -typ
 SOURCES_DEMO      := $(SOURCES) tests/Cargo.toml $(shell find tests/src -type f)
 
 # The install script is these files of sql/, in this order.
-SCRIPT  := tables rules partitions endpoints capture attachments leases sidecar history redelivery status tokens grants attach_existing
+SCRIPT  := tables rules partitions endpoints capture attachments leases sidecar report history redelivery status tokens grants attach_existing
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The build with the micro-benchmarks.
@@ -188,7 +188,8 @@ test-server-%: target/servers/%/bin/pg_config $(BUILT)/pg-webhooks
 
 # Memory and assumptions ------------------------------------------------------------------------------------------------
 
-# A server that checks its own assumptions, and tells valgrind which memory is whose. No crate or package has one.
+# A server that checks its own assumptions, and tells valgrind which memory is whose. No crate or package has one. Its
+# makefiles make the generated headers only where they are the outermost: MAKELEVEL=0.
 HARD        := target/hard
 HARD_SOURCE := http://deb.debian.org/debian/pool/main/p/postgresql-15/postgresql-15_15.18.orig.tar.bz2
 HARD_SHA256 := 11df0df97fe3ea4ba9a791faaf39cee1d2fe571e78885b5b55d8517d27c323b4
@@ -208,7 +209,7 @@ $(HARD)/bin/postgres: | $(STAMP)/packages
 	tar -xjf $(HARD)/source.tar.bz2 -C $(HARD)/source --strip-components=1
 	cd $(HARD)/source && ./configure --quiet --prefix=$(abspath $(HARD)) --without-readline --without-zlib --enable-cassert \
 	    --enable-debug CFLAGS='-O1 -g -DUSE_VALGRIND'
-	$(MAKE) -s -C $(HARD)/source install
+	$(MAKE) -s -C $(HARD)/source MAKELEVEL=0 install
 	$(MAKE) -s -C $(HARD)/source/contrib/amcheck install
 	mv $(HARD)/source/src/tools/valgrind.supp $(HARD)/ && rm -rf $(HARD)/source $(HARD)/source.tar.bz2
 

@@ -1,4 +1,4 @@
-//! The two sessions with Postgres and the calls of `sql/leases.sql` and `sql/sidecar.sql`. The `ReadSession` reads and
+//! The two sessions with Postgres and the calls of `sql/leases.sql`, `sql/sidecar.sql` and `sql/report.sql`. The `ReadSession` reads and
 //! holds the sleeper's lock, and while it lasts the shard is its owner's. The `WriteSession` reports, so that no commit
 //! holds reading up. Each call is one statement and one transaction: none is open during an HTTP request.
 

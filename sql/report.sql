@@ -1,0 +1,137 @@
+-- What a sidecar reports, and what it leads to: attempts in the log, deliveries that wait, endpoints that are disabled.
+-- One transaction each. Role webhooks_sidecar may execute report() and touch no table.
+
+CREATE TYPE webhooks.ending AS ENUM ('attempted', 'deferred', 'unreadable');
+COMMENT ON TYPE webhooks.ending IS
+    'What a sidecar did with a delivery: it made a request, left it for later, or found bytes that are no text and '
+    'set it aside';
+
+CREATE TYPE webhooks.result AS (
+    endpoint         integer,
+    xid              xid8,
+    seq              integer,
+    occurred_at      timestamptz,
+    webhook_id       text,
+    event            text,
+    retry_count      integer,
+    was_pending      boolean,
+    ending           webhooks.ending,
+    started_ms_ago   integer,
+    response_time_ms integer,
+    http_status      integer,
+    retry_after      text,
+    error            text,
+    response         text,
+    signed_at        bigint
+);
+COMMENT ON TYPE webhooks.result IS
+    'What became of a delivery: an attempt with a status or an error, or none. Times are relative: the sidecar''s '
+    'clock need not agree with the server''s';
+
+CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, window_from text, window_to text, xid xid8,
+                                seq integer, results webhooks.result[])
+    RETURNS integer[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    now_at   timestamptz := clock_timestamp();
+    disabled integer[] := '{}';
+BEGIN
+    -- A take-over deletes this row: it waits for this transaction, or this one finds its lease gone.
+    PERFORM FROM webhooks.holder h WHERE h.shard = report.shard AND h.lease_id = report.lease_id FOR SHARE;
+    IF NOT FOUND THEN
+        PERFORM webhooks.refuse_stale(report.shard);
+    END IF;
+
+    INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id,
+                                  event, signed_at)
+    SELECT now_at - r.started_ms_ago * interval '1 ms', r.endpoint, r.retry_count, r.http_status, r.response_time_ms,
+           'delivered', r.webhook_id, r.event, r.signed_at
+      FROM unnest(results) r WHERE r.http_status BETWEEN 200 AND 299;
+
+    IF EXISTS (SELECT FROM unnest(results) r
+                WHERE r.was_pending OR (r.http_status BETWEEN 200 AND 299) IS NOT TRUE) THEN
+        disabled := webhooks.report_exceptions(results, now_at);
+    END IF;
+
+    IF report.window_from IS NOT NULL THEN
+        INSERT INTO webhooks.cursor (shard, window_from, window_to, xid, seq)
+        VALUES (report.shard, report.window_from::pg_snapshot, report.window_to::pg_snapshot,
+                report.xid, report.seq);
+    END IF;
+    RETURN disabled;
+END
+$$;
+COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, xid8, integer, webhooks.result[]) IS
+    'In one transaction: logs attempts, puts failed and deferred deliveries into pending, disables endpoints, and '
+    'moves the cursor (unless window_from is NULL). Returns the endpoints it disabled';
+
+CREATE FUNCTION webhooks.report_exceptions(results webhooks.result[], now_at timestamptz) RETURNS integer[]
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    schedule text := webhooks.setting('retry_schedule');
+    disabled integer[];
+BEGIN
+    DELETE FROM webhooks.pending p USING unnest(results) r
+     WHERE r.was_pending AND r.http_status BETWEEN 200 AND 299
+       AND p.endpoint = r.endpoint AND p.xid = r.xid AND p.seq = r.seq;
+
+    INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+    SELECT r.endpoint, r.xid, r.seq, r.occurred_at, now_at, r.retry_count
+      FROM unnest(results) r WHERE r.ending = 'deferred' AND NOT r.was_pending
+        ON CONFLICT DO NOTHING;
+
+    WITH failed AS MATERIALIZED (
+        SELECT r.*, verdict.outcome::webhooks.outcome,
+               now_at - r.started_ms_ago * interval '1 ms' AS started_at,
+               now_at + (r.response_time_ms - r.started_ms_ago + verdict.wait_ms) * interval '1 ms' AS next_attempt_at
+          FROM unnest(results) r
+         CROSS JOIN LATERAL (
+            SELECT * FROM webhooks.classify_attempt(r.http_status, r.retry_after, r.retry_count, schedule)
+             WHERE r.ending = 'attempted'
+             UNION ALL
+            SELECT 'unreadable', NULL WHERE r.ending = 'unreadable') verdict
+         WHERE (r.http_status BETWEEN 200 AND 299) IS NOT TRUE
+    ), logged AS (
+        INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome,
+                                      webhook_id, event, error, response, next_attempt_at, signed_at)
+        SELECT started_at, endpoint, retry_count, http_status, response_time_ms, outcome,
+               webhook_id, event, error, response, next_attempt_at, signed_at
+          FROM failed
+    ), waiting AS (
+        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+        SELECT endpoint, xid, seq, occurred_at, next_attempt_at, retry_count + 1
+          FROM failed WHERE outcome = 'retry'
+            ON CONFLICT (endpoint, xid, seq) DO UPDATE SET due_at = excluded.due_at, retry_count = excluded.retry_count
+    ), settled AS (
+        DELETE FROM webhooks.pending p USING failed f
+         WHERE f.was_pending AND f.outcome <> 'retry'
+           AND p.endpoint = f.endpoint AND p.xid = f.xid AND p.seq = f.seq
+    ), free AS MATERIALIZED (
+        -- Not one that an open transaction is changing, for which all reports would wait: the next failure will do.
+        SELECT e.key FROM webhooks.endpoint e
+         WHERE e.active AND e.key IN (SELECT endpoint FROM failed WHERE outcome IN ('gone', 'exhausted'))
+           FOR NO KEY UPDATE SKIP LOCKED
+    ), stopped AS (
+        UPDATE webhooks.endpoint e
+           SET active = false, disabled_at = now_at, updated_at = now_at, disabled_by = cause.outcome,
+               disabled_reason = cause.reason
+          FROM (SELECT DISTINCT ON (endpoint) endpoint, outcome,
+                       CASE outcome WHEN 'gone' THEN format('the endpoint answered 410 Gone to %s', webhook_id)
+                                    ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
+                                                coalesce('HTTP ' || http_status, error)) END AS reason
+                  FROM failed WHERE outcome IN ('gone', 'exhausted') ORDER BY endpoint, outcome) cause
+         WHERE e.key = cause.endpoint AND e.active AND e.key IN (SELECT key FROM free)
+     RETURNING e.key
+    )
+    SELECT coalesce(array_agg(key), '{}') INTO disabled FROM stopped;
+    RETURN disabled;
+END
+$$;
+COMMENT ON FUNCTION webhooks.report_exceptions(webhooks.result[], timestamptz) IS
+    'The part of report for everything but first attempts that succeeded';
