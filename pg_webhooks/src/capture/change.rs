@@ -114,22 +114,18 @@ impl<'a> Change<'a> {
         !matches!(changes, Changes::Nothing)
     }
 
-    /// Compares each tracked column. Where the values that have other bits are together too long for a message, they count as
+    /// Compares each tracked column. Once the values that have other bits are together too long for a message, they count as
     /// different and are not read: to tell would take as much memory as to write them.
     fn changes(&self, old: Row, new: Row) -> Changes {
         let limit = settings::max_body();
-        let differing = || {
-            let columns =
-                self.plan.tracked.iter().map(|&index| (self.column(index), old.value(index), new.value(index)));
-            columns.filter(|(column, old, new)| !column.same_bits(*old, *new))
-        };
-        let size: usize = differing().map(|(column, old, new)| column.size(old) + column.size(new)).sum();
-        if size > limit {
-            return Changes::TooLong;
-        }
-        let mut out = Vec::with_capacity(128);
-        for (column, old, new) in differing() {
-            if column.push_change(&mut out, old, new, limit).is_err() {
+        let (mut out, mut size) = (Vec::with_capacity(128), 0);
+        for &index in &self.plan.tracked {
+            let (column, old, new) = (self.column(index), old.value(index), new.value(index));
+            if column.same_bits(old, new) {
+                continue;
+            }
+            size += column.size(old) + column.size(new);
+            if size > limit || column.push_change(&mut out, old, new, limit).is_err() {
                 return Changes::TooLong;
             }
         }
@@ -190,15 +186,14 @@ impl<'a> Change<'a> {
         changes: Option<&Changes>,
         limit: usize,
     ) -> Result<(), TooLong> {
-        let row = self.subject();
-        let size = |step: &Step| match step {
-            Step::Column(index) => self.column(*index).size(row.value(*index)),
-            _ => 0,
-        };
-        if steps.iter().map(size).sum::<usize>() > limit {
-            return Err(TooLong);
-        }
+        let (row, mut size) = (self.subject(), 0);
         for step in steps {
+            if let Step::Column(index) = step {
+                size += self.column(*index).size(row.value(*index));
+            }
+            if size > limit {
+                return Err(TooLong);
+            }
             self.push_step(out, step, changes, limit)?;
         }
         if out.len() > limit { Err(TooLong) } else { Ok(()) }

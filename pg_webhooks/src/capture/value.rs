@@ -188,9 +188,16 @@ pub unsafe fn printed_text(type_oid: pg_sys::Oid, value: pg_sys::Datum, limit: u
 /// The value is of a type of that length.
 pub unsafe fn size(value: pg_sys::Datum, length: i16) -> usize {
     match length {
-        // SAFETY: a varlena, or a C string.
-        -1 => unsafe { pg_sys::toast_raw_datum_size(value) - pg_sys::VARHDRSZ },
-        // SAFETY: as above.
+        // SAFETY: a varlena.
+        -1 => unsafe {
+            let held = value.cast_mut_ptr();
+            if is_plain(held) {
+                pgrx::varsize_any_exhdr(held)
+            } else {
+                pg_sys::toast_raw_datum_size(value) - pg_sys::VARHDRSZ
+            }
+        },
+        // SAFETY: a C string.
         -2 => unsafe { CStr::from_ptr(value.cast_mut_ptr()).count_bytes() },
         fixed => fixed.unsigned_abs().into(),
     }
@@ -209,6 +216,15 @@ fn push_money(out: &mut Vec<u8>, hundredths: i64) {
     json::push_decimal(out, &format!("{sign}{}.{:02}", magnitude / 100, magnitude % 100));
 }
 
+/// Whether a varlena is neither compressed nor stored out of line.
+///
+/// # Safety
+/// It is a varlena.
+unsafe fn is_plain(value: *const pg_sys::varlena) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { !pgrx::varatt_is_1b_e(value) && !pgrx::varatt_is_4b_c(value) }
+}
+
 /// Calls `use_bytes` with the bytes of a varlena, out of line and compressed ones included.
 ///
 /// # Safety
@@ -217,8 +233,7 @@ unsafe fn bytes<T>(value: pg_sys::Datum, use_bytes: impl FnOnce(&[u8]) -> T) -> 
     // SAFETY: the caller's promise; a detoasted copy is freed after its use.
     unsafe {
         let original = value.cast_mut_ptr::<pg_sys::varlena>();
-        let is_plain = !pgrx::varatt_is_1b_e(original) && !pgrx::varatt_is_4b_c(original);
-        let plain = if is_plain { original } else { pg_sys::pg_detoast_datum_packed(original) };
+        let plain = if is_plain(original) { original } else { pg_sys::pg_detoast_datum_packed(original) };
         let length = pgrx::varsize_any_exhdr(plain);
         let used = use_bytes(std::slice::from_raw_parts(pgrx::vardata_any(plain).cast(), length));
         if plain != original {
