@@ -53,10 +53,13 @@ fn number(letters: &str) -> Option<u128> {
 
 /// The number in letters that sort as numbers do, behind a prefix.
 pub fn prefixed(prefix: &str, bits: u128) -> String {
-    let mut id = String::with_capacity(prefix.len() + DIGITS);
-    id.push_str(prefix);
-    id.extend((0..DIGITS).rev().map(|place| char::from(ALPHABET[(bits >> (5 * place) & 31) as usize])));
-    id
+    let (mut letters, mut rest) = ([0; DIGITS], bits);
+    for letter in letters.iter_mut().rev() {
+        *letter = ALPHABET[(rest & 31) as usize];
+        rest >>= 5;
+    }
+    let letters = str::from_utf8(&letters).expect("the letters are ASCII");
+    [prefix, letters].concat()
 }
 
 #[cfg(test)]
