@@ -8,13 +8,23 @@ use pgrx::prelude::*;
 #[derive(Clone, Copy)]
 pub struct Output {
     function: pg_sys::Oid,
-    is_plain: bool,
+    dependence: Dependence,
+}
+
+/// Which settings of a session the text of a type hangs on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dependence {
+    Nothing,
+    /// Those of `PlainStyle`.
+    Style,
+    /// Others as well.
+    Settings,
 }
 
 impl Output {
     /// The output function of an existing type.
     pub fn of(type_oid: pg_sys::Oid) -> Self {
-        Self { function: output_function(type_oid), is_plain: is_plain(type_oid) }
+        Self { function: output_function(type_oid), dependence: Dependence::of(type_oid) }
     }
 
     /// Calls `use_text` with what it prints.
@@ -22,11 +32,11 @@ impl Output {
     /// # Safety
     /// The value is of the function's type.
     pub unsafe fn print<T>(self, value: pg_sys::Datum, use_text: impl FnOnce(&[u8]) -> T) -> T {
-        let _style = PlainStyle::set();
+        let _style = (self.dependence != Dependence::Nothing).then(PlainStyle::set);
         // SAFETY: the caller's promise; the text is a C string, and is freed after its use. Where an error leaves the settings
         // of the inner level in place, the abort of its (sub)transaction puts back the outer ones.
         unsafe {
-            let outer_settings = (!self.is_plain).then(|| pin_settings());
+            let outer_settings = (self.dependence == Dependence::Settings).then(|| pin_settings());
             let text = pg_sys::OidOutputFunctionCall(self.function, value);
             if let Some(level) = outer_settings {
                 pg_sys::AtEOXact_GUC(true, level);
@@ -52,22 +62,30 @@ const SETTINGS_TYPES: &[pg_sys::Oid] = &[
     pg_sys::REGTYPEOID,
 ];
 
-/// Whether the text of a type hangs on no other settings than those of `PlainStyle`. What an extension's function looks at,
-/// nobody knows.
-fn is_plain(type_oid: pg_sys::Oid) -> bool {
-    // SAFETY: look-ups in the catalogue for an existing type.
-    unsafe {
-        let base = pg_sys::getBaseType(type_oid);
-        let element = pg_sys::get_element_type(base);
-        match pg_sys::get_typtype(base) as u8 {
-            pg_sys::TYPTYPE_ENUM => true,
-            pg_sys::TYPTYPE_RANGE => is_plain(pg_sys::get_range_subtype(base)),
-            pg_sys::TYPTYPE_MULTIRANGE => is_plain(pg_sys::get_multirange_range(base)),
-            pg_sys::TYPTYPE_BASE if element != pg_sys::InvalidOid => is_plain(element),
-            pg_sys::TYPTYPE_BASE => {
-                output_function(base).to_u32() < pg_sys::FirstNormalObjectId && !SETTINGS_TYPES.contains(&base)
+/// Postgres' own types whose text hangs on no setting.
+const FIXED_TYPES: [pg_sys::Oid; 4] = [pg_sys::NUMERICOID, pg_sys::JSONOID, pg_sys::JSONBOID, pg_sys::UUIDOID];
+
+impl Dependence {
+    /// That of an existing type. What an extension's function looks at, nobody knows.
+    fn of(type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: look-ups in the catalogue for an existing type.
+        unsafe {
+            let base = pg_sys::getBaseType(type_oid);
+            let element = pg_sys::get_element_type(base);
+            match pg_sys::get_typtype(base) as u8 {
+                pg_sys::TYPTYPE_ENUM => Self::Nothing,
+                pg_sys::TYPTYPE_RANGE => Self::of(pg_sys::get_range_subtype(base)),
+                pg_sys::TYPTYPE_MULTIRANGE => Self::of(pg_sys::get_multirange_range(base)),
+                pg_sys::TYPTYPE_BASE if element != pg_sys::InvalidOid => Self::of(element),
+                pg_sys::TYPTYPE_BASE if FIXED_TYPES.contains(&base) => Self::Nothing,
+                pg_sys::TYPTYPE_BASE
+                    if output_function(base).to_u32() < pg_sys::FirstNormalObjectId
+                        && !SETTINGS_TYPES.contains(&base) =>
+                {
+                    Self::Style
+                }
+                _ => Self::Settings,
             }
-            _ => false,
         }
     }
 }
