@@ -8,7 +8,9 @@ use pgrx::prelude::*;
 pub fn refuse_where_read_only(command: &CStr) {
     // SAFETY: both read the transaction's state; the name outlives the calls.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        if pg_sys::XactReadOnly {
+            pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        }
         pg_sys::PreventCommandIfParallelMode(command.as_ptr());
     }
 }
