@@ -133,27 +133,30 @@ impl Partition {
     /// # Safety
     /// The partition is locked and plain; the values are those of COLUMNS; the index is its only one.
     unsafe fn insert(&self, index: &Index, row: &mut Row) {
-        let Row { values, nulls } = row;
+        let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
         // SAFETY: both relations have a writer's lock until the transaction ends, so the partition has just these columns
-        // and the index its two; the index entry points to the tuple that was just put into the heap.
+        // and the index its two; the index entry points to the tuple that was just put into the heap. What an error leaves
+        // behind has no destructor.
         unsafe {
-            let heap = pg_sys::table_open(self.heap, NO_LOCK);
-            let open_index = pg_sys::index_open(index.oid, WRITE_LOCK);
-            let tuple = pg_sys::heap_form_tuple((*heap).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::heap_insert(heap, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
-            pg_sys::index_insert(
-                open_index,
-                values[INDEXED_COLUMNS].as_mut_ptr(),
-                nulls[INDEXED_COLUMNS].as_mut_ptr(),
-                &mut (*tuple).t_self,
-                heap,
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
-                false,
-                index.info,
-            );
-            pg_sys::heap_freetuple(tuple);
-            pg_sys::index_close(open_index, NO_LOCK);
-            pg_sys::table_close(heap, NO_LOCK);
+            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                let heap = unguarded::table_open(self.heap, NO_LOCK);
+                let open_index = unguarded::index_open(index.oid, WRITE_LOCK);
+                let tuple = unguarded::heap_form_tuple((*heap).rd_att, values, nulls);
+                unguarded::heap_insert(heap, tuple, unguarded::GetCurrentCommandId(true), 0, std::ptr::null_mut());
+                unguarded::index_insert(
+                    open_index,
+                    values.add(INDEXED_COLUMNS.start),
+                    nulls.add(INDEXED_COLUMNS.start),
+                    &mut (*tuple).t_self,
+                    heap,
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                    false,
+                    index.info,
+                );
+                unguarded::heap_freetuple(tuple);
+                unguarded::index_close(open_index, NO_LOCK);
+                unguarded::table_close(heap, NO_LOCK);
+            })
         }
     }
 
@@ -173,6 +176,41 @@ impl Partition {
         let numbers: Vec<_> = (1..=present.len()).map(|number| format!("${number}")).collect();
         let sql = format!("INSERT INTO webhooks.event ({}) VALUES ({})", names.join(", "), numbers.join(", "));
         run_as(owner_of(self.heap), || Spi::run_with_args(&sql, &values).unwrap_or_else(|error| error!("{error}")))
+    }
+}
+
+/// Functions of Postgres without pgrx' guard against its errors: each guard costs as much as a small function, and one around
+/// all of them does.
+mod unguarded {
+    use std::ffi::c_int;
+
+    use pgrx::pg_sys::*;
+
+    unsafe extern "C-unwind" {
+        pub fn table_open(oid: Oid, lock: LOCKMODE) -> Relation;
+        pub fn table_close(relation: Relation, lock: LOCKMODE);
+        pub fn index_open(oid: Oid, lock: LOCKMODE) -> Relation;
+        pub fn index_close(index: Relation, lock: LOCKMODE);
+        pub fn heap_form_tuple(descriptor: TupleDesc, values: *const Datum, nulls: *const bool) -> HeapTuple;
+        pub fn heap_freetuple(tuple: HeapTuple);
+        pub fn GetCurrentCommandId(used: bool) -> CommandId;
+        pub fn heap_insert(
+            heap: Relation,
+            tuple: HeapTuple,
+            command: CommandId,
+            options: c_int,
+            state: BulkInsertState,
+        );
+        pub fn index_insert(
+            index: Relation,
+            values: *mut Datum,
+            nulls: *mut bool,
+            place: ItemPointer,
+            heap: Relation,
+            check: IndexUniqueCheck::Type,
+            is_unchanged: bool,
+            info: *mut IndexInfo,
+        ) -> bool;
     }
 }
 
