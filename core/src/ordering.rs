@@ -4,6 +4,7 @@
 //! for each other.
 
 /// A hash under construction: FNV-1a in 64 bits, which is the same on every machine and in every version.
+#[derive(Clone, Copy)]
 pub struct OrderingKey(u64);
 
 impl OrderingKey {

@@ -9,7 +9,7 @@ use webhooks_core::{
 
 use crate::capture::{Attachment, Resolved, append};
 use crate::errors::Error;
-use crate::event_log::Subject;
+use crate::event_log::{Body, Subject};
 use crate::fault::Fault;
 use crate::postgres::{random, refuse_where_read_only, saved_settings};
 use crate::{cache, settings, wakeup};
@@ -276,13 +276,13 @@ fn append_custom(event: Option<&[u8]>, data: Option<&[u8]>) -> Option<String> {
     if !is_wanted {
         return None;
     }
-    let push_data = |out: &mut Vec<u8>| {
+    let push_data = |out: &mut Vec<u8>, _limit| {
         if json::push_json(out, &data).is_err() {
             error!("Postgres printed a jsonb that is no JSON");
         }
     };
-    let webhook_id =
-        append(Subject { name: &event, key: None, target: None }, push_data).unwrap_or_else(|fault| match fault {
+    let webhook_id = append(Subject { name: &event, key: None, target: None }, &mut Body::new(), push_data)
+        .unwrap_or_else(|fault| match fault {
             Fault::BodyTooLong { event, bytes } => Error::BodyTooLong { event, bytes }.raise(),
             fault => error!("{fault}"),
         });
@@ -294,9 +294,9 @@ fn append_sample(event: &str, endpoint: i32) -> String {
     refuse_where_read_only(c"webhooks.trigger()");
     let kind = event_types::all().find(|kind| kind.event == event);
     let kind = kind.unwrap_or_else(|| error!("there is no sample of {event}"));
-    let push_data = |out: &mut Vec<u8>| {
+    let push_data = |out: &mut Vec<u8>, _limit| {
         json::push_json(out, kind.sample.get()).expect("samples are JSON: a test sees to it");
     };
-    append(Subject { name: &kind.event, key: None, target: Some(endpoint) }, push_data)
+    append(Subject { name: &kind.event, key: None, target: Some(endpoint) }, &mut Body::new(), push_data)
         .unwrap_or_else(|fault| error!("{fault}"))
 }

@@ -1,7 +1,8 @@
 //! A row change: whether it makes an event, and what that event says of it.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
-use webhooks_core::ordering::OrderingKey;
 use webhooks_core::{json, time};
 
 use super::plan::{Column, Plan, PlannedEvent, PlannedWhen, Step};
@@ -154,25 +155,25 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Which row it is, for the order of its events; `None` where the table has no key.
-    pub fn ordering_key(&self) -> Option<i64> {
+    /// Which row it is, for the order of its events; `None` where the table has no key. Values are written behind what
+    /// `scratch` holds, and taken away again.
+    pub fn ordering_key(&self, scratch: &mut Vec<u8>) -> Option<i64> {
         let plan = self.plan;
-        let (row, mut text) = (self.subject(), Vec::with_capacity(32));
+        let (row, start) = (self.subject(), scratch.len());
         let values = plan.key.iter().map(|index| (self.column(*index), row.value(*index)));
-        let key = values.fold(OrderingKey::of_table(plan.root.to_u32()), |key, (column, value)| {
-            text.clear();
+        let key = values.fold(plan.table_key, |key, (column, value)| {
             // What is too long to be in an index is no key; then other rows have the same one.
-            let _ = column.push(&mut text, value, MAX_KEY_BYTES);
-            key.with_value(&text)
+            let _ = column.push(scratch, value, start + MAX_KEY_BYTES);
+            let key = key.with_value(&scratch[start..]);
+            scratch.truncate(start);
+            key
         });
         (!plan.key.is_empty()).then(|| key.finish())
     }
 
-    /// Appends the event's `data`, or what goes in its place where the message would be too long.
-    pub fn push_data(&self, out: &mut Vec<u8>, event: &PlannedEvent, changes: Option<&Changes>) {
+    /// Appends the event's `data`, or what goes in its place where `out` would be longer than `limit`.
+    pub fn push_data(&self, out: &mut Vec<u8>, event: &PlannedEvent, changes: Option<&Changes>, limit: usize) {
         let start = out.len();
-        // The message ends with a brace of its own.
-        let limit = settings::max_body() - 1;
         if self.push_steps(out, &event.steps, changes, limit).is_err() {
             out.truncate(start);
             self.push_truncated(out, &event.truncated);
@@ -278,7 +279,7 @@ impl<'a> Change<'a> {
         settings::with_actor(|actor| match (actor, in_row) {
             (Some(actor), _) => value::push_text(out, actor, limit),
             (None, Some((column, value))) => column.push(out, Some(value), limit),
-            (None, None) => value::push_text(out, session_user().as_bytes(), limit),
+            (None, None) => push_session_user(out, limit),
         })
     }
 }
@@ -342,7 +343,7 @@ impl Column {
                 let start = value.cast_mut_ptr::<u8>();
                 let length = match self.length {
                     -1 => pgrx::varsize_any(start.cast()),
-                    -2 => std::ffi::CStr::from_ptr(start.cast()).count_bytes(),
+                    -2 => CStr::from_ptr(start.cast()).count_bytes(),
                     fixed => fixed as usize,
                 };
                 std::slice::from_raw_parts(start, length)
@@ -352,10 +353,11 @@ impl Column {
     }
 }
 
-fn session_user() -> String {
+fn push_session_user(out: &mut Vec<u8>, limit: usize) -> Result<(), TooLong> {
     // SAFETY: the session's user exists, or the call says NULL where it was dropped meanwhile.
     unsafe {
         let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
-        if name.is_null() { String::new() } else { json::utf8(std::ffi::CStr::from_ptr(name).to_bytes()).into_owned() }
+        let name = if name.is_null() { c"" } else { CStr::from_ptr(name) };
+        value::push_text(out, name.to_bytes(), limit)
     }
 }

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 use webhooks_core::json;
 
 use super::output::Output;
+use crate::postgres::ShortValue;
 
 /// A text that a column may hold. `status = 'running'` is as true here as in SQL: a char(n) leaves out the blanks that fill it
 /// up, and citext and collations say themselves what is equal.
@@ -14,7 +15,7 @@ pub struct Constant {
 
 enum Equals {
     /// The type's own operator, for types that hold their text as `text` does.
-    Operator { function: pg_sys::Oid, collation: pg_sys::Oid, value: Vec<u8> },
+    Operator { function: pg_sys::Oid, collation: pg_sys::Oid, value: ShortValue },
     /// The same text in print: an enum's label, a "char", a name.
     Print(Output),
 }
@@ -30,7 +31,9 @@ impl Constant {
             (is_text && column.attlen == -1 && equals != pg_sys::InvalidOid).then(|| pg_sys::get_opcode(equals))
         };
         let equals = match function {
-            Some(function) => Equals::Operator { function, collation: column.attcollation, value: as_text(text) },
+            Some(function) => {
+                Equals::Operator { function, collation: column.attcollation, value: ShortValue::of(text.as_bytes()) }
+            }
             None => Equals::Print(Output::of(column.atttypid)),
         };
         Self { text, equals }
@@ -43,19 +46,13 @@ impl Constant {
     pub unsafe fn equals(&self, value: pg_sys::Datum) -> bool {
         match &self.equals {
             Equals::Operator { function, collation, value: constant } => {
-                let constant = pg_sys::Datum::from(constant.as_ptr());
                 // SAFETY: both are values of the operator's type.
-                unsafe { pg_sys::OidFunctionCall2Coll(*function, *collation, value, constant).value() as u8 != 0 }
+                unsafe {
+                    pg_sys::OidFunctionCall2Coll(*function, *collation, value, constant.datum()).value() as u8 != 0
+                }
             }
             // SAFETY: the caller's promise.
             Equals::Print(output) => unsafe { output.print(value, |printed| json::utf8(printed) == self.text) },
         }
     }
-}
-
-/// A text as Postgres holds a short one: a byte that says how long it is, this byte included, and the bytes.
-fn as_text(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len() + 1).expect("a text of the rules is short");
-    let header = if cfg!(target_endian = "little") { length << 1 | 1 } else { length | 0x80 };
-    std::iter::once(header).chain(text.bytes()).collect()
 }

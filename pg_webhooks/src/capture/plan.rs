@@ -6,6 +6,7 @@
 use pgrx::prelude::*;
 use webhooks_core::event_rules::{BOOKKEEPING_FIELDS, EventRule, Kind, Source, When};
 use webhooks_core::json;
+use webhooks_core::ordering::OrderingKey;
 
 use super::attachment::{Attachment, Resolved};
 use super::constant::Constant;
@@ -22,8 +23,8 @@ pub struct Plan {
     pub tracked: Vec<usize>,
     /// The events that somebody wants.
     pub events: Vec<PlannedEvent>,
-    /// The table, or the one that it is a partition of.
-    pub root: pg_sys::Oid,
+    /// The ordering key of the table, or of the one that it is a partition of, to which a row's values are added.
+    pub table_key: OrderingKey,
     /// The columns that tell its rows apart.
     pub key: Vec<usize>,
 }
@@ -99,7 +100,8 @@ impl Plan {
         let tracked = table.tracked();
         // SAFETY: the table is open.
         let (root, key) = unsafe { (partition_root((*relation).rd_id), table.key()) };
-        Ok(Self { columns: table.columns, tracked, events, root, key })
+        let table_key = OrderingKey::of_table(root.to_u32());
+        Ok(Self { columns: table.columns, tracked, events, table_key, key })
     }
 }
 

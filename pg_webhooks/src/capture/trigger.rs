@@ -11,7 +11,7 @@ use super::append;
 use super::attachment::Attachment;
 use super::change::Change;
 use super::plan::Plan;
-use crate::event_log::Subject;
+use crate::event_log::{Body, Subject};
 use crate::fault::Fault;
 use crate::{cache, missed, settings};
 
@@ -92,16 +92,16 @@ fn capture_row(trigger: &pg_sys::TriggerData) -> Result<(), Fault> {
     }
     let change = Change::of(trigger, &plan);
     let mut changes = None;
-    let mut key = None;
+    let (mut key, mut body) = (None, Body::new());
     for event in &plan.events {
         if !change.makes(event, &mut changes) {
             continue;
         }
-        let key = *key.get_or_insert_with(|| change.ordering_key());
+        let key = *key.get_or_insert_with(|| change.ordering_key(body.out()));
         let subject = Subject { name: event.name, key, target: None };
         let made = match &event.missing {
             Some(missing) => Err(missing.clone()),
-            None => append(subject, |out| change.push_data(out, event, changes.as_ref())),
+            None => append(subject, &mut body, |out, limit| change.push_data(out, event, changes.as_ref(), limit)),
         };
         if let Err(fault) = made {
             // SAFETY: Postgres gives a trigger function its table, open.

@@ -6,9 +6,10 @@ use pgrx::prelude::*;
 use webhooks_core::ids::{self, Position};
 use webhooks_core::signature::{self, Signer};
 
+use super::body::Body;
 use super::partition::{Partition, Row};
 use crate::fault::Fault;
-use crate::postgres::{EndedTransactions, random};
+use crate::postgres::{EndedTransactions, ShortValue, random};
 
 /// An event on its way into the log: its position and time are settled, its body is still to be written.
 pub struct Entry {
@@ -23,7 +24,7 @@ pub struct Entry {
 /// What an event is about and for whom.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
-    /// Such as `product.updated`.
+    /// Such as `product.updated`; no longer than `ShortValue::MAX_BYTES`.
     pub name: &'a str,
     /// Hash of the ordering key; `None` where nothing orders it.
     pub key: Option<i64>,
@@ -59,10 +60,12 @@ impl Entry {
         self,
         partition: &Partition,
         subject: Subject<'_>,
-        body: &[u8],
+        body: &mut Body,
         signer: &Signer,
     ) -> Result<String, Fault> {
-        let signature = signature::of_log(signer, self.webhook_id.as_bytes(), body);
+        let signature = signature::of_log(signer, self.webhook_id.as_bytes(), body.bytes());
+        let (webhook_id, name) = (ShortValue::of(self.webhook_id.as_bytes()), ShortValue::of(subject.name.as_bytes()));
+        let signature = ShortValue::of(&signature);
         let mut row = Row::new([
             self.occurred_at.into_datum(),
             Some(pg_sys::Datum::from(self.position.xid)),
@@ -71,12 +74,11 @@ impl Entry {
             Some(pg_sys::Datum::from(self.ended.horizon)),
             subject.key.into_datum(),
             subject.target.into_datum(),
-            self.webhook_id.as_str().into_datum(),
-            subject.name.into_datum(),
+            Some(webhook_id.datum()),
+            Some(name.datum()),
             None,
-            signature.as_slice().into_datum(),
-            // A bytea is held as a text is.
-            body.into_datum(),
+            Some(signature.datum()),
+            Some(body.datum()),
             None,
         ]);
         // SAFETY: the values are those of COLUMNS.

@@ -5,6 +5,7 @@ mod columns;
 mod random;
 mod read_only;
 mod run_as;
+mod short_value;
 mod transactions;
 pub mod saved_settings;
 
@@ -13,4 +14,5 @@ pub use columns::{attribute, held_columns};
 pub use random::random;
 pub use read_only::refuse_where_read_only;
 pub use run_as::run_as;
+pub use short_value::ShortValue;
 pub use transactions::EndedTransactions;
