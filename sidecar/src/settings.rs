@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::database::{Database, DatabaseError};
+use crate::delivery::egress::is_metadata;
 
 /// The flags of `serve`, or their environment variables.
 #[derive(Args, Clone, Debug)]
@@ -50,9 +51,14 @@ impl Settings {
 /// Reads a network, or an address as a network of one.
 pub fn net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
-    text.parse()
+    let net: IpNet = text
+        .parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "not a network such as 10.0.0.0/8".to_owned())
+        .map_err(|_| "not a network such as 10.0.0.0/8".to_owned())?;
+    if net.prefix_len() == net.max_prefix_len() && is_metadata(net.addr()) {
+        return Err("the metadata service of a cloud, which is never dialled".to_owned());
+    }
+    Ok(net)
 }
 
 fn lease(text: &str) -> Result<Duration, String> {

@@ -205,6 +205,7 @@ mod tests {
     fn a_bad_value_is_named() {
         for (flag, value) in [
             ("--allow-nets", "10.0.0.0/33"),
+            ("--allow-nets", "169.254.169.254"),
             ("--lease", "soon"),
             ("--lease", "5ms"),
             ("--prefetch", "0"),

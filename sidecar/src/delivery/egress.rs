@@ -1,6 +1,8 @@
-//! Where requests may go: public addresses, and the private networks that the operator permits. The resolver vets
-//! every address before it is dialled, so the address checked is the address dialled; a URL with an address in it is
-//! vetted before the request.
+//! Where requests may go: public addresses, and the private networks that the operator permits, but never the metadata
+//! services of clouds. The resolver vets every address before it is dialled, so the address checked is the address
+//! dialled; a URL with an address in it is vetted before the request.
+
+mod metadata;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -8,11 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use thiserror::Error;
 
+pub use metadata::is_metadata;
+
 /// Why an endpoint is not dialled.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TargetError {
     #[error("Refused to connect to {0}: not a public address (PG_WEBHOOKS_ALLOW_NETS permits it)")]
     Private(IpAddr),
+    #[error("Refused to connect to {0}: the metadata service of a cloud, which no setting permits")]
+    Metadata(IpAddr),
     #[error("DNS lookup failed: {0}")]
     Lookup(String),
 }
@@ -31,7 +37,13 @@ impl EgressPolicy {
 
     /// Whether `ip` may be dialled.
     pub fn check(&self, ip: IpAddr) -> Result<(), TargetError> {
-        if is_public(ip) || self.allows(ip) { Ok(()) } else { Err(TargetError::Private(ip)) }
+        if is_metadata(ip) {
+            Err(TargetError::Metadata(ip))
+        } else if is_public(ip) || self.allows(ip) {
+            Ok(())
+        } else {
+            Err(TargetError::Private(ip))
+        }
     }
 
     fn allows(&self, ip: IpAddr) -> bool {
@@ -259,6 +271,18 @@ mod tests {
             policy.check("10.2.0.1".parse().unwrap()).unwrap_err().to_string(),
             "Refused to connect to 10.2.0.1: not a public address (PG_WEBHOOKS_ALLOW_NETS permits it)"
         );
+    }
+
+    #[test]
+    fn no_permitted_network_opens_a_metadata_service() {
+        let everything = EgressPolicy::new(&["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
+        for ip in ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"]
+        {
+            assert_eq!(everything.check(ip.parse().unwrap()), Err(TargetError::Metadata(ip.parse().unwrap())));
+        }
+        for ip in ["127.0.0.1", "169.254.0.1", "10.0.0.1", "::1", "fd00::1"] {
+            assert!(everything.check(ip.parse().unwrap()).is_ok(), "{ip}");
+        }
     }
 
     #[test]

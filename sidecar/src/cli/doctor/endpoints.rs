@@ -144,6 +144,9 @@ fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
                 "PG_WEBHOOKS_ALLOW_NETS={ip} pg-webhooks serve; if the sidecar already has it, give it to doctor, too."
             ),
         ),
+        Reach::Refused(refusal @ TargetError::Metadata(_)) => {
+            problem(lower_first(&refusal.to_string()), "pg-webhooks webhooks update … --url …".to_owned())
+        }
         Reach::Refused(TargetError::Lookup(host)) => problem(
             "its name does not resolve here".to_owned(),
             format!("getent hosts {host}; pg-webhooks webhooks update … --url …"),
