@@ -31,6 +31,19 @@ pub enum DatabaseError {
     NoHost,
 }
 
+/// What sessions set that nobody watches, whatever the role or the database is set to: with a limit on time they would
+/// be cut off at work or in their sleep, and at another isolation level their looks at the log would have writers'
+/// transactions fail. What the server does not know is left out.
+const UNATTENDED: &str = "
+    SELECT pg_catalog.set_config(name, value, false)
+      FROM (VALUES ('lock_timeout', '0'), ('transaction_timeout', '0'), ('idle_session_timeout', '0'),
+                   ('idle_in_transaction_session_timeout', '0'), ('default_transaction_read_only', 'off'),
+                   ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
+                   -- The server, too, notices within half a minute that the other side has vanished.
+                   ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
+                   ('tcp_user_timeout', '20000')) AS pinned (name, value)
+     WHERE pg_catalog.current_setting(name, true) <> value";
+
 impl From<Error> for DatabaseError {
     fn from(error: Error) -> Self {
         Self::Malformed(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
@@ -170,6 +183,20 @@ impl Database {
             _ => {}
         })
         .await
+    }
+
+    /// Opens a session as `open` does, for work that nobody watches: what the role or the database is set to does not
+    /// stop it. Its statements may take as long as `statement_timeout` says.
+    pub async fn open_unattended(
+        &self,
+        tell: Option<mpsc::Sender<()>>,
+        statement_timeout: &str,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, wire) = self.open(tell).await?;
+        // Not in the start-up packet: poolers refuse options there. This one first, for the role's may be very short.
+        client.batch_execute(&format!("SET statement_timeout = '{statement_timeout}'")).await?;
+        client.batch_execute(UNATTENDED).await?;
+        Ok((client, wire))
     }
 
     /// Opens a session. `hear` gets its notices and notifications, those of a statement before its result.

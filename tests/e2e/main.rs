@@ -41,6 +41,7 @@ mod responses;
 mod rotation;
 mod rows;
 mod schedule;
+mod sessions;
 mod settings;
 mod shards;
 mod statements;

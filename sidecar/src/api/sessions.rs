@@ -80,11 +80,6 @@ type Opening<'a> = Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), 
 
 impl Connect for Opener {
     fn connect(&self, _: &Config) -> Opening<'_> {
-        Box::pin(async move {
-            let (client, wire) = self.0.open(None).await?;
-            // Not in the start-up packet: poolers refuse options there.
-            client.batch_execute("SET statement_timeout = '5s'").await?;
-            Ok((client, wire))
-        })
+        Box::pin(self.0.open_unattended(None, "5s"))
     }
 }

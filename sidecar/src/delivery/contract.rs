@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::database::Database;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const INSTALLED: &str = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_webhooks'";
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -76,11 +77,8 @@ impl Session {
         tell: Option<mpsc::Sender<()>>,
         sidecar: &str,
     ) -> Result<Self, SessionError> {
-        let client = database.connect(tell).await?;
-        // Where the database's default is another: serializable looks at the log would have writers' transactions fail.
-        client.batch_execute("SET default_transaction_isolation = 'read committed'").await?;
-        let installed =
-            client.query_opt("SELECT extversion FROM pg_extension WHERE extname = 'pg_webhooks'", &[]).await?;
+        let (client, _) = database.open_unattended(tell, "0").await?;
+        let installed = client.query_opt(INSTALLED, &[]).await?;
         let extension = installed.ok_or(SessionError::NotInstalled)?.try_get("extversion")?;
         let session = Self { client, extension };
         let join = session.prepare("webhooks.join", "SELECT webhooks.join($1)").await?;

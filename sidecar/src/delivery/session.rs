@@ -117,7 +117,7 @@ pub struct DueQuery {
 impl ReadSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
         session.run("LISTEN pg_webhooks").await?;
-        let clock = session.prepare("clock_timestamp", "SELECT clock_timestamp() AS now").await?;
+        let clock = session.prepare("clock_timestamp", "SELECT pg_catalog.clock_timestamp() AS now").await?;
         let answer = session.call(&clock, &[]).await?;
         let server: Timestamp = answer.get(answer.first()?, "now")?;
         let clock_ahead = server.0 - Timestamp::local_now().0;

@@ -46,27 +46,6 @@ const ODD_SETTINGS: &[Odd] = &[
         fix: "ALTER SYSTEM RESET track_activities; SELECT pg_reload_conf();",
     },
     Odd {
-        name: "default_transaction_read_only",
-        is_odd: |value| value == "on",
-        level: Level::Problem,
-        what: "default_transaction_read_only is on: nothing can be written",
-        fix: "ALTER DATABASE … RESET default_transaction_read_only;  -- or ALTER ROLE, ALTER SYSTEM",
-    },
-    Odd {
-        name: "idle_session_timeout",
-        is_odd: |value| value != "0",
-        level: Level::Warning,
-        what: "idle_session_timeout ends the sessions of a sidecar that sleeps",
-        fix: "ALTER ROLE webhook_sender SET idle_session_timeout = 0;  -- the sidecar's role",
-    },
-    Odd {
-        name: "statement_timeout",
-        is_odd: |value| length(value).is_some_and(|length| !length.is_zero() && length < Duration::from_secs(30)),
-        level: Level::Warning,
-        what: "statement_timeout is short: a sidecar that is behind reads in large pieces",
-        fix: "ALTER ROLE webhook_sender SET statement_timeout = 0;  -- the sidecar's role",
-    },
-    Odd {
         name: "log_statement",
         is_odd: |value| value == "all",
         level: Level::Warning,
@@ -155,9 +134,6 @@ mod tests {
     fn odd_values_are_found_and_defaults_are_not() {
         for (name, odd, usual) in [
             ("fsync", "off", "on"),
-            ("idle_session_timeout", "5min", "0"),
-            ("statement_timeout", "10s", "0"),
-            ("statement_timeout", "250ms", "1min"),
             ("log_statement", "all", "ddl"),
             ("pg_webhooks.request_timeout", "10min", "30s"),
             ("pg_webhooks.log_retention", "2 days", "30 days"),
