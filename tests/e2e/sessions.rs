@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Api, Cluster, Database, Receiver, SECRET, Sidecar, eventually};
+use tests::{Api, Cluster, Database, Proxy, Receiver, SECRET, Sidecar, eventually};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const SUPPLIER: &str = "INSERT INTO suppliers (name) VALUES ('s')";
@@ -14,6 +14,11 @@ async fn prepare(cluster: &Cluster) -> (Database<'_>, Receiver) {
     let receiver = Receiver::start().await;
     db.register(&receiver.url("/all"), "*", SECRET).await;
     (db, receiver)
+}
+
+/// Through a proxy, with a lease of a second.
+fn sidecar_behind(proxy: &Proxy, db: &Database<'_>) -> Sidecar {
+    Sidecar::start_with(db, &[("DATABASE_URL", &proxy.url(db, "sidecar")), ("PG_WEBHOOKS_LEASE", "1s")])
 }
 
 /// Has the sessions of a role begin with settings under which hardly anything works.
@@ -68,4 +73,51 @@ async fn the_api_works_whatever_its_role_is_set_to() {
     api.post("/api/v1/webhooks", webhook).await.data(201);
     db.run(SUPPLIER).await;
     receiver.wait_at("/api", 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_lives_and_is_silent_is_replaced_and_the_log_says_so() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    let proxy = Proxy::start(&db).await;
+    let sidecar = sidecar_behind(&proxy, &db);
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    proxy.fall_silent();
+    db.run(SUPPLIER).await;
+    receiver.wait_at_most(DEADLINE, "the event behind the silence", |all| all.len() == 2).await;
+    let log = sidecar.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("cannot deliver")).collect();
+    let names_it = |line: &str| line.contains("webhooks.") && line.contains("has not answered for 11 s");
+    assert!(lines.len() == 1 && names_it(lines[0]), "{log}");
+}
+
+#[tokio::test]
+async fn a_server_process_that_is_stuck_is_replaced() {
+    let cluster = Cluster::own().await;
+    let (db, receiver) = prepare(&cluster).await;
+    let _sidecar = Sidecar::start_with(&db, &[("PG_WEBHOOKS_LEASE", "1s")]);
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    let session: i32 = db.one("SELECT session FROM webhooks.holder").await;
+    cluster.freeze_process(session);
+    db.run(SUPPLIER).await;
+    receiver.wait_at_most(DEADLINE, "the event that the frozen one should have read", |all| all.len() == 2).await;
+    cluster.thaw_process(session);
+}
+
+#[tokio::test]
+async fn a_lock_on_our_tables_piles_up_no_sessions_and_what_waits_for_it_is_named() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    let sidecar = Sidecar::start_with(&db, &[("PG_WEBHOOKS_LEASE", "1s")]);
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    let other = db.session().await;
+    other.run("BEGIN; LOCK TABLE webhooks.attempt IN SHARE MODE").await;
+    db.run(SUPPLIER).await;
+    sidecar.wait_for_log("webhooks.report: canceling statement due to statement timeout").await;
+    assert!(db.sessions_of("sidecar").await <= 4, "the server has ended what the sidecar has given up");
+    other.run("COMMIT").await;
+    let logged = "SELECT count(*) FROM webhooks.attempt";
+    eventually(DEADLINE, "all is logged", async || (db.one::<i64>(logged).await == 2).then_some(())).await;
+    assert_eq!(receiver.requests().len(), 2, "each came once");
 }

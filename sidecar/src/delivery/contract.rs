@@ -4,8 +4,12 @@
 
 use postgres_types::{FromSql, ToSql, WrongType};
 use std::error::Error;
+use std::time::Duration;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -33,6 +37,9 @@ pub enum SessionError {
     /// The line to the server: try again.
     #[error("{0}")]
     Lost(String),
+    /// The line is open and nothing comes over it: try again with other sessions.
+    #[error("{what} has not answered for {} s: the connection or the server is stuck", waited.as_secs())]
+    Silent { what: &'static str, waited: Duration },
 }
 
 impl From<tokio_postgres::Error> for SessionError {
@@ -50,9 +57,19 @@ impl From<tokio_postgres::Error> for SessionError {
     }
 }
 
-/// A session whose sidecar is a member while it lasts.
+/// The shortest time that a call may take.
+const MIN_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much later than the server, which ends a call that takes too long, this side gives up on the session.
+const SERVER_HEAD_START: Duration = Duration::from_secs(1);
+/// How long a session that is dropped may take to end in order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A session whose sidecar is a member while it lasts. No call in it takes longer than a deadline.
 pub struct Session {
     client: Client,
+    /// Carries the messages; taken when the session is dropped.
+    wire: Option<JoinHandle<()>>,
+    deadline: Duration,
     /// The extension's version.
     extension: String,
 }
@@ -71,34 +88,56 @@ pub struct Answer<'a> {
 }
 
 impl Session {
-    /// Connects, and joins as a session of `sidecar`. Notifications are told to `tell`.
+    /// Connects, and joins as a session of `sidecar`. Notifications are told to `tell`. A call may take as long as a
+    /// lease lasts, and at least 10 seconds.
     pub async fn open(
         database: &Database,
         tell: Option<mpsc::Sender<()>>,
         sidecar: &str,
+        lease: Duration,
     ) -> Result<Self, SessionError> {
-        let (client, _) = database.open_unattended(tell, "0").await?;
-        let installed = client.query_opt(INSTALLED, &[]).await?;
-        let extension = installed.ok_or(SessionError::NotInstalled)?.try_get("extversion")?;
-        let session = Self { client, extension };
+        let session = Self::open_outside(database, tell, lease.max(MIN_CALL_TIMEOUT)).await?;
         let join = session.prepare("webhooks.join", "SELECT webhooks.join($1)").await?;
         session.call(&join, &[&sidecar]).await?;
         Ok(session)
     }
 
+    /// Connects without joining. The server ends a call after `call_timeout`.
+    pub async fn open_outside(
+        database: &Database,
+        tell: Option<mpsc::Sender<()>>,
+        call_timeout: Duration,
+    ) -> Result<Self, SessionError> {
+        let deadline = call_timeout + SERVER_HEAD_START;
+        let statement_timeout = format!("{}ms", call_timeout.as_millis());
+        let connect = database.open_unattended(tell, &statement_timeout);
+        let (client, wire) = within(deadline, "the server", connect).await??;
+        let mut session = Self { client, wire: Some(wire), deadline, extension: String::new() };
+        let installed = within(deadline, "the server", session.client.query_opt(INSTALLED, &[])).await??;
+        session.extension = installed.ok_or(SessionError::NotInstalled)?.try_get("extversion")?;
+        Ok(session)
+    }
+
     /// Runs a statement that is Postgres' own.
-    pub async fn run(&self, sql: &str) -> Result<(), SessionError> {
-        self.client.batch_execute(sql).await.map_err(|error| self.explain(error))
+    pub async fn run(&self, sql: &'static str) -> Result<(), SessionError> {
+        within(self.deadline, sql, self.client.batch_execute(sql)).await?.map_err(|error| self.explain(error))
     }
 
     /// Prepares a call of `function`.
     pub async fn prepare(&self, function: &'static str, sql: &str) -> Result<Call, SessionError> {
-        let statement = self.client.prepare(sql).await.map_err(|error| self.explain(error))?;
+        let prepare = within(self.deadline, function, self.client.prepare(sql));
+        let statement = prepare.await?.map_err(|error| self.explain(error))?;
         Ok(Call { function, statement })
     }
 
     pub async fn call(&self, call: &Call, parameters: &[&(dyn ToSql + Sync)]) -> Result<Answer<'_>, SessionError> {
-        let rows = self.client.query(&call.statement, parameters).await.map_err(|error| self.explain(error))?;
+        let query = within(self.deadline, call.function, self.client.query(&call.statement, parameters));
+        let rows = query.await?.map_err(|error| match self.explain(error) {
+            SessionError::Refused { message, code } if code == SqlState::QUERY_CANCELED => {
+                SessionError::Refused { message: format!("{}: {message}", call.function), code }
+            }
+            other => other,
+        })?;
         Ok(Answer { session: self, function: call.function, rows })
     }
 
@@ -127,6 +166,24 @@ impl Session {
     fn mismatch(&self, what: String) -> SessionError {
         SessionError::Mismatch { what, extension: self.extension.clone() }
     }
+}
+
+impl Drop for Session {
+    /// A session that waits for an answer is closed only when it comes. If it does not, this cuts the line.
+    fn drop(&mut self) {
+        if let (Some(mut wire), Ok(runtime)) = (self.wire.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if timeout(CLOSE_TIMEOUT, &mut wire).await.is_err() {
+                    wire.abort();
+                }
+            });
+        }
+    }
+}
+
+/// Returns the outcome of `work`, or that `what` is silent.
+async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output = T>) -> Result<T, SessionError> {
+    timeout(limit, work).await.map_err(|_| SessionError::Silent { what, waited: limit })
 }
 
 impl Answer<'_> {

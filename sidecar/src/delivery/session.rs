@@ -56,10 +56,12 @@ pub struct Sessions {
 
 impl Sessions {
     /// Opens both, listens and prepares.
-    pub async fn open(database: &Database, sidecar: &str) -> Result<Self, SessionError> {
+    pub async fn open(database: &Database, sidecar: &str, lease: Duration) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
-        let (read, write) =
-            tokio::try_join!(Session::open(database, Some(tell), sidecar), Session::open(database, None, sidecar))?;
+        let (read, write) = tokio::try_join!(
+            Session::open(database, Some(tell), sidecar, lease),
+            Session::open(database, None, sidecar, lease)
+        )?;
         let (read, write) = tokio::try_join!(ReadSession::prepare(read), WriteSession::prepare(write))?;
         Ok(Self { read: Arc::new(read), write: Arc::new(write), notifications })
     }

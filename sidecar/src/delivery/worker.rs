@@ -72,7 +72,8 @@ impl Worker {
     /// Connects, acquires a shard and delivers, until a session is lost (an error) or a graceful end.
     async fn run_session(&mut self) -> Result<End, SessionError> {
         let shared = Arc::clone(&self.shared);
-        let sessions = self.stopped_during(Sessions::open(&shared.database, &shared.name)).await;
+        let opening = Sessions::open(&shared.database, &shared.name, shared.settings.lease);
+        let sessions = self.stopped_during(opening).await;
         let Some(sessions) = sessions else { return Ok(End::Stopped) };
         let mut sessions = sessions?;
         let Some(acquired) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
