@@ -15,10 +15,12 @@ CREATE TYPE webhooks.attempt_line AS (
     response         text,
     next_attempt_at  timestamptz,
     signed_at        bigint,
+    ours             boolean,
     "position"       text
 );
 COMMENT ON TYPE webhooks.attempt_line IS
-    'A line of the delivery log: one HTTP request, to which endpoint, and what came of it';
+    'A line of the delivery log: one HTTP request, to which endpoint, and what came of it; ours says that the sidecar '
+    'or its machine failed, not the endpoint';
 
 CREATE FUNCTION webhooks.checked_limit(argument text, rows integer) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE
@@ -75,7 +77,7 @@ BEGIN
     RETURN QUERY
     SELECT a.started_at, e.id, e.url, a.event, a.webhook_id,
            a.outcome, a.http_status, a.response_time_ms, a.retry_count, a.error,
-           a.response, a.next_attempt_at, a.signed_at,
+           a.response, a.next_attempt_at, a.signed_at, coalesce(a.ours, false),
            format('%s.%s.%s', (extract(epoch FROM a.started_at) * 1000000)::bigint, e.key, a.webhook_id)
       FROM (SELECT *, search_text IS NULL OR strpos(lower(url), search_text) > 0 AS is_found
               FROM webhooks.endpoint
@@ -109,12 +111,12 @@ COMMENT ON FUNCTION webhooks.attempts(text, text, text, text, text, timestamptz,
 CREATE FUNCTION webhooks.logs(endpoint_id text, max_rows integer = 100)
     RETURNS TABLE ("timestamp" timestamptz, event text, http_status integer, response_time_ms integer,
                    retry_count integer, error text, webhook_id text, outcome webhooks.outcome,
-                   next_attempt_at timestamptz, response text)
+                   next_attempt_at timestamptz, response text, ours boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT a."timestamp", a.event, a.http_status, a.response_time_ms, a.retry_count, a.error, a.webhook_id, a.outcome,
-           a.next_attempt_at, a.response
+           a.next_attempt_at, a.response, a.ours
       FROM webhooks.attempts(coalesce(logs.endpoint_id, 'NULL'), max_rows => logs.max_rows) a
 $$;
 COMMENT ON FUNCTION webhooks.logs(text, integer) IS 'The attempts made for a webhook, newest first';

@@ -22,11 +22,12 @@ CREATE TYPE webhooks.result AS (
     retry_after      text,
     error            text,
     response         text,
-    signed_at        bigint
+    signed_at        bigint,
+    ours             boolean
 );
 COMMENT ON TYPE webhooks.result IS
     'What became of a delivery: an attempt with a status or an error, or none. Times are relative: the sidecar''s '
-    'clock need not agree with the server''s';
+    'clock need not agree with the server''s. ours says that the sidecar or its machine failed, not the endpoint';
 
 CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, window_from text, window_to text, xid xid8,
                                 seq integer, results webhooks.result[])
@@ -87,27 +88,33 @@ BEGIN
         ON CONFLICT DO NOTHING;
 
     WITH failed AS MATERIALIZED (
-        SELECT r.*, verdict.outcome::webhooks.outcome,
-               now_at - r.started_ms_ago * interval '1 ms' AS started_at,
+        SELECT r.*, verdict.outcome::webhooks.outcome, verdict.next_retry, begun.at AS started_at, ours.since,
                now_at + (r.response_time_ms - r.started_ms_ago + verdict.wait_ms) * interval '1 ms' AS next_attempt_at
           FROM unnest(results) r
+         CROSS JOIN LATERAL (SELECT now_at - r.started_ms_ago * interval '1 ms' AS at) begun
          CROSS JOIN LATERAL (
-            SELECT * FROM webhooks.classify_attempt(r.http_status, r.retry_after, r.retry_count, schedule)
+            SELECT CASE WHEN r.ours THEN coalesce((
+                SELECT p.ours_since FROM webhooks.pending p
+                 WHERE p.endpoint = r.endpoint AND p.xid = r.xid AND p.seq = r.seq), begun.at) END AS since) ours
+         CROSS JOIN LATERAL (
+            SELECT * FROM webhooks.classify_attempt(r.http_status, r.retry_after, r.retry_count,
+                                                    (extract(epoch FROM now_at - ours.since) * 1000)::bigint, schedule)
              WHERE r.ending = 'attempted'
              UNION ALL
-            SELECT 'unreadable', NULL WHERE r.ending = 'unreadable') verdict
+            SELECT 'unreadable', NULL, NULL WHERE r.ending = 'unreadable') verdict
          WHERE (r.http_status BETWEEN 200 AND 299) IS NOT TRUE
     ), logged AS (
         INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome,
-                                      webhook_id, event, error, response, next_attempt_at, signed_at)
+                                      webhook_id, event, error, response, next_attempt_at, signed_at, ours)
         SELECT started_at, endpoint, retry_count, http_status, response_time_ms, outcome,
-               webhook_id, event, error, response, next_attempt_at, signed_at
+               webhook_id, event, error, response, next_attempt_at, signed_at, nullif(ours, false)
           FROM failed
     ), waiting AS (
-        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
-        SELECT endpoint, xid, seq, occurred_at, next_attempt_at, retry_count + 1
+        INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count, ours_since)
+        SELECT endpoint, xid, seq, occurred_at, next_attempt_at, next_retry, since
           FROM failed WHERE outcome = 'retry'
-            ON CONFLICT (endpoint, xid, seq) DO UPDATE SET due_at = excluded.due_at, retry_count = excluded.retry_count
+            ON CONFLICT (endpoint, xid, seq) DO UPDATE
+           SET due_at = excluded.due_at, retry_count = excluded.retry_count, ours_since = excluded.ours_since
     ), settled AS (
         DELETE FROM webhooks.pending p USING failed f
          WHERE f.was_pending AND f.outcome <> 'retry'

@@ -190,6 +190,7 @@ CREATE TABLE webhooks.pending (
     occurred_at timestamptz NOT NULL,
     due_at      timestamptz NOT NULL,
     retry_count integer NOT NULL,
+    ours_since  timestamptz,
     extra       jsonb,
     PRIMARY KEY (endpoint, xid, seq)
 );
@@ -199,6 +200,8 @@ COMMENT ON TABLE webhooks.pending IS
     'room';
 COMMENT ON COLUMN webhooks.pending.retry_count IS
     'Which retry the next attempt will be; 0 for a first attempt that was deferred';
+COMMENT ON COLUMN webhooks.pending.ours_since IS
+    'Since when all attempts have failed through a fault of ours; NULL where the last one did not';
 
 CREATE TABLE webhooks.attempt (
     started_at       timestamptz NOT NULL,
@@ -213,6 +216,7 @@ CREATE TABLE webhooks.attempt (
     response         text,
     next_attempt_at  timestamptz,
     signed_at        bigint,
+    ours             boolean,
     extra            jsonb
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
@@ -224,6 +228,8 @@ COMMENT ON TABLE webhooks.attempt IS
     'The delivery log: one row per HTTP request made, or given up because the message cannot be read';
 COMMENT ON COLUMN webhooks.attempt.response IS 'The beginning of the response''s body, kept for attempts that failed';
 COMMENT ON COLUMN webhooks.attempt.signed_at IS 'The webhook-timestamp that was sent, in Unix seconds';
+COMMENT ON COLUMN webhooks.attempt.ours IS
+    'True where the sidecar or its machine failed, not the endpoint; else NULL';
 
 CREATE TABLE webhooks.missed (
     first_at   timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -1,6 +1,6 @@
 //! The functions that the SQL in `../../sql` calls: each converts its arguments and forwards to the module that knows.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pgrx::prelude::*;
 use webhooks_core::{
@@ -201,17 +201,23 @@ fn classify_attempt(
     http_status: Option<i32>,
     retry_after: Option<&str>,
     retry_count: i32,
+    ours_for_ms: Option<i64>,
     retry_schedule: &str,
-) -> TableIterator<'static, (name!(outcome, &'static str), name!(wait_ms, Option<i64>))> {
+) -> TableIterator<'static, (name!(outcome, &'static str), name!(wait_ms, Option<i64>), name!(next_retry, Option<i32>))>
+{
     let schedule = retry::parse_schedule(retry_schedule).unwrap_or_else(|invalid| Error::Duration(invalid).raise());
-    let status = http_status.and_then(|status| u16::try_from(status).ok());
-    let retry_count = retry_count.max(0) as usize;
-    let outcome = retry::classify_attempt(status, retry_after, retry_count, &schedule, SystemTime::now());
-    let wait_ms = match outcome {
-        retry::Outcome::Retry(wait) => Some(wait.as_millis() as i64),
-        _ => None,
+    let attempt = retry::Attempt {
+        status: http_status.and_then(|status| u16::try_from(status).ok()),
+        retry_after,
+        retry_count: retry_count.max(0) as usize,
+        ours_for: ours_for_ms.map(|ms| Duration::from_millis(ms.max(0) as u64)),
     };
-    TableIterator::once((outcome.name(), wait_ms))
+    let outcome = retry::classify_attempt(&attempt, &schedule, SystemTime::now());
+    let (wait_ms, next_retry) = match outcome {
+        retry::Outcome::Retry { wait, retry_count } => (Some(wait.as_millis() as i64), Some(retry_count as i32)),
+        _ => (None, None),
+    };
+    TableIterator::once((outcome.name(), wait_ms, next_retry))
 }
 
 #[pg_extern(sql = false)]

@@ -7,6 +7,7 @@ mod api_errors;
 mod api_log;
 mod api_operation;
 mod attaching;
+mod blame;
 mod bytes;
 mod capture;
 mod cli;

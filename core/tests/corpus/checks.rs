@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use webhooks_core::retry::{Outcome, classify_attempt, parse_schedule};
+use webhooks_core::retry::{Attempt, Outcome, classify_attempt, parse_schedule};
 use webhooks_core::{duration, event_names, ids, json, signature, tokens, url};
 
 /// What Postgres prints for a json or jsonb, or claims to.
@@ -41,8 +41,10 @@ pub fn durations(bytes: &[u8]) {
 /// A receiver's header.
 pub fn retry_after(bytes: &[u8]) {
     let wait = Duration::from_secs(60);
-    let outcome = classify_attempt(Some(503), Some(&json::utf8(bytes)), 0, &[wait], SystemTime::UNIX_EPOCH);
-    let Outcome::Retry(next) = outcome else { panic!("{outcome:?}") };
+    let asked = json::utf8(bytes);
+    let attempt = Attempt { status: Some(503), retry_after: Some(&asked), ..Attempt::default() };
+    let outcome = classify_attempt(&attempt, &[wait], SystemTime::UNIX_EPOCH);
+    let Outcome::Retry { wait: next, .. } = outcome else { panic!("{outcome:?}") };
     assert!(next >= wait && next <= Duration::from_secs(6 * 3600));
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use serde_json::Value;
 use webhooks_core::ids::{self, Position};
-use webhooks_core::retry::{Outcome, classify_attempt, parse_schedule};
+use webhooks_core::retry::{Attempt, Outcome, classify_attempt, parse_schedule};
 use webhooks_core::{duration, event_names, json, signature, time, tokens};
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -178,8 +178,9 @@ proptest! {
     #[test]
     fn retry_after_lengthens_a_wait_to_six_hours_at_most(asked in "[0-9]{0,25}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT|.{0,40}", wait in 0_u64..100_000) {
         let wait = Duration::from_secs(wait);
-        let outcome = classify_attempt(Some(503), Some(&asked), 0, &[wait], SystemTime::UNIX_EPOCH);
-        let Outcome::Retry(next) = outcome else { panic!("{outcome:?}") };
+        let attempt = Attempt { status: Some(503), retry_after: Some(&asked), ..Attempt::default() };
+        let outcome = classify_attempt(&attempt, &[wait], SystemTime::UNIX_EPOCH);
+        let Outcome::Retry { wait: next, .. } = outcome else { panic!("{outcome:?}") };
         prop_assert!(next >= wait && next <= wait.max(Duration::from_secs(6 * 3600)));
     }
 

@@ -32,6 +32,11 @@ impl Attempt {
         !matches!(self.outcome, Err(Failure::Timeout))
     }
 
+    /// Whether it failed through a fault of ours: the receiver had no part in it.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.outcome, Err(Failure::StoodStill | Failure::Internal))
+    }
+
     /// What failed, in the words of the log; none after a success.
     pub fn error(&self) -> Option<String> {
         match &self.outcome {

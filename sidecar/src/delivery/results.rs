@@ -43,6 +43,7 @@ pub struct ResultRow<'a> {
     error: Option<String>,
     response: Option<&'a str>,
     signed_at: Option<i64>,
+    ours: bool,
 }
 
 /// The SQL type `webhooks.ending`.
@@ -90,6 +91,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             error: None,
             response: None,
             signed_at: None,
+            ours: false,
         };
         match ending {
             Ending::Deferred => nothing,
@@ -111,6 +113,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
                     error: attempt.error(),
                     response: response.and_then(|response| response.body.as_deref()),
                     signed_at: Some(delivery.signed_at),
+                    ours: attempt.is_ours(),
                     ..nothing
                 }
             }

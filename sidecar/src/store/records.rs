@@ -38,6 +38,8 @@ pub struct AttemptLine {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// The webhook-timestamp that was sent, in Unix seconds.
     pub signed_at: Option<i64>,
+    /// The sidecar or its machine failed, not the endpoint.
+    pub ours: bool,
     /// Where the next page goes on.
     pub position: String,
 }
