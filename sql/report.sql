@@ -69,6 +69,39 @@ COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, xid8, integer, 
     'In one transaction: logs attempts, puts failed and deferred deliveries into pending, disables endpoints, and '
     'moves the cursor (unless window_from is NULL). Returns the endpoints it disabled';
 
+CREATE FUNCTION webhooks.is_failing(endpoint integer, webhook_id text, occurred_at timestamptz, exhausted bigint)
+    RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- Both indexes are right at every size of the log; a plan made while it was small would say otherwise.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    -- Redelivered, or enabled again, a message begins anew.
+    first_attempt timestamptz := (
+        SELECT max(a.started_at) FROM webhooks.attempt a
+         WHERE a.webhook_id = webhook_id AND a.endpoint + 0 = endpoint AND a.retry_count = 0
+           AND a.started_at >= occurred_at - interval '1 s');
+BEGIN
+    IF webhooks.setting('disable') = 'any' THEN
+        RETURN true;
+    END IF;
+    RETURN (SELECT count(*) FILTER (WHERE recent.outcome = 'delivered')
+                <= count(*) FILTER (WHERE recent.outcome = 'exhausted') + exhausted
+              FROM (SELECT a.outcome, a.event FROM webhooks.attempt a
+                     WHERE a.endpoint = endpoint AND a.started_at >= first_attempt
+                     ORDER BY a.started_at DESC LIMIT 1000) recent
+             WHERE NOT starts_with(recent.event, 'webhook.'));
+END
+$$;
+COMMENT ON FUNCTION webhooks.is_failing(integer, text, timestamptz, bigint) IS
+    'Whether an endpoint whose message has just run out of retries takes no more than it lets run out: among its '
+    'latest 1,000 attempts since that message''s first, tests aside, are no more deliveries than exhausted ones, to '
+    'which the report adds so many. pg_webhooks.disable = ''any'' does not ask';
+
 CREATE FUNCTION webhooks.report_exceptions(results webhooks.result[], now_at timestamptz) RETURNS integer[]
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -119,20 +152,28 @@ BEGIN
         DELETE FROM webhooks.pending p USING failed f
          WHERE f.was_pending AND f.outcome <> 'retry'
            AND p.endpoint = f.endpoint AND p.xid = f.xid AND p.seq = f.seq
+    ), cause AS MATERIALIZED (  -- of those that ran out of retries, the message that began last: it is asked about
+        SELECT DISTINCT ON (endpoint) endpoint, outcome, webhook_id, occurred_at,
+               count(*) FILTER (WHERE outcome = 'exhausted' AND NOT starts_with(event, 'webhook.'))
+                   OVER (PARTITION BY endpoint) AS exhausted,
+               CASE outcome WHEN 'gone' THEN format('the endpoint answered 410 Gone to %s', webhook_id)
+                            ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
+                                        coalesce('HTTP ' || http_status, error)) END AS reason
+          FROM failed
+         WHERE outcome IN ('gone', 'exhausted')
+         ORDER BY endpoint, outcome, occurred_at DESC, seq
     ), free AS MATERIALIZED (
         -- Not one that an open transaction is changing, for which all reports would wait: the next failure will do.
         SELECT e.key FROM webhooks.endpoint e
-         WHERE e.active AND e.key IN (SELECT endpoint FROM failed WHERE outcome IN ('gone', 'exhausted'))
-           FOR NO KEY UPDATE SKIP LOCKED
+          JOIN cause c ON c.endpoint = e.key
+         WHERE e.active AND CASE c.outcome WHEN 'gone' THEN true
+                                ELSE webhooks.is_failing(e.key, c.webhook_id, c.occurred_at, c.exhausted) END
+           FOR NO KEY UPDATE OF e SKIP LOCKED
     ), stopped AS (
         UPDATE webhooks.endpoint e
            SET active = false, disabled_at = now_at, updated_at = now_at, disabled_by = cause.outcome,
                disabled_reason = cause.reason
-          FROM (SELECT DISTINCT ON (endpoint) endpoint, outcome,
-                       CASE outcome WHEN 'gone' THEN format('the endpoint answered 410 Gone to %s', webhook_id)
-                                    ELSE format('%s failed %s times, at last with %s', webhook_id, retry_count + 1,
-                                                coalesce('HTTP ' || http_status, error)) END AS reason
-                  FROM failed WHERE outcome IN ('gone', 'exhausted') ORDER BY endpoint, outcome) cause
+          FROM cause
          WHERE e.key = cause.endpoint AND e.active AND e.key IN (SELECT key FROM free)
      RETURNING e.key
     )

@@ -19,6 +19,7 @@ static RETRY_SCHEDULE: GucSetting<Option<CString>> =
 static REQUEST_TIMEOUT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30s"));
 static EVENT_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"7 days"));
 static LOG_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30 days"));
+static DISABLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"failing"));
 static REPLAY_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
 
 static MAX_BODY: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
@@ -32,6 +33,7 @@ pub const DURATION_HINT: &CStr = c"A duration is a number and a unit: 250ms, 30s
 const TIMEOUT_HINT: &CStr = c"A request needs more than no time: 30s, for example.";
 const SCHEDULE_HINT: &CStr =
     c"A schedule is durations with commas between them: 1min, 5min, 1h. An empty one is no retry.";
+const DISABLE_HINT: &CStr = c"It is failing or any.";
 const BOOLEAN_HINT: &CStr = c"It is on or off.";
 const UNKNOWN_HINT: &CStr = c"There is no setting of this name.";
 const RATE_HINT: &CStr = c"A whole number from 1 to 1000000: messages a second.";
@@ -104,16 +106,27 @@ pub fn register() {
     let about = c"How long the delivery log is kept.";
     define_duration(c"pg_webhooks.log_retention", about, &LOG_RETENTION, check_retention);
     define_numbers();
-    // SAFETY: the hook has the signature that Postgres calls, is guarded, and neither it nor the setting ever goes away.
+    // SAFETY: the hooks have the signature that Postgres calls, are guarded, and neither they nor the settings ever go away.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"pg_webhooks.retry_schedule",
             c"The waits before the retries of a failed delivery.",
-            c"After the last one fails the endpoint is disabled.",
+            c"After the last one fails the endpoint may be disabled: pg_webhooks.disable.",
             &RETRY_SCHEDULE,
             GucContext::Suset,
             GucFlags::default(),
             Some(check_schedule),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"pg_webhooks.disable",
+            c"Which endpoints are disabled when a message has run out of retries.",
+            c"failing: one that took no more messages meanwhile than ran out; any: each.",
+            &DISABLE,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_disable),
             None,
             None,
         );
@@ -201,6 +214,16 @@ unsafe extern "C-unwind" fn check_schedule(
     unsafe { accepts("retry_schedule", new) }
 }
 
+#[pg_guard]
+unsafe extern "C-unwind" fn check_disable(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: as above.
+    unsafe { accepts("disable", new) }
+}
+
 /// Whether the proposed value of a setting is valid; if not, Postgres gets the hint for its error.
 ///
 /// # Safety
@@ -261,6 +284,7 @@ pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
         "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
         "replay_rate" => return integer(value, GucFlags::default(), REPLAY_RATES).ok_or(RATE_HINT),
         "max_body" => return integer(value, GucFlags::UNIT_BYTE, MAX_BODIES).ok_or(MAX_BODY_HINT),
+        "disable" => matches!(value, "failing" | "any").then_some(()).ok_or(DISABLE_HINT),
         "enabled" => is_boolean(value).then_some(()).ok_or(BOOLEAN_HINT),
         // Names that are not known Postgres has removed.
         _ if show(name).is_none() => Err(UNKNOWN_HINT),

@@ -20,6 +20,7 @@ mod contract;
 mod crash;
 mod days;
 mod delivery;
+mod disabling;
 mod emit;
 mod errors;
 mod event_log;
