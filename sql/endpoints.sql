@@ -77,6 +77,7 @@ BEGIN
         target.disabled_at := NULL;
         target.disabled_by := NULL;
         target.disabled_reason := NULL;
+        INSERT INTO webhooks.retry_request VALUES (target_key, '0', -1, '18446744073709551615', 2147483647, true);
     ELSIF NOT update.active AND target.active THEN
         target.disabled_at := clock_timestamp();
         target.disabled_reason := 'disabled by '
@@ -95,8 +96,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS
-    'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true resumes its pending '
-    'deliveries';
+    'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true sends what waited '
+    'at once, its retries counted anew';
 
 CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours')
     RETURNS text

@@ -61,6 +61,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.deliveries(text),
     webhooks.signatures(text, text, bigint),
     webhooks.redeliver(text, text),
+    webhooks.retry(text, text),
     webhooks.replay(text, timestamptz, timestamptz, boolean, boolean),
     webhooks.status(),
     webhooks.missed_events(),

@@ -222,6 +222,10 @@ BEGIN
                     WHERE h.shard = fetch_due.shard AND h.lease_id = fetch_due.lease_id) THEN
         PERFORM webhooks.refuse_stale(fetch_due.shard);
     END IF;
+    IF EXISTS (SELECT FROM webhooks.retry_request) THEN
+        PERFORM webhooks.hasten(fetch_due.shard);
+        now_at := clock_timestamp();
+    END IF;
 
     RETURN QUERY
     WITH RECURSIVE waiting AS (  -- the endpoints with something pending, found by stepping along the index

@@ -203,6 +203,19 @@ COMMENT ON COLUMN webhooks.pending.retry_count IS
 COMMENT ON COLUMN webhooks.pending.ours_since IS
     'Since when all attempts have failed through a fault of ours; NULL where the last one did not';
 
+CREATE TABLE webhooks.retry_request (
+    endpoint   integer NOT NULL,
+    after_xid  xid8 NOT NULL,
+    after_seq  integer NOT NULL,
+    until_xid  xid8 NOT NULL,
+    until_seq  integer NOT NULL,
+    is_anew    boolean NOT NULL
+);
+COMMENT ON TABLE webhooks.retry_request IS
+    'Who has asked that what waits for an endpoint, behind a position and up to another, be due now. The sidecar does '
+    'it: a lock of pending that an open transaction held would have reports wait';
+COMMENT ON COLUMN webhooks.retry_request.is_anew IS 'Whether the retries are counted from 0 again';
+
 CREATE TABLE webhooks.attempt (
     started_at       timestamptz NOT NULL,
     endpoint         integer NOT NULL,

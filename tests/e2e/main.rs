@@ -40,6 +40,7 @@ mod receivers;
 mod recovery;
 mod redelivery;
 mod responses;
+mod retry_now;
 mod rotation;
 mod rows;
 mod schedule;

@@ -82,6 +82,8 @@ pub enum OneShot {
     Event(events::Event),
     /// Send a message again
     Redeliver(send::Redeliver),
+    /// Send a webhook now what waits for a retry
+    Retry(send::Retry),
     /// Send a webhook the messages of a period again
     Replay(replay::Replay),
     /// Send a webhook a realistic sample of an event
@@ -157,6 +159,7 @@ async fn execute(command: OneShot, database_url: Option<&str>) -> CommandResult 
         OneShot::Events(events) => events.run(&connect().await?).await,
         OneShot::Event(event) => event.run(&connect().await?).await,
         OneShot::Redeliver(redeliver) => redeliver.run(&connect().await?).await,
+        OneShot::Retry(retry) => retry.run(&connect().await?).await,
         OneShot::Replay(replay) => replay.run(&connect().await?).await,
         OneShot::Trigger(trigger) => trigger.run(&connect().await?).await,
         OneShot::Tokens(tokens) => tokens.run(&connect().await?).await,

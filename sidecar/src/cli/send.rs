@@ -1,4 +1,4 @@
-//! `pg-webhooks redeliver` sends a message again, `pg-webhooks trigger` sends a sample.
+//! `pg-webhooks redeliver` sends a message again, `pg-webhooks retry` sends what waits, `pg-webhooks trigger` a sample.
 
 use clap::Args;
 use serde_json::json;
@@ -22,6 +22,18 @@ pub struct Redeliver {
 }
 
 #[derive(Args, Debug)]
+pub struct Retry {
+    /// Id of the webhook, ep_…
+    #[arg(value_name = "EP")]
+    endpoint_id: String,
+    /// Only this message, wh_…, instead of all that wait
+    #[arg(value_name = "WH")]
+    webhook_id: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args, Debug)]
 pub struct Trigger {
     /// A built-in event such as product.updated
     #[arg(value_name = "EVENT")]
@@ -40,6 +52,18 @@ impl Redeliver {
         self.format.answer(
             &json!({ "webhook_id": self.webhook_id, "queued": queued }),
             &format!("queued {queued} {deliveries} of {}", self.webhook_id),
+        )?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Retry {
+    pub async fn run(self, connection: &Connection) -> CommandResult {
+        let count = connection.store().retry(&self.endpoint_id, self.webhook_id.as_deref()).await?;
+        let deliveries = if count == 1 { "delivery is" } else { "deliveries are" };
+        self.format.answer(
+            &json!({ "endpoint_id": self.endpoint_id, "deliveries": count }),
+            &format!("{count} {deliveries} due now for {}", self.endpoint_id),
         )?;
         Ok(ExitCode::SUCCESS)
     }

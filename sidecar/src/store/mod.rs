@@ -143,6 +143,11 @@ impl<C: Borrow<Client>> Store<C> {
         self.value("SELECT webhooks.redeliver($1, $2)", &[&webhook_id, &endpoint_id]).await
     }
 
+    /// Has what waits sent now, all of it or one message; returns how many deliveries that is.
+    pub async fn retry(&self, endpoint_id: &str, webhook_id: Option<&str>) -> Result<i64> {
+        self.value("SELECT webhooks.retry($1, $2)", &[&endpoint_id, &webhook_id]).await
+    }
+
     /// Returns how many deliveries were queued, or would be.
     pub async fn replay(&self, endpoint_id: &str, replay: &Replay) -> Result<i64> {
         let Replay { since, until, only_failed, dry_run } = replay;

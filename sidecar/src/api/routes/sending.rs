@@ -1,4 +1,4 @@
-//! Sending on demand: a test, a sample, one message again, or all messages of a period.
+//! Sending on demand: a test, a sample, one message again, all messages of a period, or now what waits.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -54,6 +54,21 @@ struct Redelivery {
     endpoint_id: Option<String>,
 }
 
+/// How much is sent now.
+#[derive(Serialize, ToSchema)]
+struct Hastened {
+    deliveries: i64,
+}
+
+/// What to send now.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    /// If left out, all that waits
+    #[schema(example = "wh_00000000n40000007shm2fnpb8")]
+    webhook_id: Option<String>,
+}
+
 /// What to send again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +96,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(test))
         .routes(routes!(trigger))
+        .routes(routes!(retry))
         .routes(routes!(replay))
         .routes(routes!(redeliver))
 }
@@ -106,6 +122,20 @@ async fn trigger(
 ) -> Accepted<Queued> {
     let webhook_id = api.store().await?.trigger(&id, &event).await?;
     Ok(accepted(Queued { webhook_id }))
+}
+
+/// Send now what waits for a retry
+#[utoipa::path(post, path = "/webhooks/{id}/retry", tag = "sending", operation_id = "retry_webhook",
+    params(("id" = String, Path, example = "ep_1f0q8a2mzk4c")), request_body = Option<Retry>,
+    responses((status = 202, description = "They are due now", body = Success<Hastened>), SendErrors))]
+async fn retry(
+    State(api): State<Api>,
+    Id(id): Id,
+    _: NoParams,
+    OptionalBody(Retry { webhook_id }): OptionalBody<Retry>,
+) -> Accepted<Hastened> {
+    let deliveries = api.store().await?.retry(&id, webhook_id.as_deref()).await?;
+    Ok(accepted(Hastened { deliveries }))
 }
 
 /// Send the messages of a period again

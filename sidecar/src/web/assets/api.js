@@ -71,6 +71,7 @@ export const remove = (id) => call('DELETE', of(id));
 export const test = (id) => call('POST', `${of(id)}/test`, {});
 export const trigger = (id, name) => call('POST', `${of(id)}/trigger`, { event: name });
 export const rotate = (id, settings) => call('POST', `${of(id)}/rotate-secret`, settings);
+export const retry = (id, message) => call('POST', `${of(id)}/retry`, message ? { webhook_id: message } : {});
 export const replay = (id, settings) => call('POST', `${of(id)}/replay`, settings);
 
 export const attempts = (filters, signal) => call('GET', `/api/v1/attempts${query(filters)}`, null, signal);

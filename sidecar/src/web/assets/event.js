@@ -53,8 +53,14 @@ export function event(screen, id) {
         });
     }
 
-    // What waits comes by itself.
+    // What waits comes by itself, but perhaps only in six hours.
     function againOrWhy(line) {
+        if (line.state === 'waiting' && line.active) {
+            return h('button.small', {
+                type: 'button', 'aria-label': t('retry.what', { what: line.url }),
+                onclick: ({ currentTarget }) => perform(currentTarget, () => api.retry(line.endpoint_id, id), () => t('retry.done')).then(ask),
+            }, t('retry.now'));
+        }
         if (line.state === 'waiting' || line.state === 'queued') return h('span.quiet', {}, t('redeliver.waits'));
         return h('button.small', {
             type: 'button', 'aria-label': t('redeliver.what', { what: line.url }), onclick: ({ currentTarget }) => again(currentTarget, line.endpoint_id),

@@ -186,6 +186,9 @@ export const words = {
     'redeliver.all': ['Redeliver to all', 'Renvoyer à tous'],
     'redeliver.what': ['Redeliver: {what}', 'Renvoyer : {what}'],
     'redeliver.waits': ['automatic', 'automatique'],
+    'retry.now': ['Retry now', 'Réessayer maintenant'],
+    'retry.what': ['Retry now: {what}', 'Réessayer maintenant : {what}'],
+    'retry.done': ['The next attempt is on its way.', 'La prochaine tentative part.'],
     'redeliver.done': ['{n} delivery is on its way again.|{n} deliveries are on their way again.', '{n} livraison repart.|{n} livraisons repartent.'],
 
     // A webhook
