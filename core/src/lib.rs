@@ -22,5 +22,6 @@ pub mod retry;
 pub mod tokens;
 pub mod url;
 
-// When to look for messages.
+// How far the log is read, and when to look for more.
+pub mod done_set;
 pub mod snapshot;
