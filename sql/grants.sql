@@ -110,8 +110,11 @@ GRANT EXECUTE ON FUNCTION
     webhooks.try_sleep(),
     webhooks.stop_sleeping(),
     webhooks.wait_for_commit(text, integer, integer),
-    webhooks.fetch(integer, bigint, text, text, xid8, integer, integer, bigint),
+    webhooks.fetch(integer, bigint, text, xid8[], integer[], integer[], integer[], integer[], xid8[], text, integer,
+                   bigint),
+    webhooks.news(integer, bigint, text),
+    webhooks.cursors(integer),
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[], bigint),
-    webhooks.report(integer, bigint, text, text, xid8, integer, webhooks.result[]),
+    webhooks.report(integer, bigint, bigint, webhooks.cursor_row[], webhooks.result[]),
     webhooks.maintain()
 TO webhooks_sidecar;

@@ -151,20 +151,6 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.event_by_id(text) IS 'The event with this id, or an error that says why there is none';
 
-CREATE FUNCTION webhooks.is_read(endpoint integer, xid xid8, seq integer) RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT pg_visible_in_snapshot(is_read.xid, c.window_from)
-        OR coalesce(pg_visible_in_snapshot(is_read.xid, c.window_to)
-                    AND (is_read.xid, is_read.seq) <= (c.xid, c.seq), false)
-      FROM webhooks.cursor c
-     WHERE c.shard = is_read.endpoint % (SELECT count(*) FROM webhooks.lease)
-     ORDER BY c.moved DESC LIMIT 1
-$$;
-COMMENT ON FUNCTION webhooks.is_read(integer, xid8, integer) IS
-    'Whether the cursor has passed an event for an endpoint: its first attempt is over, or it is pending';
-
 CREATE TYPE webhooks.delivery_line AS (
     endpoint_id      text,
     url              text,
@@ -222,7 +208,7 @@ BEGIN ATOMIC
            CASE WHEN w.endpoint IS NOT NULL THEN 'waiting'
                 WHEN m.last_outcome = 'delivered' THEN 'delivered'
                 WHEN m.attempts > 0 THEN 'failed'
-                WHEN webhooks.is_read(p.key, e.xid, e.seq) THEN 'skipped'
+                WHEN webhooks.is_read(p.key, e.xid, e.seq) OR NOT p.active AND p.disabled_by IS NULL THEN 'skipped'
                 ELSE 'queued' END,
            coalesce(m.attempts, 0), m.http_status, m.error, m.last_at, w.due_at, p.key
       FROM recipient r
@@ -324,10 +310,8 @@ DECLARE
     target_patterns text[] := ARRAY(SELECT s.pattern FROM webhooks.subscription s WHERE s.endpoint = target);
     at_xid    xid8;
     at_seq    integer;
-    -- All below it is read in every shard.
-    unread_xid xid8 := (SELECT min(pg_snapshot_xmin(window_from))
-                          FROM (SELECT DISTINCT ON (shard) window_from
-                                  FROM webhooks.cursor ORDER BY shard, moved DESC) newest);
+    -- All below it is read for every endpoint.
+    unread_xid xid8 := (SELECT min(pg_snapshot_xmin(done)) FROM webhooks.cursor WHERE done IS NOT NULL);
 BEGIN
     SELECT p.xid::text::xid8, p.seq INTO at_xid, at_seq FROM webhooks.position_of(before) p;
     IF before IS NOT NULL AND at_xid IS NULL THEN

@@ -2,8 +2,8 @@
 -- its fair share. Everything that a sidecar does to a shard carries the lease's id, and another one is refused.
 
 CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer, known_lease_id bigint = NULL)
-    RETURNS TABLE (shard integer, epoch bigint, lease_id bigint,
-                   window_from text, window_to text, xid xid8, seq integer, shards integer)
+    RETURNS TABLE (shard integer, epoch bigint, lease_id bigint, done text, xid xid8, seq integer, seen text,
+                   shards integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -58,9 +58,9 @@ BEGIN
     VALUES (lease.shard, my_lease_id, pg_backend_pid(),
             clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms');
     RETURN QUERY
-        SELECT c.shard, lease.epoch, my_lease_id, c.window_from::text, c.window_to::text, c.xid, c.seq,
+        SELECT lease.shard, lease.epoch, my_lease_id, c.done::text, c.xid, c.seq, pg_current_snapshot()::text,
                (SELECT count(*)::integer FROM webhooks.lease)
-          FROM webhooks.cursor c WHERE c.shard = lease.shard ORDER BY c.moved DESC LIMIT 1;
+          FROM webhooks.newest_cursor(lease.shard, 0) c;
 END
 $$;
 COMMENT ON FUNCTION webhooks.acquire(text, integer, bigint) IS
@@ -226,7 +226,8 @@ CREATE FUNCTION webhooks.set_shards(shards integer) RETURNS void
 AS $$
 DECLARE
     next_epoch bigint;
-    oldest     pg_snapshot;
+    places     webhooks.cursor[];
+    common     webhooks.cursor;
 BEGIN
     IF shards IS NULL THEN
         RAISE EXCEPTION 'no number of shards was given'
@@ -251,20 +252,21 @@ BEGIN
     END IF;
 
     SELECT max(epoch) + 1 INTO next_epoch FROM webhooks.lease;
-    -- Snapshots of one cluster nest, so the oldest is the one that sees the fewest transactions as ended.
-    SELECT window_from INTO oldest
-      FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest
-     ORDER BY pg_snapshot_xmax(window_from)::text::bigint - (SELECT count(*) FROM pg_snapshot_xip(window_from))
-     LIMIT 1;
+    places := ARRAY(SELECT webhooks.newest_cursor(shard, endpoint)
+                      FROM (SELECT DISTINCT shard, endpoint FROM webhooks.cursor) known);
+    common := webhooks.common_cursor(ARRAY(SELECT p FROM unnest(places) p WHERE (p).endpoint = 0));
 
     DELETE FROM webhooks.holder;
     DELETE FROM webhooks.lease;
     INSERT INTO webhooks.lease (shard, epoch, recover_before)
     SELECT shard, next_epoch, pg_snapshot_xmax(pg_current_snapshot())
       FROM generate_series(0, set_shards.shards - 1) shard;
-    -- What was delivered behind the oldest cursor fetch leaves out, as after any take-over.
+    -- What was delivered beyond what all have done fetch leaves out, as after any take-over.
     DELETE FROM webhooks.cursor;
-    INSERT INTO webhooks.cursor (shard, window_from) SELECT shard, oldest FROM webhooks.lease;
+    INSERT INTO webhooks.cursor (shard, done, xid, seq) SELECT shard, common.done, common.xid, common.seq FROM webhooks.lease;
+    INSERT INTO webhooks.cursor (shard, endpoint, done, xid, seq)
+    SELECT (p).endpoint % set_shards.shards, (p).endpoint, (p).done, (p).xid, (p).seq
+      FROM unnest(places) p WHERE (p).endpoint <> 0 AND (p).done IS NOT NULL;
     -- Owners that sleep are to notice now.
     PERFORM webhooks.notify_at_commit();
 END

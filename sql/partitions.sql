@@ -208,8 +208,8 @@ BEGIN
      WHERE occurred_at < oldest_event::timestamp AT TIME ZONE 'UTC'
         OR NOT EXISTS (SELECT FROM webhooks.endpoint WHERE key = pending.endpoint);
     DELETE FROM webhooks.cursor old
-     WHERE moved < (SELECT newest.moved FROM webhooks.cursor newest
-                     WHERE newest.shard = old.shard ORDER BY newest.moved DESC LIMIT 1);
+     WHERE moved < (webhooks.newest_cursor(shard, endpoint)).moved OR done IS NULL
+        OR endpoint <> 0 AND NOT EXISTS (SELECT FROM webhooks.endpoint WHERE key = old.endpoint);
 
     -- Whoever restores data alone has triggers disabled meanwhile.
     UPDATE webhooks.endpoint SET events = events WHERE key NOT IN (SELECT endpoint FROM webhooks.subscription);
@@ -230,8 +230,7 @@ BEGIN
     -- Last, for from the first drop on nobody reads the log until this commits, and who writes into the last partition
     -- may wait. First event, then attempt: in this order fetch locks the two.
     -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
-    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(window_from))
-       FROM (SELECT DISTINCT ON (shard) window_from FROM webhooks.cursor ORDER BY shard, moved DESC) newest;
+    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(done)) FROM webhooks.shard_cursors();
     PERFORM webhooks.make_days('webhooks.event');
     PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
     PERFORM webhooks.make_days('webhooks.attempt');

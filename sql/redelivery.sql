@@ -70,16 +70,13 @@ DECLARE
     patterns text[] := ARRAY(SELECT s.pattern FROM webhooks.subscription s WHERE s.endpoint = receiver);
     rate     integer := webhooks.setting('replay_rate');
     now_at   timestamptz := clock_timestamp();
-    read     webhooks.cursor;
+    read     webhooks.cursor := webhooks.cursor_of(receiver);
     replayed bigint;
 BEGIN
     IF since IS NULL OR since >= upto THEN
         RAISE EXCEPTION 'there is no time between % and %', coalesce(since::text, 'NULL'), upto
             USING ERRCODE = 'invalid_parameter_value', HINT = 'since is the earlier of the two; until defaults to now.';
     END IF;
-    SELECT c.* INTO read FROM webhooks.cursor c
-     WHERE c.shard = receiver % (SELECT count(*) FROM webhooks.lease) ORDER BY c.moved DESC LIMIT 1;
-
     WITH again AS MATERIALIZED (
         SELECT e.xid, e.seq, e.occurred_at, row_number() OVER (ORDER BY e.xid, e.seq) AS place
           FROM webhooks.event e
@@ -88,8 +85,7 @@ BEGIN
            AND (e.target = receiver OR webhooks.patterns_of(e.name) && patterns)
            AND receiver IN (SELECT webhooks.recipients_of(e))
            -- What the cursor has not passed is still to come by itself, and so is what is pending.
-           AND (pg_visible_in_snapshot(e.xid, read.window_from)
-                OR pg_visible_in_snapshot(e.xid, read.window_to) AND (e.xid, e.seq) <= (read.xid, read.seq))
+           AND webhooks.is_done(read, e.xid, e.seq)
            AND NOT EXISTS (
                 SELECT FROM webhooks.pending p WHERE p.endpoint = receiver AND p.xid = e.xid AND p.seq = e.seq)
            AND NOT (only_failed AND EXISTS (

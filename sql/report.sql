@@ -1,10 +1,9 @@
 -- What a sidecar reports, and what it leads to: attempts in the log, deliveries that wait, endpoints that are disabled.
 -- One transaction each. Role webhooks_sidecar may execute report() and touch no table.
 
-CREATE TYPE webhooks.ending AS ENUM ('attempted', 'deferred', 'unreadable');
+CREATE TYPE webhooks.ending AS ENUM ('attempted', 'unreadable');
 COMMENT ON TYPE webhooks.ending IS
-    'What a sidecar did with a delivery: it made a request, left it for later, or found bytes that are no text and '
-    'set it aside';
+    'What a sidecar did with a delivery: it made a request, or found a message that is damaged and set it aside';
 
 CREATE TYPE webhooks.result AS (
     endpoint         integer,
@@ -29,45 +28,89 @@ COMMENT ON TYPE webhooks.result IS
     'What became of a delivery: an attempt with a status or an error, or none. Times are relative: the sidecar''s '
     'clock need not agree with the server''s. ours says that the sidecar or its machine failed, not the endpoint';
 
-CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, window_from text, window_to text, xid xid8,
-                                seq integer, results webhooks.result[])
-    RETURNS integer[]
+CREATE TYPE webhooks.cursor_row AS (endpoint integer, done text, xid xid8, seq integer, known xid8);
+COMMENT ON TYPE webhooks.cursor_row IS
+    'A row for webhooks.cursor: of an endpoint, or of the shard (endpoint 0). known is moved of the row that the sidecar '
+    'knows of the endpoint, NULL where it knows of none: over another one nothing is written';
+
+CREATE FUNCTION webhooks.report(shard integer, lease_id bigint, number bigint, cursor_rows webhooks.cursor_row[],
+                                results webhooks.result[],
+                                OUT disabled integer[], OUT written integer[], OUT moved xid8[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    now_at   timestamptz := clock_timestamp();
-    disabled integer[] := '{}';
+    now_at    CONSTANT timestamptz := clock_timestamp();
+    my_shard  CONSTANT integer := shard;
+    my_number CONSTANT bigint := number;
 BEGIN
     -- A take-over deletes this row: it waits for this transaction, or this one finds its lease gone.
-    PERFORM FROM webhooks.holder h WHERE h.shard = report.shard AND h.lease_id = report.lease_id FOR SHARE;
+    PERFORM FROM webhooks.holder h WHERE h.shard = my_shard AND h.lease_id = report.lease_id FOR SHARE;
     IF NOT FOUND THEN
-        PERFORM webhooks.refuse_stale(report.shard);
+        PERFORM webhooks.refuse_stale(my_shard);
     END IF;
-
-    INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome, webhook_id,
-                                  event, signed_at)
-    SELECT now_at - r.started_ms_ago * interval '1 ms', r.endpoint, r.retry_count, r.http_status, r.response_time_ms,
-           'delivered', r.webhook_id, r.event, r.signed_at
-      FROM unnest(results) r WHERE r.http_status BETWEEN 200 AND 299;
-
-    IF EXISTS (SELECT FROM unnest(results) r
-                WHERE r.was_pending OR (r.http_status BETWEEN 200 AND 299) IS NOT TRUE) THEN
-        disabled := webhooks.report_exceptions(results, now_at);
+    disabled := '{}';
+    -- Where it is sent again, since its acknowledgement was lost, it has been done.
+    IF (webhooks.newest_cursor(my_shard, 0)).report IS DISTINCT FROM my_number THEN
+        INSERT INTO webhooks.attempt (started_at, endpoint, retry_count, http_status, response_time_ms, outcome,
+                                      webhook_id, event, signed_at)
+        SELECT now_at - r.started_ms_ago * interval '1 ms', r.endpoint, r.retry_count, r.http_status,
+               r.response_time_ms, 'delivered', r.webhook_id, r.event, r.signed_at
+          FROM unnest(results) r WHERE r.http_status BETWEEN 200 AND 299;
+        IF EXISTS (SELECT FROM unnest(results) r
+                    WHERE r.was_pending OR (r.http_status BETWEEN 200 AND 299) IS NOT TRUE) THEN
+            disabled := webhooks.report_exceptions(results, now_at);
+        END IF;
+        PERFORM webhooks.write_cursor(my_shard, my_number, cursor_rows);
     END IF;
-
-    IF report.window_from IS NOT NULL THEN
-        INSERT INTO webhooks.cursor (shard, window_from, window_to, xid, seq)
-        VALUES (report.shard, report.window_from::pg_snapshot, report.window_to::pg_snapshot,
-                report.xid, report.seq);
-    END IF;
-    RETURN disabled;
+    SELECT coalesce(array_agg(c.endpoint ORDER BY c.endpoint), '{}'), coalesce(array_agg(c.moved ORDER BY c.endpoint), '{}')
+      INTO written, moved
+      FROM unnest(cursor_rows) r
+      JOIN webhooks.cursor c ON c.shard = my_shard AND c.endpoint = r.endpoint AND c.report = my_number;
 END
 $$;
-COMMENT ON FUNCTION webhooks.report(integer, bigint, text, text, xid8, integer, webhooks.result[]) IS
-    'In one transaction: logs attempts, puts failed and deferred deliveries into pending, disables endpoints, and '
-    'moves the cursor (unless window_from is NULL). Returns the endpoints it disabled';
+COMMENT ON FUNCTION webhooks.report(integer, bigint, bigint, webhooks.cursor_row[], webhooks.result[]) IS
+    'In one transaction: logs attempts, puts failed deliveries into pending, disables endpoints, and moves the cursor. '
+    'Returns the endpoints that it disabled, and those (0: the shard) whose rows it has written, with their moved. The '
+    'same number once more changes nothing';
+
+CREATE FUNCTION webhooks.write_cursor(shard integer, number bigint, cursor_rows webhooks.cursor_row[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    my_shard  CONSTANT integer := shard;
+    my_number CONSTANT bigint := number;
+    locked    integer[] := '{}';
+BEGIN
+    IF cardinality(cursor_rows) > 1 THEN
+        -- Whoever disables or changes an endpoint writes its row, too, and comes before this or after it. Nobody waits.
+        locked := ARRAY(SELECT e.key FROM webhooks.endpoint e
+                         WHERE e.key IN (SELECT r.endpoint FROM unnest(cursor_rows) r) AND e.active
+                           FOR NO KEY UPDATE SKIP LOCKED);
+    END IF;
+    WITH told AS MATERIALIZED (
+        SELECT r.endpoint, r.done::pg_snapshot, r.xid, r.seq, newest.moved, newest.done IS NOT NULL AS has_row,
+               r.endpoint = 0
+               OR r.endpoint = ANY (locked)
+                  AND r.known IS NOT DISTINCT FROM CASE WHEN newest.done IS NOT NULL THEN newest.moved END AS is_right
+          FROM unnest(cursor_rows) r
+          LEFT JOIN LATERAL webhooks.newest_cursor(my_shard, r.endpoint) newest ON true
+    )
+    INSERT INTO webhooks.cursor (shard, endpoint, moved, done, xid, seq, report)
+    SELECT my_shard, t.endpoint,
+           greatest(pg_current_xact_id(), (t.moved::text::bigint + 1)::text::xid8), t.done, t.xid, t.seq, my_number
+      FROM told t
+     WHERE t.is_right
+       -- The shard's row leaves those behind that have one of their own: they must have it.
+       AND (t.endpoint <> 0 OR NOT EXISTS (SELECT FROM told o WHERE NOT o.is_right AND NOT o.has_row));
+END
+$$;
+COMMENT ON FUNCTION webhooks.write_cursor(integer, bigint, webhooks.cursor_row[]) IS
+    'Appends the rows of a report to webhooks.cursor: an endpoint''s only over the row that the sidecar knows, and the '
+    'shard''s only where those that it leaves behind have theirs';
 
 CREATE FUNCTION webhooks.is_failing(endpoint integer, webhook_id text, occurred_at timestamptz, exhausted bigint)
     RETURNS boolean
@@ -114,11 +157,6 @@ BEGIN
     DELETE FROM webhooks.pending p USING unnest(results) r
      WHERE r.was_pending AND r.http_status BETWEEN 200 AND 299
        AND p.endpoint = r.endpoint AND p.xid = r.xid AND p.seq = r.seq;
-
-    INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
-    SELECT r.endpoint, r.xid, r.seq, r.occurred_at, now_at, r.retry_count
-      FROM unnest(results) r WHERE r.ending = 'deferred' AND NOT r.was_pending
-        ON CONFLICT DO NOTHING;
 
     WITH failed AS MATERIALIZED (
         SELECT r.*, verdict.outcome::webhooks.outcome, verdict.next_retry, begun.at AS started_at, ours.since,

@@ -40,17 +40,110 @@ RETURN CASE WHEN signature = webhooks.log_signature(webhook_id, body, key) THEN 
 COMMENT ON FUNCTION webhooks.damage(text, text, bytea, bytea) IS
     'Why a row of the log is not to be sent: whoever can write there must not speak in a partner''s name';
 
+-- The order of the log is that in which what is about one row happened. (xid, seq) is not: a transaction takes its id
+-- before it waits for the row. What had ended when its last event was captured is: whoever had the row before is among
+-- that. It gives a transaction a position beyond its own id, so what is read by the ids comes in order up to the first
+-- id that is not read.
+
+CREATE FUNCTION webhooks.flush_commits(xids bigint[]) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'flush_commits_wrapper';
+COMMENT ON FUNCTION webhooks.flush_commits(bigint[]) IS
+    'Waits until the commits of these transactions are on disk (synchronous_commit = off): a crash cannot undo what has '
+    'been sent';
+
+CREATE FUNCTION webhooks.log_position(xid xid8, horizon xid8) RETURNS xid8
+    LANGUAGE sql IMMUTABLE
+RETURN greatest((xid::text::bigint + 1)::text::xid8, horizon);
+COMMENT ON FUNCTION webhooks.log_position(xid8, xid8) IS
+    'The position of a transaction in the order of the log, by the horizon of its last event';
+
+CREATE FUNCTION webhooks.ended_after(ended integer, reference integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+RETURN (ended::bigint - reference + 6442450944) % 4294967296;
+COMMENT ON FUNCTION webhooks.ended_after(integer, integer) IS
+    'Orders counts of ended transactions that are near to each other: only their low 32 bits are kept';
+
+CREATE FUNCTION webhooks.first_transactions(open_xids xid8[], new_from xid8, seen_now pg_snapshot, max_events integer,
+                                            OUT looked_at xid8[], OUT looked_to xid8, OUT chosen xid8[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $$
+DECLARE
+    no_end    CONSTANT xid8 := '18446744073709551615';
+    at_xid    xid8;
+    position  xid8;
+    positions xid8[] := '{}';
+    ends      integer[] := '{}';
+    counts    integer[] := '{}';
+    nearest   xid8 := no_end;
+    nearest_count integer;
+    last_seq  integer;
+    last_horizon xid8;
+    last_ended integer;
+BEGIN
+    looked_at := '{}';
+    LOOP
+        IF cardinality(open_xids) > 0 THEN
+            at_xid := open_xids[1];
+            open_xids := open_xids[2:];
+        ELSE
+            SELECT e.xid INTO at_xid FROM webhooks.event e
+             WHERE e.xid >= new_from AND (e.xid, e.seq) > (coalesce(at_xid, '0'), 2147483647)
+               AND pg_visible_in_snapshot(e.xid, seen_now)
+             ORDER BY e.xid, e.seq LIMIT 1;
+            IF NOT FOUND THEN
+                looked_to := no_end;
+                EXIT;
+            END IF;
+        END IF;
+        SELECT e.seq, e.horizon, e.ended INTO last_seq, last_horizon, last_ended FROM webhooks.event e
+         WHERE e.xid = at_xid ORDER BY e.xid DESC, e.seq DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        position := webhooks.log_position(at_xid, last_horizon);
+        looked_at := looked_at || at_xid;
+        positions := positions || position;
+        ends := ends || last_ended;
+        counts := counts || last_seq + 1;
+        IF position < nearest THEN
+            nearest := position;
+            nearest_count := last_seq + 1;
+        END IF;
+        looked_to := at_xid;
+        -- Whatever comes behind is later than the first ones, and these are enough.
+        EXIT WHEN nearest <= at_xid AND (nearest_count >= max_events OR cardinality(looked_at) >= max_events);
+    END LOOP;
+
+    SELECT array_agg(t.xid) INTO chosen
+      FROM (SELECT f.xid, f.position,
+                   row_number() OVER the_order AS place, sum(f.count) OVER the_order AS total
+              FROM unnest(looked_at, positions, ends, counts) AS f (xid, position, ended, count)
+            WINDOW the_order AS (ORDER BY f.position, webhooks.ended_after(f.ended, ends[1]), f.xid
+                                 ROWS UNBOUNDED PRECEDING)) t
+     WHERE t.position <= looked_to AND (t.place = 1 OR t.total <= max_events);
+END
+$$;
+COMMENT ON FUNCTION webhooks.first_transactions(xid8[], xid8, pg_snapshot, integer) IS
+    'The first transactions in the order of the log, whatever lies between them by their ids: chosen, as many as make '
+    'max_events or one that makes more. looked_at are all that it went through, up to the id looked_to';
+
 -- fetch and fetch_due return a row for each event: its body once, and side by side in arrays what each recipient gets.
 -- signatures is X-Webhook-Signature; webhook_id, signed_at and signatures_v1 are the Standard Webhooks headers; damage
 -- says why it is not to be sent. What the call itself has to say is in the first columns, the same in each row; where
 -- there is nothing to send, it is in one row whose other columns are NULL.
 
-CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint, window_from text, INOUT window_to text,
-                               after_xid xid8, after_seq integer, max_events integer, max_bytes bigint,
-                               OUT events_read integer, OUT stopped_xid xid8, OUT stopped_seq integer,
+CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint,
+                               INOUT done text, INOUT part_xids xid8[], INOUT part_seqs integer[],
+                               only_endpoints integer[], except_endpoints integer[],
+                               retaken_endpoints integer[], retaken_before xid8[],
+                               INOUT seen text, max_events integer, max_bytes bigint,
+                               OUT events_read integer, OUT is_complete boolean, OUT has_news boolean,
+                               OUT left_out integer[],
                                OUT xid xid8, OUT seq integer, OUT occurred_at timestamptz, OUT webhook_id text,
-                               OUT horizon xid8, OUT ended integer,
-                               OUT event text, OUT body text, OUT damage text, OUT signed_at bigint,
+                               OUT key bigint, OUT event text, OUT body text, OUT damage text, OUT signed_at bigint,
                                OUT endpoints integer[], OUT urls text[], OUT retry_counts integer[],
                                OUT signatures text[], OUT signatures_v1 text[])
     RETURNS SETOF record
@@ -70,136 +163,282 @@ CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint, window_from text,
 AS $$
 #variable_conflict use_column
 DECLARE
+    no_end      CONSTANT xid8 := '18446744073709551615';
+    -- To sign a message for a recipient is to go through it: so much of that is done in one call.
+    max_signed  CONSTANT bigint := 16777216;
     my_shard    CONSTANT integer := shard;
     my_lease_id CONSTANT bigint := lease_id;
-    -- This call reads what seen_now sees and seen_before does not, behind the position (at_xid, at_seq).
-    seen_before pg_snapshot := window_from;
-    seen_now    pg_snapshot := coalesce(window_to::pg_snapshot, pg_current_snapshot());
-    read_to     text := seen_now;
-    new_from    xid8 := pg_snapshot_xmax(seen_before);
-    new_to      xid8 := pg_snapshot_xmax(seen_now);
-    at_xid      xid8 := coalesce(after_xid, '0');
-    at_seq      integer := coalesce(after_seq, -1);
-    -- New are all transactions from new_from on, and those that ran at seen_before and have ended since.
-    ended_since xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(seen_before) x
-                                 WHERE x >= at_xid AND pg_visible_in_snapshot(x, seen_now));
-    now_s       bigint := floor(extract(epoch FROM clock_timestamp()));
-    shards      bigint := (SELECT count(*) FROM webhooks.lease);
-    log_key     bytea := (SELECT key FROM webhooks.log_key);
-    recovering  boolean;
+    -- This call reads what seen_now sees and was_done does not.
+    was_done    CONSTANT pg_snapshot := done;
+    was_seen    CONSTANT pg_snapshot := seen;
+    parts_done  CONSTANT xid8[] := part_xids;
+    seqs_done   CONSTANT integer[] := part_seqs;
+    seen_now    CONSTANT pg_snapshot := pg_current_snapshot();
+    now_running CONSTANT xid8[] := ARRAY(SELECT pg_snapshot_xip(seen_now));
+    -- New are all transactions from new_from on, and those that ran at was_done and have ended since.
+    new_from    CONSTANT xid8 := pg_snapshot_xmax(was_done);
+    open_xids   CONSTANT xid8[] := ARRAY(SELECT x FROM pg_snapshot_xip(was_done) x
+                                          WHERE pg_visible_in_snapshot(x, seen_now) ORDER BY x);
+    low_xids    xid8[] := open_xids || new_from;
+    high_xids   xid8[] := open_xids || pg_snapshot_xmax(seen_now);
+    chosen      xid8[];
+    known_xids  xid8[];
+    known_to    xid8;
+    now_s       CONSTANT bigint := floor(extract(epoch FROM clock_timestamp()));
+    shards      CONSTANT bigint := (SELECT count(*) FROM webhooks.lease);
+    log_key     CONSTANT bytea := (SELECT key FROM webhooks.log_key);
+    recover_before xid8;
+    is_any      boolean := true;
 BEGIN
-    SELECT pg_snapshot_xmax(seen_before) <= l.recover_before INTO recovering
+    SELECT l.recover_before INTO recover_before
       FROM webhooks.holder h JOIN webhooks.lease l ON l.shard = h.shard
      WHERE h.shard = my_shard AND h.lease_id = my_lease_id;
     IF NOT FOUND THEN
         PERFORM webhooks.refuse_stale(my_shard);
     END IF;
 
-    window_to := read_to;
+    seen := seen_now;
     events_read := 0;
+    is_complete := true;
+    has_news := false;
+    left_out := '{}';
     -- No transaction has begun or ended in between: the look of a sidecar that waits for one costs next to nothing.
-    IF new_from = new_to AND cardinality(ended_since) = 0 THEN
+    IF new_from = pg_snapshot_xmax(seen_now) AND cardinality(open_xids) = 0 THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- Nor has one that has ended made an event: most look like this where others write much.
+    IF NOT EXISTS (SELECT FROM unnest(low_xids, high_xids) AS span (low_xid, high_xid)
+                    CROSS JOIN LATERAL (
+                       SELECT FROM webhooks.event e
+                        WHERE e.xid >= span.low_xid AND e.xid <= span.high_xid AND pg_visible_in_snapshot(e.xid, seen_now)
+                        ORDER BY e.xid, e.seq LIMIT 1) unread) THEN
+        done := seen_now;
+        part_xids := '{}';
+        part_seqs := '{}';
+        is_any := false;
+    END IF;
+    has_news := EXISTS (SELECT FROM webhooks.cursor c
+                         WHERE c.endpoint <> 0 AND c.report IS NULL AND c.written_by >= pg_snapshot_xmin(was_seen)
+                           AND NOT pg_visible_in_snapshot(c.written_by, was_seen) AND c.shard = my_shard);
+    IF NOT is_any THEN
         RETURN NEXT;
         RETURN;
     END IF;
 
-    RETURN QUERY
-    WITH span AS (  -- the stretches of the index to read; one lower bound each: a chunk starts where the last one ended
-        SELECT x AS low_xid, CASE WHEN x = at_xid THEN at_seq ELSE -1 END AS low_seq, x AS high_xid
-          FROM unnest(ended_since) AS x
-         UNION ALL
-        SELECT greatest(new_from, at_xid), CASE WHEN at_xid >= new_from THEN at_seq ELSE -1 END, new_to
-    ), chunk AS MATERIALIZED (
-        SELECT unread.*, coalesce(unread.tenant, '') AS tenant_or_none
-          FROM span
-         CROSS JOIN LATERAL (
-            SELECT e.* FROM webhooks.event e
-             WHERE (e.xid, e.seq) > (span.low_xid, span.low_seq) AND e.xid <= span.high_xid
-               AND pg_visible_in_snapshot(e.xid, seen_now)
-             ORDER BY e.xid, e.seq LIMIT max_events) unread
-         ORDER BY unread.xid, unread.seq LIMIT max_events
-    ), subscriber AS MATERIALIZED (  -- who takes the events of a name and tenant, looked up once for each such pair
-        SELECT topic.name, topic.tenant_or_none, s.sinces, s.first_new, p.*
-          FROM (SELECT DISTINCT c.name, c.tenant_or_none FROM chunk c WHERE c.target IS NULL) topic
-         CROSS JOIN LATERAL (
-            SELECT s.endpoint, array_agg(s.since) AS sinces, min(pg_snapshot_xmax(s.since)) AS first_new
-              FROM webhooks.subscription s
-             WHERE s.pattern = ANY (webhooks.patterns_of(topic.name))
-               AND (s.tenant IS NULL OR s.tenant = topic.tenant_or_none)
-             GROUP BY s.endpoint) s
-         CROSS JOIN LATERAL (
-            SELECT p.key, p.url, p.secret, p.previous_secret, p.previous_until FROM webhooks.endpoint p
-             WHERE p.key = s.endpoint AND p.active AND p.key % shards = my_shard OFFSET 0) p
-    ), audience AS (
-        SELECT s.name, s.tenant_or_none, count(*) AS endpoints FROM subscriber s GROUP BY s.name, s.tenant_or_none
-    ), measured AS MATERIALIZED (  -- of the chunk is read what begins within max_bytes, 1 kB a delivery
-        SELECT c.*, row_number() OVER (ORDER BY c.xid, c.seq ROWS UNBOUNDED PRECEDING) AS place,
-               sum(m.bytes) OVER (ORDER BY c.xid, c.seq ROWS UNBOUNDED PRECEDING) - m.bytes AS bytes_before
-          FROM chunk c
-          LEFT JOIN audience a ON c.target IS NULL AND a.name = c.name AND a.tenant_or_none = c.tenant_or_none
-         CROSS JOIN LATERAL (SELECT octet_length(c.body) + 1000 * coalesce(a.endpoints, 1)::integer AS bytes) m
-    ), cut AS (
-        SELECT (count(*) FILTER (WHERE c.bytes_before < max_bytes))::integer AS events_read, count(*) AS found
-          FROM measured c
-    ), stopped AS (  -- the last event read, where the window holds more
-        SELECT c.xid, c.seq FROM measured c JOIN cut ON c.place = cut.events_read
-         WHERE cut.found = max_events OR cut.found > cut.events_read
-    ), read AS MATERIALIZED (
-        SELECT c.xid, c.seq, c.occurred_at, c.webhook_id, c.horizon, c.ended, c.name, c.body, c.target,
-               c.tenant_or_none, webhooks.damage(c.webhook_id, c.body, c.signature, log_key) AS damage
-          FROM measured c
-         WHERE c.bytes_before < max_bytes
-    ), recipient AS (
-        SELECT e.*, s.key, s.url, s.secret, s.previous_secret, s.previous_until
-          FROM read e
-          JOIN subscriber s ON s.name = e.name AND s.tenant_or_none = e.tenant_or_none
-         WHERE e.target IS NULL
-           AND (e.xid >= s.first_new
-             OR EXISTS (SELECT FROM unnest(s.sinces) since WHERE NOT pg_visible_in_snapshot(e.xid, since)))
-         UNION ALL
-        SELECT e.*, p.*
-          FROM read e
-         CROSS JOIN LATERAL (
-            SELECT p.key, p.url, p.secret, p.previous_secret, p.previous_until FROM webhooks.endpoint p
-             WHERE p.key = e.target AND p.active AND p.key % shards = my_shard OFFSET 0) p
-         WHERE e.target IS NOT NULL
-    ), ready AS (
-        SELECT r.xid, r.seq, r.occurred_at, r.webhook_id, r.horizon, r.ended, r.name, r.body, r.damage,
-               array_agg(r.key) AS endpoints, array_agg(r.url) AS urls, array_agg(0) AS retry_counts,
-               array_agg(webhooks.sign(r.body, r.secret)) AS signatures,
-               array_agg(webhooks.standard_signatures(r.webhook_id, now_s, r.body, r.secret, r.previous_secret,
-                                                      r.previous_until)) AS signatures_v1
-          FROM recipient r
-         -- After a take-over: not again what the previous owner had logged or put aside behind its last cursor row.
-         -- (The sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.)
-         WHERE NOT (recovering AND (
-                EXISTS (SELECT FROM webhooks.attempt a
-                         WHERE a.webhook_id = r.webhook_id AND a.endpoint + 0 = r.key
-                           AND a.started_at >= r.occurred_at - interval '1 s')
-             OR EXISTS (SELECT FROM webhooks.pending w WHERE w.endpoint = r.key AND w.xid = r.xid AND w.seq = r.seq)))
-         GROUP BY r.xid, r.seq, r.occurred_at, r.webhook_id, r.horizon, r.ended, r.name, r.body, r.damage
-    )
-    SELECT read_to, cut.events_read, stopped.xid, stopped.seq, e.xid, e.seq, e.occurred_at, e.webhook_id,
-           e.horizon, e.ended, e.name, e.body, e.damage, now_s,
-           e.endpoints, e.urls, e.retry_counts, e.signatures, e.signatures_v1
-      FROM cut
-      LEFT JOIN stopped ON true
-      LEFT JOIN ready e ON true;
+    LOOP
+        RETURN QUERY
+        WITH span AS (  -- the stretches of the index to read
+            SELECT s.low_xid, coalesce(p.seq, -1) AS low_seq, s.high_xid
+              FROM unnest(low_xids, high_xids) AS s (low_xid, high_xid)
+              LEFT JOIN unnest(parts_done, seqs_done) AS p (xid, seq) ON p.xid = s.low_xid
+        ), candidate AS MATERIALIZED (  -- one more than may be read: it shows whether there are more
+            SELECT unread.*, coalesce(unread.tenant, '') AS tenant_or_none
+              FROM span
+             CROSS JOIN LATERAL (
+                SELECT e.* FROM webhooks.event e
+                 WHERE (e.xid, e.seq) > (span.low_xid, span.low_seq) AND e.xid <= span.high_xid
+                   AND pg_visible_in_snapshot(e.xid, seen_now)
+                 ORDER BY e.xid, e.seq LIMIT max_events + 1) unread
+             ORDER BY unread.xid, unread.seq LIMIT max_events + 1
+        ), fringe AS MATERIALIZED (
+            SELECT count(*) > max_events AS has_more, max(c.xid) AS last_xid, min(c.ended) AS reference
+              FROM candidate c
+        ), ordered AS (
+            SELECT c.*, webhooks.log_position(c.xid, first_value(c.horizon) OVER transaction) AS position,
+                   webhooks.ended_after(first_value(c.ended) OVER transaction, f.reference) AS ended_last, f.has_more, f.last_xid
+              FROM candidate c CROSS JOIN fringe f
+            WINDOW transaction AS (PARTITION BY c.xid ORDER BY c.seq DESC)
+        ), subscriber AS MATERIALIZED (  -- who takes the events of a name and tenant, looked up once for each such pair
+            SELECT topic.name, topic.tenant_or_none, s.sinces, s.first_new, p.*
+              FROM (SELECT DISTINCT c.name, c.tenant_or_none FROM candidate c WHERE c.target IS NULL) topic
+             CROSS JOIN LATERAL (
+                SELECT s.endpoint, array_agg(s.since) AS sinces, min(pg_snapshot_xmax(s.since)) AS first_new
+                  FROM webhooks.subscription s
+                 WHERE s.pattern = ANY (webhooks.patterns_of(topic.name))
+                   AND (s.tenant IS NULL OR s.tenant = topic.tenant_or_none)
+                 GROUP BY s.endpoint) s
+             CROSS JOIN LATERAL (
+                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until
+                  FROM webhooks.endpoint p
+                 WHERE p.key = s.endpoint AND p.active AND p.key % shards = my_shard OFFSET 0) p
+             WHERE (only_endpoints IS NULL OR p.endpoint_key IN (SELECT unnest(only_endpoints)))
+               AND p.endpoint_key NOT IN (SELECT unnest(except_endpoints))
+        ), audience AS (
+            SELECT s.name, s.tenant_or_none, count(*) AS endpoints FROM subscriber s GROUP BY s.name, s.tenant_or_none
+        ), measured AS MATERIALIZED (  -- in the order of the log; a delivery counts as 1 kB
+            SELECT o.*, row_number() OVER the_log AS place, sum(m.bytes) OVER the_log - m.bytes AS bytes_before
+              FROM ordered o
+              LEFT JOIN audience a ON o.target IS NULL AND a.name = o.name AND a.tenant_or_none = o.tenant_or_none
+             CROSS JOIN LATERAL (SELECT octet_length(o.body) + 1000 * coalesce(a.endpoints, 1)::integer AS bytes) m
+             -- Of what is read by the ids, what comes before all that is not.
+             WHERE chosen IS NOT NULL OR NOT o.has_more OR o.xid < o.last_xid AND o.position <= o.last_xid
+            WINDOW the_log AS (ORDER BY o.position, o.ended_last, o.xid, o.seq ROWS UNBOUNDED PRECEDING)
+        ), whole AS MATERIALIZED (
+            SELECT m.xid, min(m.place) AS place,
+                   min(m.place) FILTER (WHERE m.bytes_before >= max_bytes OR m.place > max_events) AS too_much_at
+              FROM measured m GROUP BY m.xid
+        ), cut AS MATERIALIZED (  -- the first transaction that is too much stays for the next time, or is read in part
+            SELECT w.xid, w.place = 1 AS is_part, CASE w.place WHEN 1 THEN w.too_much_at ELSE w.place END AS place
+              FROM whole w WHERE w.too_much_at IS NOT NULL ORDER BY w.place LIMIT 1
+        ), read AS MATERIALIZED (
+            SELECT m.xid, m.seq, m.occurred_at, m.webhook_id, m.key, m.name, m.body, m.target, m.tenant_or_none, m.place,
+                   webhooks.damage(m.webhook_id, m.body, m.signature, log_key) AS damage
+              FROM measured m LEFT JOIN cut ON true
+             WHERE m.place < cut.place IS NOT FALSE
+        ), outcome AS MATERIALIZED (
+            SELECT (SELECT count(*)::integer FROM read) AS events_read,
+                   chosen IS NULL AND NOT f.has_more AND NOT EXISTS (SELECT FROM cut) AS is_complete,
+                   ARRAY(SELECT w.xid FROM whole w LEFT JOIN cut ON true WHERE w.place < cut.place IS NOT FALSE
+                                                                     AND w.xid IS DISTINCT FROM cut.xid) AS read_xids,
+                   (SELECT cut.xid FROM cut WHERE cut.is_part) AS part_xid,
+                   (SELECT max(r.seq) FROM read r JOIN cut ON cut.is_part AND r.xid = cut.xid) AS part_seq,
+                   coalesce(known_xids, ARRAY(SELECT DISTINCT c.xid FROM candidate c)) AS found,
+                   coalesce(known_to, CASE WHEN f.has_more THEN f.last_xid ELSE no_end END) AS found_to
+              FROM fringe f
+             WHERE chosen IS NOT NULL OR NOT f.has_more OR EXISTS (SELECT FROM measured)
+        ), progress AS MATERIALIZED (
+            SELECT o.*, d.running,
+                   CASE WHEN o.is_complete THEN seen_now::text
+                        ELSE format('%s:%s:%s', coalesce(d.running[1], d.xmax), d.xmax, array_to_string(d.running, ','))
+                        END AS done
+              FROM outcome o
+             CROSS JOIN LATERAL (
+                SELECT n.xmax,
+                       ARRAY(SELECT x FROM (SELECT unnest(open_xids) UNION SELECT unnest(now_running)
+                                             UNION SELECT unnest(o.found)) AS not_done (x)
+                              WHERE x < n.xmax AND x <> ALL (o.read_xids)
+                                -- One that has ended and made no event that is not read.
+                                AND NOT (x = ANY (open_xids) AND x <= o.found_to AND x <> ALL (o.found))
+                              ORDER BY x) AS running
+                  FROM (SELECT greatest(new_from, max((x::text::bigint + 1)::text::xid8)) AS xmax
+                          FROM unnest(o.read_xids || o.part_xid) AS x) n) d
+        ), recipient AS (
+            SELECT e.*, s.endpoint_key, s.url, s.secret, s.previous_secret, s.previous_until
+              FROM read e
+              JOIN subscriber s ON s.name = e.name AND s.tenant_or_none = e.tenant_or_none
+             WHERE e.target IS NULL
+               AND (e.xid >= s.first_new
+                 OR EXISTS (SELECT FROM unnest(s.sinces) since WHERE NOT pg_visible_in_snapshot(e.xid, since)))
+             UNION ALL
+            SELECT e.*, p.*
+              FROM read e
+             CROSS JOIN LATERAL (
+                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until
+                  FROM webhooks.endpoint p
+                 WHERE p.key = e.target AND p.active AND p.key % shards = my_shard OFFSET 0) p
+             WHERE e.target IS NOT NULL
+               AND (only_endpoints IS NULL OR p.endpoint_key IN (SELECT unnest(only_endpoints)))
+               AND p.endpoint_key NOT IN (SELECT unnest(except_endpoints))
+        ), left_out AS MATERIALIZED (  -- endpoints for which a long message with many recipients is not signed now
+            SELECT DISTINCT r.endpoint_key
+              FROM (SELECT r.endpoint_key, octet_length(r.body) AS bytes,
+                           row_number() OVER (PARTITION BY r.place ORDER BY r.endpoint_key) AS number
+                      FROM recipient r
+                     WHERE r.place IN (SELECT e.place FROM read e
+                                         JOIN audience a ON a.name = e.name AND a.tenant_or_none = e.tenant_or_none
+                                        WHERE octet_length(e.body) * a.endpoints > max_signed)) r
+             WHERE r.number > greatest(max_signed / r.bytes, 1)
+        ), ready AS (
+            SELECT r.place, r.xid, r.seq, r.occurred_at, r.webhook_id, r.key, r.name, r.body, r.damage,
+                   array_agg(r.endpoint_key) AS endpoints, array_agg(r.url) AS urls, array_agg(0) AS retry_counts,
+                   array_agg(webhooks.sign(r.body, r.secret)) AS signatures,
+                   array_agg(webhooks.standard_signatures(r.webhook_id, now_s, r.body, r.secret, r.previous_secret,
+                                                          r.previous_until)) AS signatures_v1
+              FROM recipient r
+              LEFT JOIN unnest(retaken_endpoints, retaken_before) AS retaken (endpoint, before)
+                     ON retaken.endpoint = r.endpoint_key
+             -- After a take-over, or where an endpoint is read anew: not again what is logged or pending already. (The
+             -- sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.)
+             WHERE r.endpoint_key NOT IN (SELECT l.endpoint_key FROM left_out l)
+               AND NOT (r.xid < greatest(recover_before, retaken.before) AND (
+                    EXISTS (SELECT FROM webhooks.attempt a
+                             WHERE a.webhook_id = r.webhook_id AND a.endpoint + 0 = r.endpoint_key
+                               AND a.started_at >= r.occurred_at - interval '1 s')
+                 OR EXISTS (SELECT FROM webhooks.pending w
+                             WHERE w.endpoint = r.endpoint_key AND w.xid = r.xid AND w.seq = r.seq)))
+             GROUP BY r.place, r.xid, r.seq, r.occurred_at, r.webhook_id, r.key, r.name, r.body, r.damage
+        )
+        SELECT p.done,
+               CASE WHEN p.is_complete THEN '{}'
+                    ELSE ARRAY(SELECT x FROM unnest(parts_done, seqs_done) AS d (x, s)
+                                WHERE x = ANY (p.running) AND x IS DISTINCT FROM p.part_xid)
+                         || CASE WHEN p.part_xid IS NOT NULL THEN ARRAY[p.part_xid] ELSE '{}' END END,
+               CASE WHEN p.is_complete THEN '{}'
+                    ELSE ARRAY(SELECT s FROM unnest(parts_done, seqs_done) AS d (x, s)
+                                WHERE x = ANY (p.running) AND x IS DISTINCT FROM p.part_xid)
+                         || CASE WHEN p.part_xid IS NOT NULL THEN ARRAY[p.part_seq] ELSE '{}' END END,
+               seen_now::text, p.events_read, p.is_complete, has_news,
+               ARRAY(SELECT l.endpoint_key FROM left_out l),
+               e.xid, e.seq, e.occurred_at, e.webhook_id, e.key, e.name, e.body, e.damage, now_s,
+               e.endpoints, e.urls, e.retry_counts, e.signatures, e.signatures_v1
+          FROM progress p
+         CROSS JOIN LATERAL webhooks.flush_commits(
+                ARRAY(SELECT x::text::bigint FROM unnest(p.read_xids || p.part_xid) x WHERE x IS NOT NULL)) flushed
+          LEFT JOIN ready e ON true
+         ORDER BY e.place;
+        EXIT WHEN FOUND;
+        SELECT f.looked_at, f.looked_to, f.chosen INTO known_xids, known_to, chosen
+          FROM webhooks.first_transactions(open_xids, new_from, seen_now, max_events) f;
+        low_xids := chosen;
+        high_xids := chosen;
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION webhooks.fetch(integer, bigint, text, text, xid8, integer, integer, bigint) IS
-    'The next events after a position, in commit windows and never twice, each with the active endpoints that it is '
-    'for. horizon and ended tell in which order what is about one row happened. events_read counts those, too, that '
-    'no active endpoint wants; stopped_xid and stopped_seq are the last one read '
-    'where the window holds more, NULL where it is read to its end. window_to is the window read, a new one where '
-    'none was given';
+COMMENT ON FUNCTION
+    webhooks.fetch(integer, bigint, text, xid8[], integer[], integer[], integer[], integer[], xid8[], text, integer,
+                   bigint) IS
+    'The next events behind a done-set, in the order of the log and never twice, each with the active endpoints that '
+    'it is for: of only_endpoints, or of all but except_endpoints. done, part_xids and part_seqs are, as they come, '
+    'the done-set with what is read now; is_complete says that there was no more. Of retaken_endpoints and below '
+    'retaken_before, what is logged or pending is left out. seen is what the call saw; has_news, that news() has rows '
+    'which the seen that was given did not see; left_out are endpoints that get nothing of what is read now, since a '
+    'long message has too many recipients to be signed for all at once. events_read counts those, too, that no active endpoint wants';
+
+CREATE FUNCTION webhooks.news(shard integer, lease_id bigint, seen text)
+    RETURNS TABLE (endpoint integer, active boolean, moved xid8, done text, xid xid8, seq integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET lock_timeout = '500ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+    my_shard CONSTANT integer := shard;
+    was_seen CONSTANT pg_snapshot := seen;
+BEGIN
+    RETURN QUERY
+    SELECT told.endpoint, coalesce(p.active, false), c.moved, c.done::text, c.xid, c.seq
+      FROM (SELECT DISTINCT c.endpoint FROM webhooks.cursor c
+             WHERE c.endpoint <> 0 AND c.report IS NULL AND c.written_by >= pg_snapshot_xmin(was_seen)
+               AND NOT pg_visible_in_snapshot(c.written_by, was_seen) AND c.shard = my_shard) told
+     CROSS JOIN LATERAL webhooks.newest_cursor(my_shard, told.endpoint) c
+      LEFT JOIN webhooks.endpoint p ON p.key = told.endpoint;
+END
+$$;
+COMMENT ON FUNCTION webhooks.news(integer, bigint, text) IS
+    'The endpoints whose cursor row a person has written, by disabling, enabling, changing or deleting, or a report '
+    'that disabled them, since the snapshot seen: what is queued for them is to be dropped, and read again from there';
+
+CREATE FUNCTION webhooks.cursors(shard integer)
+    RETURNS TABLE (endpoint integer, moved xid8, done text, xid xid8, seq integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT own.endpoint, c.moved, c.done::text, c.xid, c.seq
+      FROM (SELECT DISTINCT endpoint FROM webhooks.cursor WHERE shard = cursors.shard AND endpoint <> 0) own
+      JOIN webhooks.endpoint p ON p.key = own.endpoint AND p.active
+     CROSS JOIN LATERAL webhooks.newest_cursor(shard, own.endpoint) c
+     WHERE c.done IS NOT NULL
+$$;
+COMMENT ON FUNCTION webhooks.cursors(integer) IS
+    'The active endpoints of a shard that have a cursor row of their own: a sidecar that takes the shard begins there';
 
 CREATE FUNCTION webhooks.fetch_due(shard integer, lease_id bigint,
                                    known_endpoints integer[], rooms integer[], room_for_others integer,
                                    in_flight_endpoints integer[], in_flight_xids xid8[], in_flight_seqs integer[],
                                    max_bytes bigint)
     RETURNS TABLE (next_due_at timestamptz,
-                   xid xid8, seq integer, occurred_at timestamptz, webhook_id text, horizon xid8, ended integer,
+                   xid xid8, seq integer, occurred_at timestamptz, webhook_id text, key bigint,
                    event text, body text, damage text,
                    signed_at bigint, endpoints integer[], urls text[], retry_counts integer[],
                    signatures text[], signatures_v1 text[])
@@ -252,7 +491,7 @@ BEGIN
                    NOT IN (SELECT * FROM unnest(in_flight_endpoints, in_flight_xids, in_flight_seqs))
              ORDER BY p.due_at LIMIT t.room + 1) p
     ), due AS MATERIALIZED (
-        SELECT c.*, e.webhook_id, e.horizon, e.ended, e.name, e.body, e.signature,
+        SELECT c.*, e.webhook_id, e.key AS row_key, e.name, e.body, e.signature,
                row_number() OVER (PARTITION BY c.xid, c.seq ORDER BY c.due_at) = 1 AS is_first
           FROM candidate c
           JOIN webhooks.event e ON e.xid = c.xid AND e.seq = c.seq AND e.occurred_at = c.occurred_at
@@ -268,7 +507,7 @@ BEGIN
                  UNION ALL
                 SELECT m.due_at FROM measured m WHERE m.bytes_before >= max_bytes) rest
     ), ready AS (
-        SELECT m.xid, m.seq, m.occurred_at, m.webhook_id, m.horizon, m.ended, m.name, m.body, m.signature,
+        SELECT m.xid, m.seq, m.occurred_at, m.webhook_id, m.row_key, m.name, m.body, m.signature,
                min(m.due_at) AS due_at,
                array_agg(m.key) AS endpoints, array_agg(m.url) AS urls, array_agg(m.retry_count) AS retry_counts,
                array_agg(webhooks.sign(m.body, m.secret)) AS signatures,
@@ -276,9 +515,9 @@ BEGIN
                                                       m.previous_until)) AS signatures_v1
           FROM measured m
          WHERE m.bytes_before < max_bytes
-         GROUP BY m.xid, m.seq, m.occurred_at, m.webhook_id, m.horizon, m.ended, m.name, m.body, m.signature
+         GROUP BY m.xid, m.seq, m.occurred_at, m.webhook_id, m.row_key, m.name, m.body, m.signature
     )
-    SELECT next.due_at, r.xid, r.seq, r.occurred_at, r.webhook_id, r.horizon, r.ended, r.name, r.body,
+    SELECT next.due_at, r.xid, r.seq, r.occurred_at, r.webhook_id, r.row_key, r.name, r.body,
            webhooks.damage(r.webhook_id, r.body, r.signature, log_key), now_s,
            r.endpoints, r.urls, r.retry_counts, r.signatures, r.signatures_v1
       FROM next

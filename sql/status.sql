@@ -31,22 +31,12 @@ CREATE FUNCTION webhooks.unread(OUT events integer, OUT oldest_at timestamptz)
     SET jit = off
 AS $$
     WITH cursor AS (
-        SELECT DISTINCT ON (shard) * FROM webhooks.cursor ORDER BY shard, moved DESC
-    ), span AS (
-        -- What has begun since the cursor's snapshot, behind the cursor's position; and what ran then, or at the end of
-        -- the window.
-        SELECT shard, greatest(pg_snapshot_xmax(window_from), xid) AS low_xid,
-               CASE WHEN xid >= pg_snapshot_xmax(window_from) THEN seq ELSE -1 END AS low_seq,
-               '18446744073709551615'::xid8 AS high_xid
+        SELECT * FROM webhooks.shard_cursors()
+    ), span AS (  -- what has begun since the cursor's snapshot, and what ran then
+        SELECT shard, pg_snapshot_xmax(done) AS low_xid, -1 AS low_seq, '18446744073709551615'::xid8 AS high_xid
           FROM cursor
          UNION ALL
-        SELECT shard, x, CASE WHEN x = xid THEN seq ELSE -1 END, x
-          FROM cursor CROSS JOIN pg_snapshot_xip(window_from) x
-         WHERE (x >= xid OR NOT pg_visible_in_snapshot(x, window_to)) IS NOT FALSE
-         UNION ALL
-        SELECT shard, x, -1, x
-          FROM cursor CROSS JOIN pg_snapshot_xip(window_to) x
-         WHERE x >= pg_snapshot_xmax(window_from) AND x < xid
+        SELECT shard, x, CASE WHEN x = xid THEN seq ELSE -1 END, x FROM cursor CROSS JOIN pg_snapshot_xip(done) x
     ), counted AS (
         SELECT s.shard, count(*) AS events, min(unread.occurred_at) AS oldest_at
           FROM span s

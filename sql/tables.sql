@@ -65,8 +65,8 @@ COMMENT ON COLUMN webhooks.lease.epoch IS
 COMMENT ON COLUMN webhooks.lease.owner IS
     'The sidecar''s name, a slash, and the number of its worker; NULL once it has given the shard back';
 COMMENT ON COLUMN webhooks.lease.recover_before IS
-    'Windows that begin below this transaction may hold deliveries that the previous owner made after its last cursor '
-    'row: fetch looks for them in attempt and pending';
+    'Of the transactions below this one the previous owner may have delivered more than its last cursor row says: fetch '
+    'looks for that in attempt and pending';
 
 -- Not logged, so that any recovery empties it: a crash, a promotion, a restored base backup. Transactions may be lost
 -- then, and their ids are given out again: what an owner has read by these ids counts no more. There is no index, and
@@ -196,10 +196,9 @@ CREATE TABLE webhooks.pending (
 );
 CREATE INDEX pending_due ON webhooks.pending (endpoint, due_at);
 COMMENT ON TABLE webhooks.pending IS
-    'Deliveries waiting for a later attempt: failed ones until their retry, deferred ones until their endpoint has '
-    'room';
+    'Deliveries waiting for a later attempt: those that failed until their retry, and those that are sent again';
 COMMENT ON COLUMN webhooks.pending.retry_count IS
-    'Which retry the next attempt will be; 0 for a first attempt that was deferred';
+    'Which retry the next attempt will be; 0 for one that is sent again';
 COMMENT ON COLUMN webhooks.pending.ours_since IS
     'Since when all attempts have failed through a fault of ours; NULL where the last one did not';
 
@@ -258,23 +257,33 @@ COMMENT ON TABLE webhooks.missed IS
 COMMENT ON COLUMN webhooks.missed.event IS '* where a change made none of the events that it makes';
 
 CREATE TABLE webhooks.cursor (
-    shard       integer NOT NULL,
-    moved       xid8 DEFAULT pg_current_xact_id(),
-    window_from pg_snapshot NOT NULL,
-    window_to   pg_snapshot,
-    xid         xid8,
-    seq         integer,
-    PRIMARY KEY (shard, moved)
+    shard      integer NOT NULL,
+    endpoint   integer NOT NULL DEFAULT 0,
+    moved      xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    done       pg_snapshot,
+    xid        xid8,
+    seq        integer,
+    report     bigint,
+    written_by xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (shard, endpoint, moved)
 );
+-- What a person, or a report that disabled an endpoint, has written: the sidecar asks for it with each look.
+CREATE INDEX cursor_told ON webhooks.cursor (written_by) WHERE endpoint <> 0 AND report IS NULL;
 COMMENT ON TABLE webhooks.cursor IS
-    'How far each shard has been delivered or put into pending; the newest row counts. Appended, not updated: a row '
-    'updated 100 times a second under a pinned xmin gets slower with every version';
+    'What of the log has been delivered or put into pending: by endpoint where it has a row of its own, by shard for '
+    'all others. The newest row counts. Appended, not updated: a row updated 100 times a second under a pinned xmin '
+    'gets slower with every version';
+COMMENT ON COLUMN webhooks.cursor.endpoint IS '0: of all endpoints of the shard that have no row of their own';
 COMMENT ON COLUMN webhooks.cursor.moved IS
-    'The transaction that wrote the row. Not a sequence, because one that CREATE DATABASE has copied may go back in '
-    'a crash';
-COMMENT ON COLUMN webhooks.cursor.window_from IS 'Everything that this snapshot sees is done';
-COMMENT ON COLUMN webhooks.cursor.window_to IS
-    'Of what this snapshot sees in addition, everything up to (xid, seq) is done; NULL when no window is open';
+    'Orders the rows of an endpoint. Not a sequence, because one that CREATE DATABASE has copied may go back in a crash';
+COMMENT ON COLUMN webhooks.cursor.done IS
+    'Everything that this snapshot sees is done; NULL: from here on the shard''s row counts for the endpoint';
+COMMENT ON COLUMN webhooks.cursor.xid IS
+    'A transaction that done does not see, of which everything up to seq is done; NULL: there is none';
+COMMENT ON COLUMN webhooks.cursor.report IS
+    'The number of the report that wrote the row: one that is sent again, as its acknowledgement was lost, does nothing';
+COMMENT ON COLUMN webhooks.cursor.written_by IS
+    'The transaction that wrote the row. Where xmin is another one, replication has brought the row: it does not count';
 
 CREATE TABLE webhooks.token (
     id           text PRIMARY KEY CHECK (id ~ '^tk_[0-9a-z]+$'),
@@ -292,7 +301,7 @@ COMMENT ON COLUMN webhooks.token.hash IS
     'SHA-256 of the token, which has 128 random bits of its own: it needs no salt and no slow hash';
 
 INSERT INTO webhooks.lease (shard) VALUES (0);
-INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot());
+INSERT INTO webhooks.cursor (shard, done) VALUES (0, pg_current_snapshot());
 
 -- Endpoints and tokens belong to the user, so pg_dump carries them. The log, the queue and the cursor stay behind: a
 -- restored database must not send last month's messages again.
@@ -311,11 +320,6 @@ CREATE FUNCTION webhooks.follow_events() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    now_seen  CONSTANT pg_snapshot := webhooks.latest_snapshot();
-    own       CONSTANT xid8 := pg_current_xact_id();
-    -- A snapshot does not list its own transaction, so it may seem to have ended.
-    is_hidden CONSTANT boolean := pg_visible_in_snapshot(own, now_seen);
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.events = NEW.events
        AND EXISTS (SELECT FROM webhooks.subscription s WHERE s.endpoint = NEW.key) THEN
@@ -325,13 +329,7 @@ BEGIN
      WHERE s.endpoint = OLD.key AND (TG_OP = 'DELETE' OR s.pattern <> ALL (NEW.events));
     IF TG_OP <> 'DELETE' THEN
         INSERT INTO webhooks.subscription (pattern, endpoint, since)
-        SELECT pattern, NEW.key,
-               CASE WHEN is_hidden
-                    THEN format('%s:%s:%s', least(own, pg_snapshot_xmin(now_seen)), pg_snapshot_xmax(now_seen),
-                                (SELECT string_agg(x::text, ',' ORDER BY x)
-                                   FROM (SELECT pg_snapshot_xip(now_seen)
-                                          UNION ALL SELECT own) AS running (x)))::pg_snapshot
-                    ELSE now_seen END
+        SELECT pattern, NEW.key, webhooks.snapshot_before_this()
           FROM unnest(NEW.events) AS pattern
             ON CONFLICT DO NOTHING;
     END IF;

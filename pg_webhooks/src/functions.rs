@@ -11,7 +11,7 @@ use crate::capture::{Attachment, Resolved, append};
 use crate::errors::Error;
 use crate::event_log::{Body, Subject};
 use crate::fault::Fault;
-use crate::postgres::{random, refuse_where_read_only, saved_settings};
+use crate::postgres::{self, random, refuse_where_read_only, saved_settings};
 use crate::{cache, settings, wakeup};
 
 // These three take the texts as bytes: a text in a table need not be UTF-8, and they sign what is there.
@@ -256,6 +256,11 @@ fn try_sleep() -> bool {
 #[pg_extern(sql = false)]
 fn stop_sleeping() {
     wakeup::stop_sleeping();
+}
+
+#[pg_extern(sql = false)]
+fn flush_commits(xids: Vec<i64>) {
+    postgres::flush_commits(xids.into_iter().map(|xid| xid as u64));
 }
 
 #[pg_extern(sql = false)]

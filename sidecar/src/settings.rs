@@ -18,7 +18,7 @@ pub struct Settings {
     /// Private networks that deliveries may go to, comma-separated
     #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
     pub allow_nets: Vec<IpNet>,
-    /// Most deliveries held in memory: fetched and not yet reported
+    /// Most requests under way, or over and not yet reported: so many may be sent twice after a crash
     #[arg(long, env = "PG_WEBHOOKS_PREFETCH", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub prefetch: u32,
     /// Most requests at once to one endpoint

@@ -208,8 +208,8 @@ async fn what_happened_while_an_endpoint_was_disabled_is_not_sent_after_a_restar
     let off = format!("SELECT webhooks.update('{}', active => false)", stage.endpoint);
     stage.db.run(&off).await;
     stage.db.run("INSERT INTO suppliers (name) VALUES ('meanwhile')").await;
-    let passed = "SELECT (SELECT bool_and(pg_visible_in_snapshot(xid, window_from)) FROM webhooks.event)
-                    FROM webhooks.cursor ORDER BY moved DESC LIMIT 1";
+    let passed = "SELECT (SELECT bool_and(pg_visible_in_snapshot(xid, done)) FROM webhooks.event)
+                    FROM webhooks.shard_cursors()";
     eventually(Duration::from_secs(20), "the cursor has passed it", async || {
         stage.db.one::<bool>(passed).await.then_some(())
     })

@@ -38,9 +38,11 @@ async fn fastest(db: &Database<'_>, call: &str, webhooks: u32) -> Duration {
 /// How long `fetch` takes, and how long `fetch_due` once all are pending.
 async fn durations(webhooks: u32) -> [Duration; 2] {
     let db = event_for(webhooks).await;
-    let lease = db.row("SELECT lease_id, window_from FROM webhooks.acquire('me/1', 60000)").await;
-    let (lease_id, from): (i64, String) = (lease.get("lease_id"), lease.get("window_from"));
-    let fetch = format!("fetch(0, {lease_id}, '{from}', NULL, NULL, NULL, 500, 67108864)");
+    let lease = db.row("SELECT lease_id, done FROM webhooks.acquire('me/1', 60000)").await;
+    let (lease_id, from): (i64, String) = (lease.get("lease_id"), lease.get("done"));
+    let fetch = format!(
+        "fetch(0, {lease_id}, '{from}', '{{}}', '{{}}', NULL, '{{}}', '{{}}', '{{}}', '{from}', 500, 67108864)"
+    );
     let fetched = fastest(&db, &fetch, webhooks).await;
     db.run(
         "INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)

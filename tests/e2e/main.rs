@@ -27,6 +27,7 @@ mod event_log;
 mod event_log_layout;
 mod event_types;
 mod events;
+mod fairness;
 mod fan_out;
 mod harness;
 mod history;

@@ -159,9 +159,11 @@ async fn acquire(session: &Session, owner: &str, known: Option<i64>) -> (i64, i6
 async fn assert_over(session: &Session, lease_id: i64) {
     let snapshot: String = session.one("SELECT pg_current_snapshot()::text").await;
     for call in [
-        format!("fetch(0, {lease_id}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
+        format!(
+            "fetch(0, {lease_id}, '{snapshot}', '{{}}', '{{}}', NULL, '{{}}', '{{}}', '{{}}', '{snapshot}', 10, 1000)"
+        ),
         format!("fetch_due(0, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}', 1000000)"),
-        format!("report(0, {lease_id}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
+        format!("report(0, {lease_id}, 1, '{{}}', '{{}}')"),
         format!("renew(0, {lease_id}, 60000)"),
     ] {
         assert_eq!(session.fail(&format!("SELECT * FROM webhooks.{call}")).await.code, STALE, "{call}");
@@ -209,6 +211,25 @@ async fn a_lease_that_a_crash_undid_is_over_though_its_epoch_is_given_out_again(
     assert_eq!(again, epoch);
     assert_ne!(other_id, lease_id);
     assert_over(&session, lease_id).await;
+}
+
+#[tokio::test]
+async fn what_is_sent_outlives_a_crash_also_where_its_writer_does_not_wait_for_the_disk() {
+    let cluster = cluster_that_forgets().await;
+    let mut db = cluster.database().await;
+    let receiver = Receiver::start().await;
+    // While it does not answer nothing is reported, which would put all that was committed before on disk.
+    receiver.answer("/", Answer::status(200).after(Duration::from_secs(30)));
+    db.register(&receiver.url("/"), "*", SECRET).await;
+    let _sidecar = Sidecar::start(&db);
+    let writer = db.session().await;
+    writer.run("SET synchronous_commit = off; INSERT INTO suppliers (name) VALUES ('sent')").await;
+    let sent = receiver.wait_at("/", 1).await[0].webhook_id();
+    cluster.kill9();
+    cluster.start().await;
+    db.reopen().await;
+    assert_eq!(db.all::<String>("SELECT webhook_id FROM webhooks.event").await, [sent]);
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM suppliers").await, 1);
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn one_sidecar_delivers_all_shards() {
     write(&db, 50).await;
     assert_eq!(repeated(&db, &receiver).await, 0);
     until_shares_are(&db, &[8]).await;
-    assert_eq!(db.sessions_of("sidecar").await, 16, "two for each shard, and nobody looks for another");
+    assert_eq!(db.sessions_of("sidecar").await, 24, "three for each shard, and nobody looks for another");
 }
 
 #[tokio::test]
@@ -236,8 +236,10 @@ async fn an_owner_from_before_set_shards_is_refused_even_when_its_shard_comes_ba
         assert!(new[shard] > epochs[0].max(epochs[1]), "{new:?} after {epochs:?}");
         let lease_id: i64 = row.get("lease_id");
         for call in [
-            format!("fetch({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, 10, 1000)"),
-            format!("report({shard}, {lease_id}, '{snapshot}', NULL, NULL, NULL, '{{}}')"),
+            format!(
+                "fetch({shard}, {lease_id}, '{snapshot}', '{{}}', '{{}}', NULL, '{{}}', '{{}}', '{{}}', '{snapshot}', 1, 1)"
+            ),
+            format!("report({shard}, {lease_id}, 1, '{{}}', '{{}}')"),
             format!("renew({shard}, {lease_id}, 60000)"),
             format!("fetch_due({shard}, {lease_id}, '{{}}', '{{}}', 10, '{{}}', '{{}}', '{{}}', 1000000)"),
         ] {

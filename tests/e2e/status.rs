@@ -96,27 +96,28 @@ async fn unread_are_the_events_that_nobody_has_read_counted_to_ten_thousand() {
 }
 
 #[tokio::test]
-async fn unread_goes_by_the_position_inside_a_window() {
+async fn unread_goes_by_what_is_done_of_a_transaction() {
     let db = Cluster::shared().await.database().await;
     db.register("http://127.0.0.1:9/", "*", SECRET).await;
     let (early, late) = (db.session().await, db.session().await);
-    early.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when the window begins')").await;
-    db.run("INSERT INTO webhooks.cursor (shard, window_from) VALUES (0, pg_current_snapshot())").await;
-    late.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when it ends')").await;
+    early.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when the cursor is written')").await;
+    db.run("INSERT INTO webhooks.cursor (shard, done) VALUES (0, pg_current_snapshot())").await;
+    late.run("BEGIN; INSERT INTO suppliers (name) VALUES ('runs when the next one is written')").await;
     db.run("INSERT INTO suppliers (name) SELECT 's' FROM generate_series(1, 10)").await;
     early.run("COMMIT").await;
     let unread = "SELECT unread FROM webhooks.status()";
     assert_eq!(db.one::<i32>(unread).await, 11);
-    // The window is read up to the fourth of the ten.
+    // Of the ten four are done.
     db.run(
-        "INSERT INTO webhooks.cursor (shard, window_from, window_to, xid, seq)
-         SELECT 0, c.window_from, pg_current_snapshot(), e.xid, 3
-           FROM (SELECT window_from FROM webhooks.cursor ORDER BY moved DESC LIMIT 1) c, (SELECT max(xid) AS xid FROM webhooks.event) e",
+        "INSERT INTO webhooks.cursor (shard, done, xid, seq)
+         SELECT 0, format('%s:%s:%s,%s', s.late, pg_snapshot_xmax(pg_current_snapshot()), s.late, ten.xid)::pg_snapshot,
+                ten.xid, 3
+           FROM pg_snapshot_xip(pg_current_snapshot()) s (late), (SELECT max(xid) AS xid FROM webhooks.event) ten",
     )
     .await;
     assert_eq!(db.one::<i32>(unread).await, 6);
     late.run("COMMIT").await;
-    assert_eq!(db.one::<i32>(unread).await, 7, "it is in no window yet");
+    assert_eq!(db.one::<i32>(unread).await, 7, "nothing of it is done");
 }
 
 #[tokio::test]

@@ -15,4 +15,4 @@ pub use random::random;
 pub use read_only::refuse_where_read_only;
 pub use run_as::run_as;
 pub use short_value::ShortValue;
-pub use transactions::EndedTransactions;
+pub use transactions::{EndedTransactions, flush_commits};

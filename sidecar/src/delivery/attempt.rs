@@ -27,11 +27,6 @@ pub struct Response {
 }
 
 impl Attempt {
-    /// Whether the endpoint is alive: some response came, or at least a quick refusal.
-    pub fn was_answered(&self) -> bool {
-        !matches!(self.outcome, Err(Failure::Timeout))
-    }
-
     /// Whether it failed through a fault of ours: the receiver had no part in it.
     pub fn is_ours(&self) -> bool {
         matches!(self.outcome, Err(Failure::StoodStill | Failure::Internal))
@@ -71,8 +66,6 @@ pub struct Settled {
 pub enum Ending {
     /// It was sent, with this result.
     Attempted(Attempt),
-    /// It was not sent; it becomes pending.
-    Deferred,
     /// It was not sent and never will be; its event says why.
     Unreadable,
 }

@@ -198,6 +198,11 @@ impl Answer<'_> {
         })
     }
 
+    /// A column holds what is not what it says.
+    pub fn mismatch(&self, column: &str, why: impl std::fmt::Display) -> SessionError {
+        self.session.mismatch(format!("{} returns a column {column:?} that cannot be read: {why}", self.function))
+    }
+
     /// The first row, where the function always returns one.
     pub fn first(&self) -> Result<&Row, SessionError> {
         self.rows.first().ok_or_else(|| self.session.mismatch(format!("{} returned no row", self.function)))

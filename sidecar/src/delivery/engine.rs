@@ -1,7 +1,8 @@
-//! The loop that owns a shard's state: fetch, queue, send, report. Three parts of it work at once, each with one call
-//! of the database at a time: the reader, the reporter and the lease keeper. Requests run in tasks of their own and
+//! The loop that owns a shard's state: fetch, queue, send, report. Four parts of it work at once, each with one call of
+//! the database at a time: the reader, the one that catches up, the reporter and the lease keeper. Requests run in tasks of their own and
 //! come back through a channel.
 
+mod catch_up;
 mod lease_keeper;
 mod reader;
 
@@ -12,17 +13,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use self::catch_up::CatchUpAnswer;
 use self::lease_keeper::KeeperAnswer;
 use self::reader::ReaderAnswer;
 use super::in_flight::Completion;
 use super::results::Report;
 use super::retry_timer::RetryTimer;
-use super::session::{SessionError, Sessions};
+use super::session::{Reported, SessionError, Sessions};
 use super::shard_state::ShardState;
 use super::shared::Shared;
 use super::wakeup::Wakeup;
 
-const QUEUE_INSPECTION_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the last reports of a graceful stop may take, and then the release of the shard.
 const LAST_REPORTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many completed requests are taken before the loop looks at the rest.
@@ -56,10 +57,9 @@ pub struct Engine<'a> {
     wakeup: Wakeup,
     retry_timer: RetryTimer,
     reading: Call<ReaderAnswer>,
-    reporting: Call<Vec<i32>>,
+    catching_up: Call<CatchUpAnswer>,
+    reporting: Call<Reported>,
     keeping: Call<KeeperAnswer>,
-    looked_at: Instant,
-    inspect_queues_at: Instant,
     renew_at: Instant,
     maintain_at: Instant,
     must_leave: bool,
@@ -75,10 +75,9 @@ impl<'a> Engine<'a> {
             wakeup: Wakeup::new(settings.backstop, now),
             retry_timer: RetryTimer::new(now),
             reading: None,
+            catching_up: None,
             reporting: None,
             keeping: None,
-            looked_at: now,
-            inspect_queues_at: now + QUEUE_INSPECTION_INTERVAL,
             renew_at: now + settings.lease / 2,
             maintain_at: now,
             must_leave: false,
@@ -110,7 +109,8 @@ impl<'a> Engine<'a> {
                     self.complete(&mut completions, Instant::now());
                 }
                 answer = finish(&mut self.reading) => self.read(answer?, Instant::now()),
-                disabled = finish(&mut self.reporting) => self.reported(&disabled?),
+                answer = finish(&mut self.catching_up) => self.caught_up(answer?, Instant::now()),
+                reported = finish(&mut self.reporting) => self.reported(&reported?),
                 answer = finish(&mut self.keeping) => self.kept(answer?, Instant::now()),
                 told = self.sessions.notifications.recv() => match told {
                     Some(()) => self.wakeup.notified(),
@@ -125,15 +125,15 @@ impl<'a> Engine<'a> {
     /// Starts all that is due, and says when to come again at the latest.
     fn advance(&mut self, now: Instant) -> Instant {
         let mut next = now + self.shared.settings.backstop;
-        if self.state.has_queues() {
-            if self.inspect_queues_at <= now {
-                self.state.inspect_queues(now);
-                self.inspect_queues_at = now + QUEUE_INSPECTION_INTERVAL;
-            }
-            next = next.min(self.inspect_queues_at);
+        self.state.advance(now);
+        if let Some(at) = self.state.advance_at() {
+            next = next.min(at);
         }
         if self.reading.is_none() && self.is_running() {
             next = next.min(self.advance_reader(now));
+        }
+        if self.catching_up.is_none() && self.is_running() {
+            next = next.min(self.advance_catch_up(now));
         }
         if self.reporting.is_none() {
             match self.state.pack_due_report(now) {
@@ -166,11 +166,15 @@ impl Engine<'_> {
         self.reporting = Some(Box::pin(async move { session.report(lease, &report).await }));
     }
 
-    fn reported(&mut self, disabled: &[i32]) {
-        for endpoint in disabled {
+    fn reported(&mut self, reported: &Reported) {
+        for endpoint in &reported.disabled {
             tracing::warn!(endpoint, "endpoint disabled; webhooks.list() says why");
         }
-        if self.state.reported(disabled) {
+        if !reported.disabled.is_empty() {
+            // Its queue is to be dropped: that is told with a look.
+            self.wakeup.notified();
+        }
+        if self.state.reported(reported, Instant::now()) {
             self.retry_timer.request();
         }
     }
@@ -198,7 +202,7 @@ impl Engine<'_> {
     }
 
     fn finish_requests(&mut self, now: Instant) {
-        self.state.defer_queues();
+        self.state.drop_queues();
         self.phase = Phase::Finishing(now + self.shared.settings.grace);
     }
 
@@ -210,16 +214,14 @@ impl Engine<'_> {
             self.state.abort_requests();
             self.phase = Phase::Reporting(now + LAST_REPORTS_TIMEOUT);
         }
-        if matches!(self.phase, Phase::Reporting(_))
-            && self.has_reported_all()
-            && let Some(report) = self.state.pack_report(now)
-        {
+        if matches!(self.phase, Phase::Reporting(_)) && self.reporting.is_none() && !self.state.results.is_empty() {
+            let report = self.state.pack_report(now);
             self.report(report);
         }
     }
 
     fn has_reported_all(&self) -> bool {
-        self.state.results.is_empty() && self.reading.is_none()
+        self.state.results.is_empty() && self.reading.is_none() && self.catching_up.is_none()
     }
 
     /// Whether a graceful stop has come to its end, or has no time left.

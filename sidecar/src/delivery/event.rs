@@ -12,9 +12,8 @@ pub struct Event {
     pub xid: Xid,
     pub seq: i32,
     pub occurred_at: Timestamp,
-    /// With `ended`: what had ended when it was captured, by which [`history`](super::history) sorts.
-    pub horizon: Xid,
-    pub ended: i32,
+    /// The hash of the row that it is about; none: about none.
+    pub key: Option<i64>,
     pub webhook_id: String,
     pub name: String,
     pub body: Body,
@@ -22,33 +21,43 @@ pub struct Event {
     pub damage: Option<String>,
 }
 
-impl Event {
-    /// Its place in the log.
-    pub fn position(&self) -> (Xid, i32) {
-        (self.xid, self.seq)
-    }
-}
-
-/// The bytes to send, counted in `held_bytes` for as long as they are held.
+/// The bytes to send, counted for as long as they are held.
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,
-    held_bytes: Arc<AtomicUsize>,
+    _held: HeldBytes,
 }
 
 impl Body {
-    /// A copy of `bytes`, counted in `held_bytes`.
-    pub fn new(bytes: &[u8], held_bytes: &Arc<AtomicUsize>) -> Self {
-        held_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes: Bytes::copy_from_slice(bytes), held_bytes: Arc::clone(held_bytes) }
+    /// A copy of `bytes`, counted in `counter`.
+    pub fn new(bytes: &[u8], counter: &Arc<AtomicUsize>) -> Self {
+        Self { bytes: Bytes::copy_from_slice(bytes), _held: HeldBytes::new(bytes.len(), counter) }
     }
 }
 
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.held_bytes.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+/// Counts memory that the process holds until it is dropped.
+#[derive(Debug)]
+pub struct HeldBytes {
+    bytes: usize,
+    counter: Arc<AtomicUsize>,
+}
+
+impl HeldBytes {
+    /// Adds `bytes` to `counter`.
+    pub fn new(bytes: usize, counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(bytes, Ordering::Relaxed);
+        Self { bytes, counter: Arc::clone(counter) }
     }
 }
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a delivery takes besides its body: the URL, the signatures, its places in queues and reports.
+pub const DELIVERY_BYTES: usize = 640;
 
 /// One event for one endpoint, ready to send.
 #[derive(Debug)]
@@ -61,12 +70,13 @@ pub struct Delivery {
     pub signature: Option<String>,
     pub signature_v1: Option<String>,
     pub source: Source,
+    pub _held: HeldBytes,
 }
 
 /// Where a delivery was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the event log; the number is its event's entry in [`Watermark`](super::watermark::Watermark).
+    /// In the event log; the number is that of the chunk which its endpoint took ([`Readers`](super::readers::Readers)).
     Log(u64),
     /// Among the pending ones.
     Pending,
@@ -76,6 +86,14 @@ pub enum Source {
 pub type PendingKey = (i32, Xid, i32);
 
 impl Delivery {
+    /// The origin of its URL: whoever shares it shares a receiver.
+    pub fn origin(&self) -> &str {
+        let host = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[host..].find(['/', '?', '#']).map_or(self.url.len(), |at| host + at);
+        let user = self.url[host..end].rfind('@').map_or(host, |at| host + at + 1);
+        if user == host { &self.url[..end] } else { &self.url[user..end] }
+    }
+
     /// Its row in `webhooks.pending`, if it is there.
     pub fn pending_key(&self) -> PendingKey {
         (self.endpoint, self.event.xid, self.event.seq)

@@ -7,17 +7,15 @@ mod shared;
 mod worker;
 mod engine;
 
-// When to read, and how far everything is settled. Pure.
+// When to read and how far, and who may send next. Pure.
 mod wakeup;
 mod retry_timer;
-mod watermark;
-mod history;
+mod readers;
+mod queues;
 
 // What a shard's owner knows: how far it has read, what is in flight, what waits, what is to be reported.
 mod shard_state;
-mod reader_state;
 mod in_flight;
-mod endpoint_queues;
 mod results;
 
 // The sessions with Postgres, and what the extension's functions return.

@@ -1,6 +1,6 @@
 //! Results on their way to the database. They gather in the result buffer and leave in reports, one at a time. A report
-//! is kept until the database has acknowledged it, so that a lost session costs a repetition and no result. (A report
-//! whose acknowledgement was lost may have been committed. Then its attempts are logged twice, and nothing else.)
+//! is kept until the database has acknowledged it, so that a lost session costs a repetition and no result. One whose
+//! acknowledgement was lost may have been committed; by its number the database knows it.
 
 use postgres_types::ToSql;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Ending, Settled};
 use super::event::Source;
+use super::readers::{CursorRow, Readers};
 use super::values::{Timestamp, Xid};
-use super::watermark::{Position, Watermark};
 
 /// The most results that one report carries.
 const MAX_RESULTS: usize = 1000;
@@ -19,7 +19,9 @@ const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(10);
 /// What one call of `webhooks.report` says.
 #[derive(Debug)]
 pub struct Report {
-    pub cursor: Option<Position>,
+    /// Random: the database does not do the same one twice.
+    pub number: i64,
+    pub rows: Vec<CursorRow>,
     pub settled: Vec<Settled>,
 }
 
@@ -51,20 +53,18 @@ pub struct ResultRow<'a> {
 #[postgres(name = "ending", rename_all = "snake_case")]
 enum EndingKind {
     Attempted,
-    Deferred,
     Unreadable,
 }
 
 impl Report {
     /// The results as the database takes them, with times relative to now.
-    pub fn rows(&self) -> Vec<ResultRow<'_>> {
+    pub fn results(&self) -> Vec<ResultRow<'_>> {
         self.settled.iter().map(ResultRow::from).collect()
     }
 
     /// Whether it adds rows to `webhooks.pending`.
     pub fn leaves_pending(&self) -> bool {
         self.settled.iter().any(|settled| match &settled.ending {
-            Ending::Deferred => true,
             Ending::Attempted(attempt) => attempt.error().is_some(),
             Ending::Unreadable => false,
         })
@@ -83,7 +83,7 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             event: &delivery.event.name,
             retry_count: delivery.retry_count,
             was_pending: delivery.source == Source::Pending,
-            ending: EndingKind::Deferred,
+            ending: EndingKind::Attempted,
             started_ms_ago: None,
             response_time_ms: None,
             http_status: None,
@@ -94,7 +94,6 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             ours: false,
         };
         match ending {
-            Ending::Deferred => nothing,
             Ending::Unreadable => Self {
                 ending: EndingKind::Unreadable,
                 started_ms_ago: Some(0),
@@ -105,7 +104,6 @@ impl<'a> From<&'a Settled> for ResultRow<'a> {
             Ending::Attempted(attempt) => {
                 let response = attempt.outcome.as_ref().ok();
                 Self {
-                    ending: EndingKind::Attempted,
                     started_ms_ago: Some(i32::try_from(attempt.started.elapsed().as_millis()).unwrap_or(i32::MAX)),
                     response_time_ms: Some(attempt.took_ms),
                     http_status: response.map(|response| i32::from(response.status.as_u16())),
@@ -145,15 +143,16 @@ impl ResultBuffer {
     }
 
     /// Packs the report to send, with the cursor as far as its results and those before allow.
-    pub fn pack(&mut self, watermark: &mut Watermark, now: Instant) -> Arc<Report> {
+    pub fn pack(&mut self, readers: &mut Readers, now: Instant) -> Arc<Report> {
         let count = self.settled.len().min(MAX_RESULTS);
         let settled: Vec<Settled> = self.settled.drain(..count).collect();
         for result in &settled {
-            if let Source::Log(entry) = result.delivery.source {
-                watermark.settle(entry);
+            if let Source::Log(chunk) = result.delivery.source {
+                readers.settle(result.delivery.endpoint, chunk);
             }
         }
-        let report = Arc::new(Report { cursor: watermark.advance(), settled });
+        let number = getrandom::u64().unwrap_or_default() as i64;
+        let report = Arc::new(Report { number, rows: readers.rows(now), settled });
         self.sent_at = Some(now);
         self.sending = Some(Arc::clone(&report));
         report

@@ -1,21 +1,26 @@
-//! The two sessions with Postgres and the calls of `sql/leases.sql`, `sql/sidecar.sql` and `sql/report.sql`. The `ReadSession` reads and
-//! holds the sleeper's lock, and while it lasts the shard is its owner's. The `WriteSession` reports, so that no commit
-//! holds reading up. Each call is one statement and one transaction: none is open during an HTTP request.
+//! The sessions with Postgres and the calls of `leases.sql`, `sidecar.sql` and `report.sql`. The `ReadSession` reads along
+//! the front of the log and holds the sleeper's lock, and while it lasts the shard is its owner's. The `CatchUpSession`
+//! reads what lies behind, so that no laggard holds the front up: for the sweep, and what is pending. The `WriteSession`
+//! reports. Each call is one statement and one transaction: none is open during an HTTP request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+
+use postgres_types::ToSql;
 use tokio::sync::mpsc;
 use tokio_postgres::Row;
 
 pub use super::contract::SessionError;
 use super::contract::{Answer, Call, Session};
-use super::event::{Body, Delivery, Event, PendingKey, Source};
+use super::event::{Body, DELIVERY_BYTES, Delivery, Event, HeldBytes, PendingKey, Source};
+use super::readers::{CursorRow, News, Query, Row as OwnRow};
 use super::results::Report;
 use super::values::{RawText, Timestamp, Xid};
 use super::wakeup::WaitLimits;
-use super::watermark::{Position, WindowPosition};
 use crate::database::Database;
+use webhooks_core::done_set::DoneSet;
 
 /// The right to deliver a shard's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +35,11 @@ pub struct AcquiredLease {
     pub lease: Lease,
     /// How often the shard has been taken.
     pub epoch: i64,
-    /// Where to begin.
-    pub position: Position,
+    /// Where to begin: the row of the shard, and of endpoints that have one of their own.
+    pub done: DoneSet,
+    pub rows: Vec<(i32, OwnRow)>,
+    /// What the call saw.
+    pub seen: Arc<str>,
     /// How many shards there are.
     pub shards: usize,
 }
@@ -46,40 +54,53 @@ pub struct RenewedLease {
     pub give_back: bool,
 }
 
-/// The two sessions of a shard's owner.
+/// The sessions of a shard's owner.
 pub struct Sessions {
     pub read: Arc<ReadSession>,
+    pub catch_up: Arc<CatchUpSession>,
     pub write: Arc<WriteSession>,
     /// Tells of notifications, one or several at once; closes when the reading session is lost.
     pub notifications: mpsc::Receiver<()>,
 }
 
 impl Sessions {
-    /// Opens both, listens and prepares.
+    /// Opens them, listens and prepares.
     pub async fn open(database: &Database, sidecar: &str, lease: Duration) -> Result<Self, SessionError> {
         let (tell, notifications) = mpsc::channel(1);
-        let (read, write) = tokio::try_join!(
+        let (read, catch_up, write) = tokio::try_join!(
             Session::open(database, Some(tell), sidecar, lease),
-            Session::open(database, None, sidecar, lease)
+            Session::open(database, None, sidecar, lease),
+            Session::open(database, None, sidecar, lease),
         )?;
-        let (read, write) = tokio::try_join!(ReadSession::prepare(read), WriteSession::prepare(write))?;
-        Ok(Self { read: Arc::new(read), write: Arc::new(write), notifications })
+        let (read, catch_up, write) = tokio::try_join!(
+            ReadSession::prepare(read),
+            CatchUpSession::prepare(catch_up),
+            WriteSession::prepare(write)
+        )?;
+        Ok(Self { read: Arc::new(read), catch_up: Arc::new(catch_up), write: Arc::new(write), notifications })
     }
 
     /// Leaves the shards to the others, as they are released.
-    pub async fn leave(read: &ReadSession, write: &WriteSession, sidecar: &str) -> Result<(), SessionError> {
+    pub async fn leave(
+        read: &ReadSession,
+        catch_up: &CatchUpSession,
+        write: &WriteSession,
+        sidecar: &str,
+    ) -> Result<(), SessionError> {
         let parameters: Parameters = &[&sidecar];
-        tokio::try_join!(read.session.call(&read.leave, parameters), write.session.call(&write.leave, parameters))?;
+        tokio::try_join!(
+            read.session.call(&read.leave, parameters),
+            catch_up.session.call(&catch_up.leave, parameters),
+            write.session.call(&write.leave, parameters),
+        )?;
         Ok(())
     }
 }
 
-/// What one `fetch_due` may return.
-const MAX_DUE_BYTES: i64 = 4 << 20;
-
 type Parameters<'a> = &'a [&'a (dyn postgres_types::ToSql + Sync)];
 
 const LEAVE: &str = "SELECT webhooks.leave($1)";
+const FETCH: &str = "SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 /// The reading session.
 pub struct ReadSession {
@@ -91,20 +112,24 @@ pub struct ReadSession {
     stop_sleeping: Call,
     wait_for_commit: Call,
     fetch: Call,
-    fetch_due: Call,
-    /// The server's clock minus this machine's, in microseconds.
-    clock_ahead: i64,
+    news: Call,
+    cursors: Call,
 }
 
 /// What `fetch` returned.
 #[derive(Debug)]
-pub struct Chunk {
+pub struct Fetched {
     pub deliveries: Vec<Delivery>,
-    pub window_to: Arc<str>,
+    /// The done-set with what was read.
+    pub done: DoneSet,
+    /// Whether that is all that there was.
+    pub is_complete: bool,
     /// How many events were read, those included that no active endpoint wants.
     pub events: usize,
-    /// The last event read, where the window holds more.
-    pub stopped_at: Option<(Xid, i32)>,
+    /// Endpoints for which nothing of it was read.
+    pub left_out: Vec<i32>,
+    /// What the call saw.
+    pub seen: Arc<str>,
 }
 
 /// What `fetch_due` is asked.
@@ -114,38 +139,33 @@ pub struct DueQuery {
     pub rooms: Vec<(i32, i32)>,
     pub room_for_others: i32,
     pub in_flight: Vec<PendingKey>,
+    pub bytes: i64,
+}
+
+/// What `report` returned.
+#[derive(Debug)]
+pub struct Reported {
+    /// The endpoints that it disabled.
+    pub disabled: Vec<i32>,
+    /// The rows that it wrote, by endpoint (0: the shard's), and their `moved`.
+    pub written: HashMap<i32, Xid>,
 }
 
 impl ReadSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
         session.run("LISTEN pg_webhooks").await?;
-        let clock = session.prepare("clock_timestamp", "SELECT pg_catalog.clock_timestamp() AS now").await?;
-        let answer = session.call(&clock, &[]).await?;
-        let server: Timestamp = answer.get(answer.first()?, "now")?;
-        let clock_ahead = server.0 - Timestamp::local_now().0;
-        let (leave, acquire, release, try_sleep, stop_sleeping, wait_for_commit, fetch, fetch_due) = tokio::try_join!(
+        let (leave, acquire, release, try_sleep, stop_sleeping, wait_for_commit, fetch, news, cursors) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
             session.prepare("webhooks.acquire", "SELECT * FROM webhooks.acquire($1, $2, $3)"),
             session.prepare("webhooks.release", "SELECT webhooks.release($1, $2)"),
             session.prepare("webhooks.try_sleep", "SELECT webhooks.try_sleep() AS sleeps"),
             session.prepare("webhooks.stop_sleeping", "SELECT webhooks.stop_sleeping()"),
             session.prepare("webhooks.wait_for_commit", "SELECT webhooks.wait_for_commit($1, $2, $3)"),
-            session.prepare("webhooks.fetch", "SELECT * FROM webhooks.fetch($1, $2, $3, $4, $5, $6, $7, $8)"),
-            session
-                .prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
+            session.prepare("webhooks.fetch", FETCH),
+            session.prepare("webhooks.news", "SELECT * FROM webhooks.news($1, $2, $3)"),
+            session.prepare("webhooks.cursors", "SELECT * FROM webhooks.cursors($1)"),
         )?;
-        Ok(Self {
-            session,
-            leave,
-            acquire,
-            release,
-            try_sleep,
-            stop_sleeping,
-            wait_for_commit,
-            fetch,
-            fetch_due,
-            clock_ahead,
-        })
+        Ok(Self { session, leave, acquire, release, try_sleep, stop_sleeping, wait_for_commit, fetch, news, cursors })
     }
 
     /// The shard that `owner` has already, or one whose owner is gone; none while there is none for this process. Of a
@@ -158,7 +178,18 @@ impl ReadSession {
     ) -> Result<Option<AcquiredLease>, SessionError> {
         let known = known.map(|lease| lease.id);
         let answer = self.session.call(&self.acquire, &[&owner, &milliseconds(duration), &known]).await?;
-        answer.rows.first().map(|row| acquired_lease(&answer, row)).transpose()
+        let Some(row) = answer.rows.first() else { return Ok(None) };
+        let shard: i32 = answer.get(row, "shard")?;
+        let own = self.session.call(&self.cursors, &[&shard]).await?;
+        let rows = own.rows.iter().map(|row| Ok((own.get(row, "endpoint")?, own_row(&own, row)?)));
+        Ok(Some(AcquiredLease {
+            lease: Lease { shard, id: answer.get(row, "lease_id")? },
+            epoch: answer.get(row, "epoch")?,
+            done: done_set(&answer, row)?,
+            rows: rows.collect::<Result<_, SessionError>>()?,
+            seen: answer.get::<&str>(row, "seen")?.into(),
+            shards: count(answer.get(row, "shards")?),
+        }))
     }
 
     /// Gives the shard back.
@@ -179,52 +210,128 @@ impl ReadSession {
         Ok(())
     }
 
-    /// Waits, at the server, until a transaction has ended that `from` does not know; then [fetches](Self::fetch).
-    pub async fn wait_and_fetch(
+    /// Waits, at the server, until a transaction has ended that `look` has not seen; then [looks](Self::look).
+    pub async fn wait_and_look(
         &self,
-        lease: Lease,
-        from: Position,
-        read_limits: ReadLimits,
+        look: Look,
         held_bytes: Arc<AtomicUsize>,
         wait_limits: WaitLimits,
-    ) -> Result<Chunk, SessionError> {
+    ) -> Result<(Vec<News>, Fetched), SessionError> {
         let us = |duration: Duration| i32::try_from(duration.as_micros()).unwrap_or(i32::MAX);
-        let seen = Arc::clone(&from.window_from);
+        let seen = Arc::clone(&look.seen);
         let (least, most_us) = (us(wait_limits.least), us(wait_limits.most));
         let parameters: Parameters = &[&&*seen, &least, &most_us];
         let wait = self.session.call(&self.wait_for_commit, parameters);
         // Sent together: the server goes from the one to the other without a round trip.
-        let (_, chunk) = tokio::try_join!(wait, self.fetch(lease, from, read_limits, held_bytes))?;
-        Ok(chunk)
+        let (_, looked) = tokio::try_join!(wait, self.look(look, held_bytes))?;
+        Ok(looked)
     }
 
-    /// Reads the events behind `from`.
-    pub async fn fetch(
-        &self,
-        lease: Lease,
-        from: Position,
-        limits: ReadLimits,
-        held_bytes: Arc<AtomicUsize>,
-    ) -> Result<Chunk, SessionError> {
-        let Position { window_from, window } = from;
-        let window_to = window.as_ref().map(|window| &*window.window_to);
-        let xid = window.as_ref().map(|window| window.xid);
-        let seq = window.as_ref().map(|window| window.seq);
-        let answer = self
-            .session
-            .call(
-                &self.fetch,
-                &[&lease.shard, &lease.id, &&*window_from, &window_to, &xid, &seq, &limits.events, &limits.bytes],
-            )
-            .await?;
-        let row = answer.first()?;
-        let stopped_xid: Option<Xid> = answer.get(row, "stopped_xid")?;
-        Ok(Chunk {
-            deliveries: deliveries(&answer, Source::Log(0), &held_bytes)?,
-            window_to: answer.get::<&str>(row, "window_to")?.into(),
-            events: count(answer.get(row, "events_read")?),
-            stopped_at: stopped_xid.zip(answer.get(row, "stopped_seq")?),
-        })
+    /// Reads what a look is for, and what has been told of endpoints since the one before.
+    pub async fn look(&self, look: Look, held_bytes: Arc<AtomicUsize>) -> Result<(Vec<News>, Fetched), SessionError> {
+        let (fetched, has_news) = fetch(&self.session, &self.fetch, &look, &held_bytes).await?;
+        let news = if has_news { self.news(&look).await? } else { Vec::new() };
+        Ok((news, fetched))
+    }
+
+    async fn news(&self, look: &Look) -> Result<Vec<News>, SessionError> {
+        let parameters: Parameters = &[&look.lease.shard, &look.lease.id, &&*look.seen];
+        let answer = self.session.call(&self.news, parameters).await?;
+        let news = answer.rows.iter().map(|row| {
+            Ok(News {
+                endpoint: answer.get(row, "endpoint")?,
+                is_active: answer.get(row, "active")?,
+                moved: answer.get(row, "moved")?,
+                done: match answer.get::<Option<&str>>(row, "done")? {
+                    Some(_) => Some(done_set(&answer, row)?),
+                    None => None,
+                },
+            })
+        });
+        news.collect()
+    }
+}
+
+/// What `fetch` is asked.
+#[derive(Debug)]
+pub struct Look {
+    pub lease: Lease,
+    pub query: Query,
+    /// What the front's last look saw.
+    pub seen: Arc<str>,
+    pub limits: ReadLimits,
+}
+
+async fn fetch(
+    session: &Session,
+    call: &Call,
+    look: &Look,
+    held_bytes: &Arc<AtomicUsize>,
+) -> Result<(Fetched, bool), SessionError> {
+    let Look { lease, query, seen, limits } = look;
+    let (part_xids, part_seqs): (Vec<Xid>, Vec<i32>) =
+        query.from.parts().map(|(xid, seq)| (Xid::from(xid), seq)).unzip();
+    let (retaken, before): (Vec<i32>, Vec<Xid>) =
+        query.retaken.iter().map(|&(endpoint, xid)| (endpoint, Xid::from(xid))).unzip();
+    let done = query.from.snapshot();
+    let parameters: Parameters = &[
+        &lease.shard,
+        &lease.id,
+        &done,
+        &part_xids,
+        &part_seqs,
+        &query.only,
+        &query.except,
+        &retaken,
+        &before,
+        &&**seen,
+        &limits.events,
+        &limits.bytes,
+    ];
+    let answer = session.call(call, parameters).await?;
+    let row = answer.first()?;
+    let part_xids: Vec<Xid> = answer.get(row, "part_xids")?;
+    let part_seqs: Vec<i32> = answer.get(row, "part_seqs")?;
+    let done = snapshot(&answer, row)?.with_parts(part_xids.into_iter().map(Xid::unsigned).zip(part_seqs));
+    let fetched = Fetched {
+        deliveries: deliveries(&answer, Source::Log(0), held_bytes)?,
+        done,
+        is_complete: answer.get(row, "is_complete")?,
+        events: count(answer.get(row, "events_read")?),
+        left_out: answer.get(row, "left_out")?,
+        seen: answer.get::<&str>(row, "seen")?.into(),
+    };
+    Ok((fetched, answer.get(row, "has_news")?))
+}
+
+/// The session for what lies behind the front.
+pub struct CatchUpSession {
+    session: Session,
+    leave: Call,
+    fetch: Call,
+    fetch_due: Call,
+    /// The server's clock minus this machine's, in microseconds.
+    clock_ahead: i64,
+}
+
+impl CatchUpSession {
+    async fn prepare(session: Session) -> Result<Self, SessionError> {
+        let clock = session.prepare("clock_timestamp", "SELECT pg_catalog.clock_timestamp() AS now").await?;
+        let answer = session.call(&clock, &[]).await?;
+        let server: Timestamp = answer.get(answer.first()?, "now")?;
+        let clock_ahead = server.0 - Timestamp::local_now().0;
+        let (leave, fetch, fetch_due) = tokio::try_join!(
+            session.prepare("webhooks.leave", LEAVE),
+            session.prepare("webhooks.fetch", FETCH),
+            session
+                .prepare("webhooks.fetch_due", "SELECT * FROM webhooks.fetch_due($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
+        )?;
+        Ok(Self { session, leave, fetch, fetch_due, clock_ahead })
+    }
+
+    /// Reads what a look is for.
+    pub async fn look(&self, look: Look, held_bytes: Arc<AtomicUsize>) -> Result<Fetched, SessionError> {
+        Ok(fetch(&self.session, &self.fetch, &look, &held_bytes).await?.0)
     }
 
     /// Reads pending deliveries that are due; says in how long the next one is.
@@ -247,7 +354,7 @@ impl ReadSession {
             &in_flight_endpoints,
             &in_flight_xids,
             &in_flight_seqs,
-            &MAX_DUE_BYTES,
+            &query.bytes,
         ];
         let answer = self.session.call(&self.fetch_due, parameters).await?;
         let next: Option<Timestamp> = answer.get(answer.first()?, "next_due_at")?;
@@ -266,21 +373,19 @@ pub struct ReadLimits {
     pub bytes: i64,
 }
 
-fn acquired_lease(answer: &Answer<'_>, row: &Row) -> Result<AcquiredLease, SessionError> {
-    let window = match answer.get::<Option<&str>>(row, "window_to")? {
-        None => None,
-        Some(window_to) => Some(WindowPosition {
-            window_to: window_to.into(),
-            xid: answer.get::<Option<Xid>>(row, "xid")?.unwrap_or(Xid(0)),
-            seq: answer.get::<Option<i32>>(row, "seq")?.unwrap_or(-1),
-        }),
-    };
-    Ok(AcquiredLease {
-        lease: Lease { shard: answer.get(row, "shard")?, id: answer.get(row, "lease_id")? },
-        epoch: answer.get(row, "epoch")?,
-        position: Position { window_from: answer.get::<&str>(row, "window_from")?.into(), window },
-        shards: count(answer.get(row, "shards")?),
-    })
+fn own_row(answer: &Answer<'_>, row: &Row) -> Result<OwnRow, SessionError> {
+    Ok(OwnRow { moved: answer.get(row, "moved")?, done: Arc::new(done_set(answer, row)?) })
+}
+
+/// The done-set in the columns of a row of `webhooks.cursor`.
+fn done_set(answer: &Answer<'_>, row: &Row) -> Result<DoneSet, SessionError> {
+    let part = answer.get::<Option<Xid>>(row, "xid")?.zip(answer.get::<Option<i32>>(row, "seq")?);
+    Ok(snapshot(answer, row)?.with_parts(part.map(|(xid, seq)| (xid.unsigned(), seq))))
+}
+
+fn snapshot(answer: &Answer<'_>, row: &Row) -> Result<DoneSet, SessionError> {
+    let text: &str = answer.get(row, "done")?;
+    text.parse().map_err(|invalid| answer.mismatch("done", invalid))
 }
 
 /// The rows as deliveries, those of an event side by side. A row without an event says only what the call has to say.
@@ -311,6 +416,7 @@ fn deliveries(
                 signature: signature.map(str::to_owned),
                 signature_v1: signature_v1.map(str::to_owned),
                 source,
+                _held: HeldBytes::new(DELIVERY_BYTES, held_bytes),
             });
         }
     }
@@ -339,8 +445,7 @@ fn event(
         xid: answer.get(row, "xid")?,
         seq: answer.get(row, "seq")?,
         occurred_at: answer.get(row, "occurred_at")?,
-        horizon: answer.get(row, "horizon")?,
-        ended: answer.get(row, "ended")?,
+        key: answer.get(row, "key")?,
         webhook_id,
         name: name.legible(),
         body: Body::new(if damage.is_none() { body.0 } else { b"" }, held_bytes),
@@ -361,22 +466,21 @@ impl WriteSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
         let (leave, report, renew, maintain) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
-            session.prepare("webhooks.report", "SELECT webhooks.report($1, $2, $3, $4, $5, $6, $7) AS disabled"),
+            session.prepare("webhooks.report", "SELECT * FROM webhooks.report($1, $2, $3, $4, $5)"),
             session.prepare("webhooks.renew", "SELECT * FROM webhooks.renew($1, $2, $3)"),
             session.prepare("webhooks.maintain", "SELECT webhooks.maintain()"),
         )?;
         Ok(Self { session, leave, report, renew, maintain })
     }
 
-    /// Commits results and the cursor; returns the endpoints that this disabled.
-    pub async fn report(&self, lease: Lease, report: &Report) -> Result<Vec<i32>, SessionError> {
-        let window_from = report.cursor.as_ref().map(|cursor| &*cursor.window_from);
-        let window = report.cursor.as_ref().and_then(|cursor| cursor.window.as_ref());
-        let window_to = window.map(|window| &*window.window_to);
-        let (xid, seq) = (window.map(|window| window.xid), window.map(|window| window.seq));
-        let parameters: Parameters = &[&lease.shard, &lease.id, &window_from, &window_to, &xid, &seq, &report.rows()];
+    /// Commits results and the cursor.
+    pub async fn report(&self, lease: Lease, report: &Report) -> Result<Reported, SessionError> {
+        let rows: Vec<CursorRowValue> = report.rows.iter().map(CursorRowValue::from).collect();
+        let parameters: Parameters = &[&lease.shard, &lease.id, &report.number, &rows, &report.results()];
         let answer = self.session.call(&self.report, parameters).await?;
-        answer.get(answer.first()?, "disabled")
+        let row = answer.first()?;
+        let (written, moved): (Vec<i32>, Vec<Xid>) = (answer.get(row, "written")?, answer.get(row, "moved")?);
+        Ok(Reported { disabled: answer.get(row, "disabled")?, written: written.into_iter().zip(moved).collect() })
     }
 
     /// Extends the lease.
@@ -395,6 +499,30 @@ impl WriteSession {
     pub async fn maintain(&self) {
         if let Err(error) = self.session.call(&self.maintain, &[]).await {
             tracing::warn!("housekeeping failed: {error}");
+        }
+    }
+}
+
+/// The SQL type `webhooks.cursor_row`.
+#[derive(Debug, ToSql)]
+#[postgres(name = "cursor_row")]
+struct CursorRowValue {
+    endpoint: i32,
+    done: Option<String>,
+    xid: Option<Xid>,
+    seq: Option<i32>,
+    known: Option<Xid>,
+}
+
+impl From<&CursorRow> for CursorRowValue {
+    fn from(row: &CursorRow) -> Self {
+        let part = row.done.as_ref().and_then(|done| done.first_part());
+        Self {
+            endpoint: row.endpoint,
+            done: row.done.as_ref().map(|done| done.snapshot()),
+            xid: part.map(|(xid, _)| xid.into()),
+            seq: part.map(|(_, seq)| seq),
+            known: row.known,
         }
     }
 }

@@ -20,6 +20,19 @@ impl Timestamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Xid(pub i64);
 
+impl Xid {
+    /// The number, which the database counts without a sign.
+    pub fn unsigned(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl From<u64> for Xid {
+    fn from(number: u64) -> Self {
+        Self(number as i64)
+    }
+}
+
 /// Eight bytes on the wire, as those of an `int8`.
 macro_rules! eight_bytes {
     ($name:ident, $oid:ident) => {

@@ -84,13 +84,6 @@ pub struct WaitLimits {
     pub most: Duration,
 }
 
-impl WaitLimits {
-    /// The same, but no longer than `most`.
-    pub fn at_most(self, most: Duration) -> Self {
-        Self { least: self.least, most: self.most.min(most) }
-    }
-}
-
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::endpoint_queues::RequestLimits;
 use super::engine::{End, Engine};
+use super::queues::Limits;
+use super::readers::ReadSizes;
 use super::session::{AcquiredLease, SessionError, Sessions};
 use super::shard_state::ShardState;
 use super::shared::{RoleGuard, Shared};
@@ -17,6 +18,7 @@ const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(50);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// How long sessions must have held for the delays to begin anew.
 const STABLE_SESSION_TIME: Duration = Duration::from_secs(2);
+const READ_SIZES: ReadSizes = ReadSizes { chunk: 500, held: 1024 };
 /// How often a candidate looks for a shard.
 const ACQUIRE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -77,7 +79,7 @@ impl Worker {
         let Some(sessions) = sessions else { return Ok(End::Stopped) };
         let mut sessions = sessions?;
         let Some(acquired) = self.acquire(&sessions).await? else { return Ok(End::Stopped) };
-        let AcquiredLease { lease, epoch, position, shards } = acquired;
+        let AcquiredLease { lease, epoch, shards, .. } = acquired;
         if let Some(role) = &mut self.role {
             role.hold(shards);
         }
@@ -90,14 +92,13 @@ impl Worker {
             );
         }
         let prefetch = shared.settings.prefetch as usize;
+        let limits = Limits { per_endpoint: shared.settings.endpoint_in_flight as usize, global: prefetch };
         let state = self.state.get_or_insert_with(|| {
-            let limits = RequestLimits { per_endpoint: shared.settings.endpoint_in_flight as usize, global: prefetch };
-            ShardState::new(lease, position, shared.sender.clone(), limits)
+            ShardState::new(acquired, shared.sender.clone(), READ_SIZES, limits, Instant::now())
         });
         state.renewed(sessions.write.renew(lease, shared.settings.lease).await?, prefetch);
         tracing::info!(shard = lease.shard, epoch, "delivering");
         shared.clear_trouble();
-        state.resume(Instant::now());
         Engine::new(&shared, &mut sessions, state).run(&mut self.stop).await
     }
 

@@ -21,8 +21,10 @@ impl Engine<'_> {
         let session = self.sessions.write.clone();
         if self.must_leave {
             self.must_leave = false;
-            let (read, sidecar) = (self.sessions.read.clone(), self.shared.name.clone());
-            let leave = async move { Sessions::leave(&read, &session, &sidecar).await.map(|()| KeeperAnswer::Left) };
+            let (read, catch_up) = (self.sessions.read.clone(), self.sessions.catch_up.clone());
+            let sidecar = self.shared.name.clone();
+            let leave =
+                async move { Sessions::leave(&read, &catch_up, &session, &sidecar).await.map(|()| KeeperAnswer::Left) };
             self.keeping = Some(Box::pin(leave));
         } else if self.renew_at <= now {
             self.renew_at = now + self.shared.settings.lease / 2;

@@ -1,98 +1,74 @@
-//! The reader: looks for events, asks for pending deliveries, sleeps and wakes, one call of the database at a time.
+//! The reader: goes along the front of the log, sleeps and wakes, one call of the database at a time.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::delivery::event::Delivery;
-use crate::delivery::session::{Chunk, Lease};
+use crate::delivery::readers::{News, Query};
+use crate::delivery::session::{Fetched, Look};
 use crate::delivery::wakeup::Action;
-use crate::delivery::watermark::Position;
 
-/// With less room than this a look waits for more, for a while.
-const ENOUGH_ROOM: usize = 128;
-const MAX_WAIT_FOR_ROOM: Duration = Duration::from_millis(5);
+/// While too much is held the reader waits; the next report makes room, or an endpoint gives back what it has queued.
+const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a call of the reader returned.
 pub enum ReaderAnswer {
-    Looked(Chunk),
-    Due(Vec<Delivery>, Option<Duration>),
+    Looked(Query, Vec<News>, Fetched),
     Slept(bool),
-    Woke(Option<Chunk>),
+    Woke(Option<(Query, Vec<News>, Fetched)>),
 }
 
 impl Engine<'_> {
-    /// Wakes, asks for what is due, looks for events or falls asleep.
+    /// Wakes, looks for events or falls asleep.
     pub fn advance_reader(&mut self, now: Instant) -> Instant {
         let never = now + self.shared.settings.backstop;
         self.wakeup.share_with(self.shared.held_shards());
-        let (action, mut at) = self.wakeup.next(now);
+        let (action, at) = self.wakeup.next(now);
         if action == Action::StopSleeping {
             self.stop_sleeping();
             return never;
         }
-        // Without room there is nothing to ask for; the next report makes some.
-        let Some(read_limits) = self.state.read_limits() else { return never };
-        let due_at =
-            if self.wakeup.is_asleep() { self.retry_timer.next_asleep() } else { self.retry_timer.next_awake() };
-        if due_at <= now {
-            self.fetch_due(now);
-            return never;
-        }
-        let is_look = matches!(action, Action::Look | Action::WaitAndLook(_));
-        if is_look && self.state.room() < ENOUGH_ROOM.min(self.state.prefetch() / 4) {
-            at = at.max(self.looked_at + MAX_WAIT_FOR_ROOM);
-        }
         if at > now {
-            return at.min(due_at);
+            return at;
         }
         let session = self.sessions.read.clone();
-        if !is_look {
+        if action == Action::TrySleep {
             self.reading = Some(Box::pin(async move { session.try_sleep().await.map(ReaderAnswer::Slept) }));
             return never;
         }
-        self.looked_at = now;
-        let (lease, position, held_bytes) = self.reading_from();
+        let Some(look) = self.next_look() else {
+            self.state.relieve();
+            return now + ROOM_INTERVAL;
+        };
+        let held_bytes = self.state.held_bytes();
         self.reading = Some(Box::pin(async move {
-            let chunk = match action {
-                Action::WaitAndLook(limits) => {
-                    let limits = limits.at_most(due_at - now);
-                    session.wait_and_fetch(lease, position, read_limits, held_bytes, limits).await?
-                }
-                _ => session.fetch(lease, position, read_limits, held_bytes).await?,
+            let query = look.query.clone();
+            let (news, fetched) = match action {
+                Action::WaitAndLook(limits) => session.wait_and_look(look, held_bytes, limits).await?,
+                _ => session.look(look, held_bytes).await?,
             };
-            Ok(ReaderAnswer::Looked(chunk))
+            Ok(ReaderAnswer::Looked(query, news, fetched))
         }));
         never
     }
 
-    fn reading_from(&self) -> (Lease, Position, Arc<AtomicUsize>) {
-        (self.state.lease, self.state.reader.position(), self.state.reader.held_bytes())
+    fn next_look(&mut self) -> Option<Look> {
+        let (query, limits) = self.state.front_query()?;
+        Some(Look { lease: self.state.lease, query, seen: self.state.seen(), limits })
     }
 
     /// Stops sleeping and, in the same round trip, looks for the first time.
     fn stop_sleeping(&mut self) {
         let session = self.sessions.read.clone();
-        let (lease, position, held_bytes) = self.reading_from();
-        self.reading = Some(match self.state.read_limits() {
+        let held_bytes = self.state.held_bytes();
+        self.reading = Some(match self.next_look() {
             None => Box::pin(async move { session.stop_sleeping().await.map(|()| ReaderAnswer::Woke(None)) }),
-            Some(limits) => Box::pin(async move {
-                let fetch = session.fetch(lease, position, limits, held_bytes);
-                let ((), chunk) = tokio::try_join!(session.stop_sleeping(), fetch)?;
-                Ok(ReaderAnswer::Woke(Some(chunk)))
+            Some(look) => Box::pin(async move {
+                let query = look.query.clone();
+                let looking = session.look(look, held_bytes);
+                let ((), (news, fetched)) = tokio::try_join!(session.stop_sleeping(), looking)?;
+                Ok(ReaderAnswer::Woke(Some((query, news, fetched))))
             }),
         });
-    }
-
-    fn fetch_due(&mut self, now: Instant) {
-        self.retry_timer.asked(now);
-        let session = self.sessions.read.clone();
-        let (query, (lease, _, held_bytes)) = (self.state.due_query(), self.reading_from());
-        self.reading = Some(Box::pin(async move {
-            let (deliveries, wait) = session.fetch_due(lease, query, held_bytes).await?;
-            Ok(ReaderAnswer::Due(deliveries, wait))
-        }));
     }
 
     pub fn read(&mut self, answer: ReaderAnswer, now: Instant) {
@@ -101,27 +77,28 @@ impl Engine<'_> {
             return;
         }
         match answer {
-            ReaderAnswer::Looked(chunk) => self.looked(chunk, now),
-            ReaderAnswer::Due(deliveries, wait) => {
-                self.retry_timer.answered(wait, now);
-                self.state.accept_due(deliveries);
-            }
+            ReaderAnswer::Looked(query, news, fetched) => self.looked(&query, news, fetched, now),
             ReaderAnswer::Slept(true) => {
                 self.wakeup.slept(now);
                 self.retry_timer.request();
             }
             ReaderAnswer::Slept(false) => self.wakeup.refused(now),
-            ReaderAnswer::Woke(chunk) => {
+            ReaderAnswer::Woke(looked) => {
                 self.wakeup.woke(now);
-                if let Some(chunk) = chunk {
-                    self.looked(chunk, now);
+                self.retry_timer.request();
+                if let Some((query, news, fetched)) = looked {
+                    self.looked(&query, news, fetched, now);
                 }
             }
         }
     }
 
-    fn looked(&mut self, chunk: Chunk, now: Instant) {
-        let found = self.state.accept(chunk, now);
+    fn looked(&mut self, query: &Query, news: Vec<News>, fetched: Fetched, now: Instant) {
+        if !news.is_empty() {
+            self.retry_timer.request();
+        }
+        self.state.accept_news(news);
+        let found = self.state.accept(query, fetched, now);
         self.wakeup.looked(found, now);
     }
 }
