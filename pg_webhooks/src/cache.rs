@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use pgrx::prelude::*;
@@ -25,8 +25,8 @@ struct Cache {
     wanted_kinds: Vec<(pg_sys::Oid, bool)>,
     /// What signs the rows of the log.
     signer: Option<Rc<Signer>>,
-    /// By trigger. The plan's type is the caller's business.
-    plans: HashMap<pg_sys::Oid, Rc<dyn Any>>,
+    /// By the trigger's oid. The plan's type is the caller's business.
+    plans: BTreeMap<u32, Rc<dyn Any>>,
     partition: Option<Rc<Partition>>,
     wakeup: Option<pg_sys::Oid>,
 }
@@ -82,7 +82,7 @@ pub fn plan<P: 'static>(
 ) -> Result<Rc<P>, Fault> {
     forget_if_stale();
     // SAFETY: Postgres gives a trigger function a valid trigger and relation.
-    let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid, (*trigger.tg_relation).rd_id) };
+    let (trigger_oid, relation_oid) = unsafe { ((*trigger.tg_trigger).tgoid.to_u32(), (*trigger.tg_relation).rd_id) };
     let known = CACHE.with_borrow(|cache| cache.plans.get(&trigger_oid).cloned());
     if let Some(plan) = known.and_then(|plan| plan.downcast().ok()) {
         return Ok(plan);
@@ -161,13 +161,13 @@ pub fn signer() -> Result<Rc<Signer>, Fault> {
     Ok(signer)
 }
 
-/// The log's partition for a UTC day, counted from 2000-01-01, locked for appends.
-pub fn partition(day: i32) -> Result<Rc<Partition>, Fault> {
+/// The log's partition for a UTC day, counted from 2000-01-01, locked for appends of the transaction with this id.
+pub fn partition(day: i32, xid: u64) -> Result<Rc<Partition>, Fault> {
     forget_if_stale();
     if let Some(partition) = CACHE.with_borrow(|cache| cache.partition.clone())
         && partition.day == day
     {
-        Partition::lock(partition.heap);
+        partition.lock(xid);
         // Invalidations arrive with the lock: one that somebody sent before it was granted makes the cache stale here.
         if !STALE.get() {
             return Ok(partition);
@@ -176,6 +176,7 @@ pub fn partition(day: i32) -> Result<Rc<Partition>, Fault> {
     let event = relation(c"event")?;
     let heap = lock_partition(day, event)?;
     let partition = Rc::new(Partition::examine(day, heap));
+    partition.lock(xid);
     CACHE.with_borrow_mut(|cache| cache.partition = Some(partition.clone()));
     Ok(partition)
 }
@@ -185,7 +186,7 @@ fn lock_partition(day: i32, event: pg_sys::Oid) -> Result<pg_sys::Oid, Fault> {
     let mut heap = Partition::find(day, event)?;
     loop {
         watch(heap);
-        Partition::lock(heap);
+        Partition::lock_table(heap);
         // While the lock was waited for the table may have gone, or housekeeping may have given the day one of its own.
         let found = Partition::find(day, event)?;
         if found == heap {

@@ -167,3 +167,23 @@ async fn waiting(db: &Database<'_>, state: &str) {
     let sessions = format!("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND {state}");
     eventually(Duration::from_secs(20), state, async || (!db.rows(&sessions).await.is_empty()).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_day_is_locked_again_after_a_savepoint_that_took_its_locks_along() {
+    let db = Cluster::shared().await.database().await;
+    db.run(PRODUCTS).await;
+    db.register("http://127.0.0.1:9/", "{*}", SECRET).await;
+    let session = db.session().await;
+    let locked = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'RowExclusiveLock'
+                     AND relation::regclass::text LIKE '%event\\_2%'";
+    session.run(REPRICE).await;
+    session.run("BEGIN").await;
+    for (statement, left) in
+        [("SAVEPOINT s", 0), ("ROLLBACK TO s", 0), ("RELEASE s", 2), ("SAVEPOINT t", 2), ("ROLLBACK TO t", 2)]
+    {
+        session.run(statement).await;
+        assert_eq!(session.one::<i64>(locked).await, left, "{statement}");
+        session.run(REPRICE).await;
+        assert_eq!(session.one::<i64>(locked).await, 2, "the day and its index after {statement}");
+    }
+}

@@ -34,7 +34,7 @@ pub fn append(
         return Err(Fault::BodyTooLong { event: subject.name.to_owned(), bytes });
     }
     debug_assert!(std::str::from_utf8(body.bytes()).is_ok(), "the JSON writers write UTF-8, and so are the literals");
-    let partition = cache::partition(time::day(entry.occurred_at))?;
+    let partition = cache::partition(time::day(entry.occurred_at), entry.xid())?;
     let webhook_id = entry.append(&partition, subject, body, &*cache::signer()?)?;
     wakeup::at_commit();
     Ok(webhook_id)

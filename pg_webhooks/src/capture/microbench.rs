@@ -239,7 +239,7 @@ mod benches {
             b.iter(move || {
                 per_row.run(|| {
                     let entry = Entry::next();
-                    let partition = cache::partition(time::day(entry.occurred_at)).expect("there is a log");
+                    let partition = cache::partition(time::day(entry.occurred_at), entry.xid()).expect("there is a log");
                     entry.append(&partition, subject, black_box(&mut body), &signer)
                 })
             });

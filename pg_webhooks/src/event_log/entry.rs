@@ -55,6 +55,11 @@ impl Entry {
         Self { webhook_id: ids::webhook_id(position), occurred_at, position, ended }
     }
 
+    /// The transaction that appends it.
+    pub fn xid(&self) -> u64 {
+        self.position.xid
+    }
+
     /// Appends the event to its day's partition, signed with the log's key; returns its `wh_…`.
     pub fn append(
         self,

@@ -4,6 +4,7 @@
 //! is not laid out as this library knows it (other columns, indexes, triggers or checks), the executor inserts the row.
 //! Access rights do not come into it: whoever may change an attached table makes events.
 
+use std::cell::Cell;
 use std::ffi::CString;
 
 use pgrx::datum::DatumWithOid;
@@ -21,6 +22,8 @@ pub struct Partition {
     pub heap: pg_sys::Oid,
     /// Its one index, where it is laid out as it was made; `None` leaves the row to the executor.
     index: Option<Index>,
+    /// The transaction, and which of its subtransactions, that locked both last.
+    locked_in: Cell<(u64, pg_sys::SubTransactionId)>,
 }
 
 /// The columns of `webhooks.event` (sql/tables.sql). A later version may add some, and sessions keep the library they began
@@ -98,27 +101,40 @@ impl Partition {
 
     /// Locks a partition for appends until the transaction ends. What others have changed about it becomes known with the
     /// lock.
-    pub fn lock(heap: pg_sys::Oid) {
+    pub fn lock_table(heap: pg_sys::Oid) {
         // SAFETY: waits for a lock, which an error releases.
         unsafe { pg_sys::LockRelationOid(heap, WRITE_LOCK) }
     }
 
-    /// Reads how a partition is laid out. To be called once it is locked: what was read before may be out of date by then.
+    /// Locks the partition and its index for the appends of the transaction with this id, the current one. A subtransaction
+    /// does so once, and every one anew: when one aborts, its locks go.
+    pub fn lock(&self, xid: u64) {
+        // SAFETY: in a transaction, as any function call is.
+        let this = (xid, unsafe { pg_sys::GetCurrentSubTransactionId() });
+        if self.locked_in.get() != this {
+            Self::lock_table(self.heap);
+            // SAFETY: as for the table.
+            self.index.iter().for_each(|index| unsafe { pg_sys::LockRelationOid(index.oid, WRITE_LOCK) });
+            self.locked_in.set(this);
+        }
+    }
+
+    /// Reads how a partition is laid out. To be called once its table is locked: what was read before may be out of date by
+    /// then.
     pub fn examine(day: i32, heap: pg_sys::Oid) -> Self {
         // SAFETY: the table is there and locked.
         unsafe {
             let open = pg_sys::table_open(heap, NO_LOCK);
             let index = if is_plain(open) { Index::only_one_of(open) } else { None };
             pg_sys::table_close(open, NO_LOCK);
-            Self { day, heap, index }
+            Self { day, heap, index, locked_in: Cell::default() }
         }
     }
 
     /// Appends a row.
     ///
     /// # Safety
-    /// The values are those of COLUMNS; the partition was locked in this transaction before it was examined, or has not been
-    /// changed since.
+    /// The values are those of COLUMNS; the partition was locked in this subtransaction and has not been changed since it was examined.
     pub unsafe fn append(&self, row: &mut Row) -> Result<(), Fault> {
         // SAFETY: the caller's promise.
         unsafe {
@@ -140,7 +156,7 @@ impl Partition {
         unsafe {
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 let heap = unguarded::table_open(self.heap, NO_LOCK);
-                let open_index = unguarded::index_open(index.oid, WRITE_LOCK);
+                let open_index = unguarded::index_open(index.oid, NO_LOCK);
                 let tuple = unguarded::heap_form_tuple((*heap).rd_att, values, nulls);
                 unguarded::heap_insert(heap, tuple, unguarded::GetCurrentCommandId(true), 0, std::ptr::null_mut());
                 unguarded::index_insert(
