@@ -5,6 +5,7 @@
 // serve: from the database to the receivers and back.
 mod serve;
 mod settings;
+mod open_files;
 mod database;
 mod delivery;
 

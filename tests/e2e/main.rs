@@ -45,6 +45,7 @@ mod retry_now;
 mod rotation;
 mod rows;
 mod schedule;
+mod sending;
 mod sessions;
 mod settings;
 mod shards;

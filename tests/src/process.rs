@@ -18,10 +18,11 @@ pub fn spawn_bound(command: &mut Command, last_word: Signal) -> io::Result<Child
     command.spawn()
 }
 
-/// Lets the process of `command` open `soft` files at first, as many systems do, and more if it asks.
-pub fn limit_open_files(command: &mut Command, soft: u64) {
+/// Lets the process of `command` open `soft` files at first, as many systems do, and `hard` files if it asks.
+pub fn limit_open_files(command: &mut Command, soft: u64, hard: Option<u64>) {
     let limited = move || {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let (_, permitted) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let hard = hard.map_or(permitted, |hard| hard.min(permitted));
         setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard).map_err(io::Error::from)
     };
     // SAFETY: the closure runs between fork and exec and makes two system calls, which are async-signal-safe.

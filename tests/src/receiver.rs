@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -157,6 +158,7 @@ pub struct Receiver {
 #[derive(Default)]
 struct State {
     record: Mutex<Record>,
+    connections: AtomicUsize,
     arrived: Notify,
 }
 
@@ -176,6 +178,7 @@ impl Receiver {
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let state = shared.clone();
+                state.connections.fetch_add(1, Ordering::Relaxed);
                 // A connection that breaks off is the client's affair.
                 tokio::spawn(async move {
                     let _ = serve(connection, &state).await;
@@ -203,6 +206,11 @@ impl Receiver {
     /// From now on answers requests to `path` with these in turn, and with the last for good.
     pub fn answer_in_turn(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         self.state.record().answers.insert(path.into(), answers.into_iter().collect());
+    }
+
+    /// How many connections have been opened so far.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// All requests so far.

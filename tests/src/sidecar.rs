@@ -32,7 +32,12 @@ impl Sidecar {
 
     /// Starts one that may open `files` files at first, and more if it asks.
     pub fn start_with_open_files(database: &Database<'_>, files: u64) -> Sidecar {
-        Sidecar::launch(database, |command| limit_open_files(command, files))
+        Sidecar::launch(database, |command| limit_open_files(command, files, None))
+    }
+
+    /// Starts one that may open at most `files` files.
+    pub fn start_with_at_most_open_files(database: &Database<'_>, files: u64) -> Sidecar {
+        Sidecar::launch(database, |command| limit_open_files(command, files, Some(files)))
     }
 
     fn launch(database: &Database<'_>, prepare: impl FnOnce(&mut Command)) -> Sidecar {

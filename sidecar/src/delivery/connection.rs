@@ -4,21 +4,14 @@
 use anyhow::Context;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tower::util::MapFutureLayer;
 use url::Origin;
 
 use super::egress::EgressPolicy;
 use super::failure::Failure;
-
-/// How long an idle connection is kept: less than the five seconds after which Node, and others like it, close one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long after an answer its connection may still be on its way back to the idle ones.
-const RETURN_TIME: Duration = Duration::from_millis(5);
-/// From so many on, origins are forgotten that have no idle connection any more.
-const MIN_ORIGINS_TO_FORGET: usize = 1024;
+use super::origins::{IDLE_TIMEOUT, Origins};
 
 tokio::task_local! {
     /// When the task of a request opened a connection for it.
@@ -32,13 +25,7 @@ pub struct HttpClient {
     keep_alive: Client,
     /// Opens a connection for each request.
     fresh: Client,
-    answers: Arc<Mutex<Answers>>,
-}
-
-/// When each origin answered last.
-struct Answers {
-    at: HashMap<Origin, Instant>,
-    forgotten_at: Instant,
+    origins: Arc<Mutex<Origins>>,
 }
 
 /// What came of a request.
@@ -46,34 +33,57 @@ pub struct Sent {
     pub outcome: Result<Response, Failure>,
     /// The request met a dying connection, and this is what came of sending it again.
     pub was_resent: bool,
+    /// Counts the request's connection as in use. It is to be dropped when the response has been read.
+    pub in_use: InUse,
+}
+
+/// Counts a request's connection as in use until it is dropped.
+pub struct InUse {
+    origins: Arc<Mutex<Origins>>,
+    origin: Origin,
+    is_kept: bool,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.is_kept {
+            lock(&self.origins).end(&self.origin);
+        }
+    }
 }
 
 impl HttpClient {
-    /// Dials where `egress` permits it, and keeps at most `connections` open to each host.
+    /// Dials where `egress` permits it, and keeps at most about `connections` open in all.
     pub fn new(egress: &EgressPolicy, connections: usize) -> anyhow::Result<Self> {
         let client = |idle| client(egress, idle).context("cannot set the HTTP client up");
-        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, answers: Arc::new(Mutex::new(Answers::new())) })
+        let origins = Arc::new(Mutex::new(Origins::new(connections, Instant::now())));
+        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, origins })
     }
 
     /// Sends what `request` makes of a client, and returns when the head of a response is there.
     pub async fn send(&self, url: &Url, request: impl Fn(&Client) -> RequestBuilder) -> Sent {
+        let origin = url.origin();
+        let is_kept = lock(&self.origins).begin(&origin, Instant::now());
+        let in_use = InUse { origins: Arc::clone(&self.origins), origin, is_kept };
+        let send_fresh = || async { request(&self.fresh).send().await.map_err(|error| Failure::of(&error)) };
+        if !is_kept {
+            return Sent { outcome: send_fresh().await, was_resent: false, in_use };
+        }
         let request_on_kept = request(&self.keep_alive);
         let first = DIALLED_AT.scope(Cell::new(None), async move {
             let outcome = request_on_kept.send().await;
             (outcome, DIALLED_AT.with(Cell::get))
         });
         let (outcome, dialled_at) = first.await;
-        let outcome = outcome.map_err(|error| Failure::of(&error));
-        match outcome {
-            Err(Failure::Reset | Failure::Closed) if self.may_have_been_kept(url, dialled_at) => {
-                let outcome = request(&self.fresh).send().await.map_err(|error| Failure::of(&error));
-                Sent { outcome, was_resent: true }
+        match outcome.map_err(|error| Failure::of(&error)) {
+            Err(Failure::Reset | Failure::Closed) if self.may_have_been_kept(&in_use.origin, dialled_at) => {
+                Sent { outcome: send_fresh().await, was_resent: true, in_use }
             }
             outcome => {
                 if outcome.is_ok() {
-                    self.note_answer(url);
+                    lock(&self.origins).answered(&in_use.origin, Instant::now());
                 }
-                Sent { outcome, was_resent: false }
+                Sent { outcome, was_resent: false, in_use }
             }
         }
     }
@@ -81,30 +91,13 @@ impl HttpClient {
     /// Whether a request may have gone over a connection that an earlier one left open. It has if it dialled none.
     /// While it dialled, one of another request to the same origin may have become idle, and was taken in place of the
     /// new one.
-    fn may_have_been_kept(&self, url: &Url, dialled_at: Option<Instant>) -> bool {
-        let Some(dialled_at) = dialled_at else { return true };
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.at.get(&url.origin()).is_some_and(|answered_at| *answered_at + RETURN_TIME > dialled_at)
-    }
-
-    fn note_answer(&self, url: &Url) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).note(url.origin(), Instant::now());
+    fn may_have_been_kept(&self, origin: &Origin, dialled_at: Option<Instant>) -> bool {
+        dialled_at.is_none_or(|dialled_at| lock(&self.origins).may_have_left_one(origin, dialled_at))
     }
 }
 
-impl Answers {
-    fn new() -> Self {
-        Self { at: HashMap::new(), forgotten_at: Instant::now() }
-    }
-
-    /// Notes an answer. Now and then, not at each answer of many origins, forgets those without an idle connection.
-    fn note(&mut self, origin: Origin, now: Instant) {
-        if self.at.len() >= MIN_ORIGINS_TO_FORGET && now >= self.forgotten_at + IDLE_TIMEOUT {
-            self.at.retain(|_, answered_at| now < *answered_at + IDLE_TIMEOUT);
-            self.forgotten_at = now;
-        }
-        self.at.insert(origin, now);
-    }
+fn lock(origins: &Mutex<Origins>) -> MutexGuard<'_, Origins> {
+    origins.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A client with keep-alive for `idle` connections to each host.
@@ -127,24 +120,4 @@ async fn note_dial<D: Future>(dial: D) -> D::Output {
     let connection = dial.await;
     let _ = DIALLED_AT.try_with(|dialled_at| dialled_at.set(Some(Instant::now())));
     connection
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin(number: u32) -> Origin {
-        Url::parse(&format!("http://127.0.0.1:{number}/")).expect("a URL").origin()
-    }
-
-    #[test]
-    fn many_origins_are_gone_through_once_in_the_time_of_an_idle_connection() {
-        let mut answers = Answers::new();
-        let start = answers.forgotten_at;
-        (1..=2 * MIN_ORIGINS_TO_FORGET as u32).for_each(|number| answers.note(origin(number), start));
-        assert_eq!(answers.at.len(), 2 * MIN_ORIGINS_TO_FORGET, "nothing is old yet");
-        let later = start + IDLE_TIMEOUT;
-        answers.note(origin(1), later);
-        assert_eq!((answers.at.len(), answers.forgotten_at), (1, later));
-    }
 }

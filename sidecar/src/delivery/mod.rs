@@ -28,6 +28,7 @@ mod event;
 mod attempt;
 mod sender;
 mod connection;
+mod origins;
 mod failure;
 pub mod headers;
 pub mod metrics;

@@ -6,12 +6,14 @@ use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Host;
 
 use super::attempt::{Attempt, Response};
-use super::connection::HttpClient;
+use super::connection::{HttpClient, InUse};
 use super::egress::EgressPolicy;
 use super::event::Delivery;
 use super::failure::Failure;
@@ -37,21 +39,30 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 pub struct Sender {
     client: HttpClient,
     egress: EgressPolicy,
+    /// A permit for each request that may be under way.
+    permits: Arc<Semaphore>,
     metrics: DeliveryMetrics,
 }
 
 impl Sender {
-    /// Keeps at most `connections` open to each host.
+    /// Opens at most about `connections` at once: half of them may be idle, so that no request finds them all in use.
     pub fn new(egress: EgressPolicy, connections: usize) -> anyhow::Result<Self> {
-        Ok(Self { client: HttpClient::new(&egress, connections)?, egress, metrics: DeliveryMetrics::new() })
+        let half = (connections / 2).clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self {
+            client: HttpClient::new(&egress, half)?,
+            egress,
+            permits: Arc::new(Semaphore::new(half)),
+            metrics: DeliveryMetrics::new(),
+        })
     }
 
-    /// Makes one attempt, which is over within `deadline`.
+    /// Makes one attempt, which is over within `deadline` once there is a connection for it.
     pub async fn send(&self, delivery: &Delivery, deadline: Duration) -> Attempt {
+        let _permit = self.permits.acquire().await;
         let started = Instant::now();
         let in_flight = self.metrics.request_started();
         let outcome = match within(deadline, self.exchange(delivery)).await {
-            Ok(Ok(response)) => Ok(read(response, deadline.saturating_sub(started.elapsed())).await),
+            Ok(Ok((response, _in_use))) => Ok(read(response, deadline.saturating_sub(started.elapsed())).await),
             Ok(Err(failure)) | Err(failure) => Err(failure),
         };
         drop(in_flight);
@@ -62,7 +73,7 @@ impl Sender {
     }
 
     /// Sends the request, and returns when the head of a response is there.
-    async fn exchange(&self, delivery: &Delivery) -> Result<reqwest::Response, Failure> {
+    async fn exchange(&self, delivery: &Delivery) -> Result<(reqwest::Response, InUse), Failure> {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
         // The client dials an address in a URL without asking the resolver.
         if let Some(ip) = literal_ip(&url) {
@@ -73,7 +84,7 @@ impl Sender {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
             self.metrics.request_resent();
         }
-        sent.outcome
+        sent.outcome.map(|response| (response, sent.in_use))
     }
 }
 

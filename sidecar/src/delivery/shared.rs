@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::egress::EgressPolicy;
 use super::sender::Sender;
 use crate::database::Database;
+use crate::open_files;
 use crate::settings::Settings;
 
 /// The state that all workers share.
@@ -35,7 +36,7 @@ impl Shared {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         Ok(Self {
             name: process_name()?,
-            sender: Sender::new(EgressPolicy::new(&settings.allow_nets), settings.endpoint_in_flight as usize)?,
+            sender: Sender::new(EgressPolicy::new(&settings.allow_nets), open_files::max_connections())?,
             database: settings.database()?,
             settings,
             roles: watch::Sender::new(Roles { holders: 0, shards: 1, has_candidate: false }),
