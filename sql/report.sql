@@ -152,6 +152,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     schedule text := webhooks.setting('retry_schedule');
+    jitter   double precision := webhooks.setting('retry_jitter');
     disabled integer[];
 BEGIN
     DELETE FROM webhooks.pending p USING unnest(results) r
@@ -169,7 +170,8 @@ BEGIN
                  WHERE p.endpoint = r.endpoint AND p.xid = r.xid AND p.seq = r.seq), begun.at) END AS since) ours
          CROSS JOIN LATERAL (
             SELECT * FROM webhooks.classify_attempt(r.http_status, r.retry_after, r.retry_count,
-                                                    (extract(epoch FROM now_at - ours.since) * 1000)::bigint, schedule)
+                                                    (extract(epoch FROM now_at - ours.since) * 1000)::bigint,
+                                                    schedule, jitter * random())
              WHERE r.ending = 'attempted'
              UNION ALL
             SELECT 'unreadable', NULL, NULL WHERE r.ending = 'unreadable') verdict

@@ -108,13 +108,14 @@ COMMENT ON FUNCTION webhooks.looks_like_secret(text) IS
     'Whether a column of this name looks like it holds a secret: a password, a token, a private key …';
 
 CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer,
-                                          ours_for_ms bigint, retry_schedule text)
+                                          ours_for_ms bigint, retry_schedule text,
+                                          jitter double precision)
     RETURNS TABLE (outcome text, wait_ms bigint, next_retry integer)
     LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'classify_attempt_wrapper';
-COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, bigint, text) IS
+COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, bigint, text, double precision) IS
     'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure and which '
     'one it is; http_status is NULL if no response came. ours_for_ms is NULL where it was no fault of ours, else for '
-    'how long such faults have kept the delivery back: until it is a day they spend no retry';
+    'how long such faults have kept the delivery back: until it is a day they spend no retry. jitter is the share of the wait that is added to it, up to a minute';
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';

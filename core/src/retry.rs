@@ -8,6 +8,8 @@ use crate::duration::{self, InvalidDuration};
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 /// A fault of ours that lasts longer counts as theirs.
 const MAX_OURS: Duration = Duration::from_secs(24 * 3600);
+/// Jitter adds at most this.
+const MAX_JITTER: Duration = Duration::from_secs(60);
 /// The wait after a fault of ours where the schedule has none.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
@@ -74,6 +76,12 @@ pub fn classify_attempt(attempt: &Attempt<'_>, schedule: &[Duration], now: Syste
     let Some(wait) = schedule.get(retry_count) else { return Outcome::Exhausted };
     let asked = retry_after.and_then(|value| parse_retry_after(value, now)).unwrap_or_default();
     Outcome::Retry { wait: asked.min(MAX_RETRY_AFTER).max(*wait), retry_count: retry_count + 1 }
+}
+
+/// A wait made longer by a share of it, at most a minute: what failed together does not come back together.
+pub fn lengthened(wait: Duration, share: f64) -> Duration {
+    let part = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    wait + wait.mul_f64(part).min(MAX_JITTER)
 }
 
 /// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3).
@@ -157,6 +165,16 @@ mod tests {
         let lasting = |minutes| Attempt { ours_for: Some(MINUTE * minutes), retry_count: 5, ..Attempt::default() };
         assert_eq!(classify(lasting(1439)), Outcome::Retry { wait: MINUTE * 360, retry_count: 5 });
         assert_eq!(classify(lasting(1440)), Outcome::Exhausted);
+    }
+
+    #[test]
+    fn jitter_only_lengthens_and_by_a_minute_at_most() {
+        assert_eq!(lengthened(MINUTE, 0.0), MINUTE);
+        assert_eq!(lengthened(MINUTE, 0.05), Duration::from_secs(63));
+        assert_eq!(lengthened(MINUTE * 360, 0.05), MINUTE * 361);
+        for odd in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(lengthened(MINUTE, odd), MINUTE, "{odd}");
+        }
     }
 
     #[test]

@@ -203,6 +203,7 @@ fn classify_attempt(
     retry_count: i32,
     ours_for_ms: Option<i64>,
     retry_schedule: &str,
+    jitter: f64,
 ) -> TableIterator<'static, (name!(outcome, &'static str), name!(wait_ms, Option<i64>), name!(next_retry, Option<i32>))>
 {
     let schedule = retry::parse_schedule(retry_schedule).unwrap_or_else(|invalid| Error::Duration(invalid).raise());
@@ -214,7 +215,9 @@ fn classify_attempt(
     };
     let outcome = retry::classify_attempt(&attempt, &schedule, SystemTime::now());
     let (wait_ms, next_retry) = match outcome {
-        retry::Outcome::Retry { wait, retry_count } => (Some(wait.as_millis() as i64), Some(retry_count as i32)),
+        retry::Outcome::Retry { wait, retry_count } => {
+            (Some(retry::lengthened(wait, jitter).as_millis() as i64), Some(retry_count as i32))
+        }
         _ => (None, None),
     };
     TableIterator::once((outcome.name(), wait_ms, next_retry))

@@ -19,11 +19,13 @@ static RETRY_SCHEDULE: GucSetting<Option<CString>> =
 static REQUEST_TIMEOUT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30s"));
 static EVENT_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"7 days"));
 static LOG_RETENTION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"30 days"));
+static RETRY_JITTER: GucSetting<f64> = GucSetting::<f64>::new(0.05);
 static DISABLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"failing"));
 static REPLAY_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
 
 static MAX_BODY: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 
+const RETRY_JITTERS: RangeInclusive<f64> = 0.0..=1.0;
 const REPLAY_RATES: RangeInclusive<i32> = 1..=1_000_000;
 /// In bytes.
 const MAX_BODIES: RangeInclusive<i32> = (8 << 10)..=(64 << 20);
@@ -36,6 +38,7 @@ const SCHEDULE_HINT: &CStr =
 const DISABLE_HINT: &CStr = c"It is failing or any.";
 const BOOLEAN_HINT: &CStr = c"It is on or off.";
 const UNKNOWN_HINT: &CStr = c"There is no setting of this name.";
+const JITTER_HINT: &CStr = c"A number from 0 to 1: 0.05 lengthens a wait by up to a twentieth.";
 const RATE_HINT: &CStr = c"A whole number from 1 to 1000000: messages a second.";
 const MAX_BODY_HINT: &CStr = c"A size from 8kB to 64MB: 4MB, for example.";
 
@@ -137,6 +140,16 @@ pub fn register() {
 }
 
 fn define_numbers() {
+    GucRegistry::define_float_guc(
+        c"pg_webhooks.retry_jitter",
+        c"By which share of it, at most, a wait before a retry is lengthened at random.",
+        c"It adds a minute at most: what failed together does not come back together.",
+        &RETRY_JITTER,
+        *RETRY_JITTERS.start(),
+        *RETRY_JITTERS.end(),
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     for (name, about, detail, setting, range, flags) in [
         (
             c"pg_webhooks.replay_rate",
@@ -282,6 +295,9 @@ pub fn normal_form(name: &str, value: &str) -> Result<String, &'static CStr> {
             duration::parse(value).map(drop).or(Err(DURATION_HINT))
         }
         "retry_schedule" => parse_schedule(value).map(drop).or(Err(SCHEDULE_HINT)),
+        "retry_jitter" => {
+            value.trim().parse().is_ok_and(|jitter| RETRY_JITTERS.contains(&jitter)).then_some(()).ok_or(JITTER_HINT)
+        }
         "replay_rate" => return integer(value, GucFlags::default(), REPLAY_RATES).ok_or(RATE_HINT),
         "max_body" => return integer(value, GucFlags::UNIT_BYTE, MAX_BODIES).ok_or(MAX_BODY_HINT),
         "disable" => matches!(value, "failing" | "any").then_some(()).ok_or(DISABLE_HINT),

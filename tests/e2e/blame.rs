@@ -11,6 +11,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 async fn prepare() -> (Database<'static>, String) {
     let db = Cluster::shared().await.database().await;
     let endpoint = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db.set("retry_jitter", "0").await;
     db.run("SELECT webhooks.emit('order.paid', '{}')").await;
     (db, endpoint)
 }

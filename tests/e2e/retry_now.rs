@@ -48,7 +48,7 @@ async fn one_message_is_retried_alone() {
     assert_eq!(retry(&stage, &format!(", '{id}'")).await, 1);
     until_delivered(&stage, 1).await;
     let delivered = stage.db.all::<String>("SELECT webhook_id FROM webhooks.attempt WHERE outcome = 'delivered'").await;
-    assert_eq!(delivered, [id.clone()]);
+    assert_eq!(delivered, std::slice::from_ref(&id));
     let refused = stage.db.fail(&format!("SELECT webhooks.retry('{}', '{id}')", stage.endpoint)).await;
     assert_eq!(refused.code, "55000", "{refused:?}");
     assert!(refused.message.contains(&id) && refused.hint.contains("redeliver"), "{refused:?}");

@@ -31,6 +31,7 @@ async fn endpoint(stage: &Stage) -> Value {
 #[tokio::test]
 async fn the_default_schedule_is_1_5_15_60_and_360_minutes_then_the_endpoint_is_disabled() {
     let stage = Stage::start().await;
+    stage.db.set("retry_jitter", "0").await;
     stage.receiver.answer("/all", Answer::status(500));
     let id: String = stage.db.one(&format!("SELECT webhooks.test('{}')", stage.endpoint)).await;
     for (retry, minutes) in [1, 5, 15, 60, 360].into_iter().enumerate() {
@@ -124,6 +125,7 @@ async fn a_failure_that_recovers_is_delivered_on_the_retry() {
 #[tokio::test]
 async fn a_changed_schedule_is_followed_without_a_restart() {
     let stage = Stage::start().await;
+    stage.db.set("retry_jitter", "0").await;
     stage.receiver.answer("/all", Answer::status(500));
     stage.db.run(PRODUCT).await;
     assert_eq!(attempt(&stage, 0).await["wait_ms"].as_f64(), Some(60_000.0));
@@ -132,6 +134,24 @@ async fn a_changed_schedule_is_followed_without_a_restart() {
     assert_eq!(attempt(&stage, 1).await["wait_ms"].as_f64(), Some(120_000.0));
     hurry(&stage).await;
     assert_eq!(attempt(&stage, 2).await["outcome"], "exhausted", "a schedule of two has two retries");
+}
+
+#[tokio::test]
+async fn what_fails_together_does_not_come_back_together() {
+    let stage = Stage::start().await;
+    stage.receiver.answer("/all", Answer::status(429).header("Retry-After", "600"));
+    stage.db.run("SELECT webhooks.emit('order.paid', '{}') FROM generate_series(1, 50)").await;
+    let all = "SELECT count(*) FROM webhooks.attempt";
+    eventually(Duration::from_secs(20), "all failed", async || (stage.db.one::<i64>(all).await == 50).then_some(()))
+        .await;
+    let waits = "SELECT min(wait)::float8 AS least, max(wait)::float8 AS most, max(wait)::float8 - min(wait)::float8 > 5 AS spread,
+                        count(*) FILTER (WHERE retry_count = 1) AS spent
+                   FROM (SELECT p.retry_count, extract(epoch FROM a.next_attempt_at - a.started_at) - a.response_time_ms / 1000.0 AS wait
+                           FROM webhooks.pending p, webhooks.event e, webhooks.attempt a
+                          WHERE e.xid = p.xid AND e.seq = p.seq AND a.webhook_id = e.webhook_id) waits";
+    let waits = stage.db.json(waits).await.remove(0);
+    assert!(waits["least"].as_f64() >= Some(600.0) && waits["most"].as_f64() <= Some(630.0), "{waits}");
+    assert_eq!((&waits["spread"], &waits["spent"]), (&Value::from(true), &Value::from(50)), "{waits}");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn settings_that_cannot_be_read_stop_nothing() {
     let waits = "SELECT round(extract(epoch FROM next_attempt_at - started_at) * 1000 - response_time_ms)::integer
                    FROM webhooks.attempt WHERE outcome = 'retry'";
     let wait = eventually(DEADLINE, "the failure is logged", async || db.all::<i32>(waits).await.pop()).await;
-    assert_eq!(wait, 60_000, "the first wait of the built-in schedule");
+    assert!((60_000..=63_000).contains(&wait), "the first wait of the built-in schedule: {wait}");
 
     db.session_as("sidecar").await.run("SELECT webhooks.maintain()").await;
     let replay = format!("SELECT webhooks.replay('{endpoint}', now() - interval '1 h', only_failed => false)");
