@@ -24,7 +24,7 @@ $$;
 COMMENT ON FUNCTION webhooks.endpoint_key(text) IS 'The key of an endpoint, or an error that says why there is none';
 
 CREATE FUNCTION webhooks.register(url text, events text[], secret text = NULL, active boolean = true,
-                                  description text = NULL)
+                                  description text = NULL, options jsonb = '{}')
     RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -35,11 +35,14 @@ DECLARE
     new_events text[] := webhooks.check_events(events);
     new_secret text := webhooks.check_secret(secret);
 BEGIN
-    INSERT INTO webhooks.endpoint (id, url, events, secret, active, description, disabled_at, disabled_reason)
-    VALUES (new_id, new_url, new_events, new_secret,
-            coalesce(register.active, true), register.description,
-            CASE WHEN NOT register.active THEN clock_timestamp() END,
-            CASE WHEN NOT register.active THEN 'registered as inactive' END);
+    INSERT INTO webhooks.endpoint (id, url, events, secret, active, description, disabled_at, disabled_reason,
+                                   max_in_flight, max_per_second, timeout_ms)
+    SELECT new_id, new_url, new_events, new_secret,
+           coalesce(register.active, true), register.description,
+           CASE WHEN NOT register.active THEN clock_timestamp() END,
+           CASE WHEN NOT register.active THEN 'registered as inactive' END,
+           o.max_in_flight, o.max_per_second, o.timeout_ms
+      FROM webhooks.merge_options(NULL, NULL, NULL, coalesce(register.options, '{}')::text) o;
     IF new_secret IS NULL THEN
         RAISE NOTICE 'webhook % has no secret: its messages go out unsigned', new_id
             USING HINT = format('SELECT webhooks.update(%L, secret => …) sets one.', new_id);
@@ -47,11 +50,12 @@ BEGIN
     RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION webhooks.register(text, text[], text, boolean, text) IS
-    'Registers a webhook and returns its ep_… id; events are exact names, product.* or *';
+COMMENT ON FUNCTION webhooks.register(text, text[], text, boolean, text, jsonb) IS
+    'Registers a webhook and returns its ep_… id; events are exact names, product.* or *; options are max_in_flight, '
+    'max_per_second and timeout';
 
 CREATE FUNCTION webhooks.update(endpoint_id text, url text = NULL, events text[] = NULL, secret text = NULL,
-                                active boolean = NULL, description text = NULL)
+                                active boolean = NULL, description text = NULL, options jsonb = '{}')
     RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -73,6 +77,9 @@ BEGIN
         target.previous_secret := NULL;
         target.previous_until := NULL;
     END IF;
+    SELECT o.* INTO target.max_in_flight, target.max_per_second, target.timeout_ms
+      FROM webhooks.merge_options(target.max_in_flight, target.max_per_second, target.timeout_ms,
+                                  coalesce(update.options, '{}')::text) o;
     IF update.active AND NOT target.active THEN
         target.disabled_at := NULL;
         target.disabled_by := NULL;
@@ -88,6 +95,8 @@ BEGIN
            secret_set_at = target.secret_set_at, previous_secret = target.previous_secret,
            previous_until = target.previous_until,
            active = coalesce(update.active, e.active), description = coalesce(update.description, e.description),
+           max_in_flight = target.max_in_flight, max_per_second = target.max_per_second,
+           timeout_ms = target.timeout_ms,
            updated_at = clock_timestamp(), disabled_at = target.disabled_at, disabled_by = target.disabled_by,
            disabled_reason = target.disabled_reason
      WHERE e.key = target.key;
@@ -95,9 +104,9 @@ BEGIN
     PERFORM webhooks.notify_at_commit();
 END
 $$;
-COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text) IS
-    'Changes a webhook: NULL keeps a value, secret '''' removes the secret, active => true sends what waited '
-    'at once, its retries counted anew';
+COMMENT ON FUNCTION webhooks.update(text, text, text[], text, boolean, text, jsonb) IS
+    'Changes a webhook: NULL keeps a value, secret '''' removes the secret, a null in options removes one; '
+    'active => true sends what waited at once, its retries counted anew';
 
 CREATE FUNCTION webhooks.rotate_secret(endpoint_id text, new_secret text = NULL, overlap interval = '24 hours')
     RETURNS text
@@ -148,28 +157,38 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.delete(text) IS 'Deletes a webhook; what waits for it is never sent';
 
+CREATE FUNCTION webhooks.options_of(e webhooks.endpoint) RETURNS jsonb
+    LANGUAGE sql STABLE
+RETURN jsonb_strip_nulls(jsonb_build_object(
+    'max_in_flight', (e).max_in_flight, 'max_per_second', (e).max_per_second,
+    'timeout', CASE WHEN (e).timeout_ms % 1000 = 0 THEN (e).timeout_ms / 1000 || 's' ELSE (e).timeout_ms || 'ms' END));
+COMMENT ON FUNCTION webhooks.options_of(webhooks.endpoint) IS
+    'The options of an endpoint, as register and update take them';
+
 CREATE FUNCTION webhooks.list()
     RETURNS TABLE (id text, url text, events text[], active boolean, description text, has_secret boolean,
-                   created_at timestamptz, updated_at timestamptz, disabled_at timestamptz, disabled_reason text)
+                   options jsonb, created_at timestamptz, updated_at timestamptz, disabled_at timestamptz,
+                   disabled_reason text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT id, url, events, active, description, secret IS NOT NULL,
-           created_at, updated_at, disabled_at, disabled_reason
-      FROM webhooks.endpoint
-     ORDER BY key
+    SELECT e.id, e.url, e.events, e.active, e.description, e.secret IS NOT NULL, webhooks.options_of(e),
+           e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
+      FROM webhooks.endpoint e
+     ORDER BY e.key
 $$;
 COMMENT ON FUNCTION webhooks.list() IS 'The registered webhooks, oldest first';
 
 CREATE FUNCTION webhooks.get(endpoint_id text)
     RETURNS TABLE (id text, url text, events text[], active boolean, description text, has_secret boolean,
-                   created_at timestamptz, updated_at timestamptz, disabled_at timestamptz, disabled_reason text)
+                   options jsonb, created_at timestamptz, updated_at timestamptz, disabled_at timestamptz,
+                   disabled_reason text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
     -- The id first: where there is no endpoint at all, a WHERE would never ask for its key.
     SELECT e.id, e.url, e.events, e.active, e.description, e.secret IS NOT NULL,
-           e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
+           webhooks.options_of(e), e.created_at, e.updated_at, e.disabled_at, e.disabled_reason
       FROM (SELECT webhooks.endpoint_key(endpoint_id) AS key OFFSET 0) AS wanted
       LEFT JOIN webhooks.endpoint e ON e.key = wanted.key
 $$;

@@ -44,8 +44,8 @@ GRANT USAGE ON SCHEMA webhooks TO webhooks_admin, webhooks_api, webhooks_sidecar
 GRANT EXECUTE ON FUNCTION webhooks.authenticate(text) TO webhooks_admin, webhooks_api;
 
 GRANT EXECUTE ON FUNCTION
-    webhooks.register(text, text[], text, boolean, text),
-    webhooks.update(text, text, text[], text, boolean, text),
+    webhooks.register(text, text[], text, boolean, text, jsonb),
+    webhooks.update(text, text, text[], text, boolean, text, jsonb),
     webhooks.rotate_secret(text, text, interval),
     webhooks.generate_secret(),
     webhooks.delete(text),

@@ -1,5 +1,6 @@
--- Sending again what was sent, or was not: one message, or all of a time; and sooner what waits. A redelivery is a delivery that is put into
--- pending once more; where it is there already its retry comes anyway, and twice would be once too often.
+-- Sending again what was sent, or was not: one message, or all of a time; and sooner what waits. A redelivery is a
+-- delivery that is put into pending once more; where it is there already its retry comes anyway, and twice would be
+-- once too often.
 
 CREATE FUNCTION webhooks.redeliver(webhook_id text, endpoint_id text = NULL) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER

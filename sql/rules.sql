@@ -107,6 +107,14 @@ CREATE FUNCTION webhooks.looks_like_secret(name text) RETURNS boolean
 COMMENT ON FUNCTION webhooks.looks_like_secret(text) IS
     'Whether a column of this name looks like it holds a secret: a password, a token, a private key …';
 
+CREATE FUNCTION webhooks.merge_options(max_in_flight integer, max_per_second double precision, timeout_ms integer,
+                                       options text)
+    RETURNS TABLE (max_in_flight integer, max_per_second double precision, timeout_ms integer)
+    LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'merge_options_wrapper';
+COMMENT ON FUNCTION webhooks.merge_options(integer, double precision, integer, text) IS
+    'The options of an endpoint as a JSON Merge Patch changes them: absent keeps, null removes; or an error that names '
+    'the key that is not known or the value that is not valid';
+
 CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text, retry_count integer,
                                           ours_for_ms bigint, retry_schedule text,
                                           jitter double precision)
@@ -115,7 +123,8 @@ CREATE FUNCTION webhooks.classify_attempt(http_status integer, retry_after text,
 COMMENT ON FUNCTION webhooks.classify_attempt(integer, text, integer, bigint, text, double precision) IS
     'What an attempt''s result leads to (a webhooks.outcome) and, for a retry, how long after the failure and which '
     'one it is; http_status is NULL if no response came. ours_for_ms is NULL where it was no fault of ours, else for '
-    'how long such faults have kept the delivery back: until it is a day they spend no retry. jitter is the share of the wait that is added to it, up to a minute';
+    'how long such faults have kept the delivery back: until it is a day they spend no retry. jitter is the share of '
+    'the wait that is added to it, up to a minute';
 
 CREATE FUNCTION webhooks.duration_ms(duration text) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'duration_ms_wrapper';

@@ -110,6 +110,9 @@ CREATE TABLE webhooks.endpoint (
     secret_set_at   timestamptz,
     previous_secret text,
     previous_until  timestamptz,
+    max_in_flight   integer,
+    max_per_second  double precision,
+    timeout_ms      integer,
     extra           jsonb
 );
 COMMENT ON TABLE webhooks.endpoint IS 'A registered webhook: where to send which events, signed with what';
@@ -118,6 +121,11 @@ COMMENT ON COLUMN webhooks.endpoint.secret_set_at IS
     'When secret was last changed: what was signed after that can be signed again with the same result';
 COMMENT ON COLUMN webhooks.endpoint.previous_secret IS
     'After a rotation, signs beside secret in the Standard Webhooks header until previous_until';
+COMMENT ON COLUMN webhooks.endpoint.max_in_flight IS
+    'How many requests may be under way to it at once; NULL: as the sidecar decides';
+COMMENT ON COLUMN webhooks.endpoint.max_per_second IS 'How many requests may begin in a second; NULL: any number';
+COMMENT ON COLUMN webhooks.endpoint.timeout_ms IS
+    'How long an attempt may take; NULL: pg_webhooks.request_timeout';
 COMMENT ON COLUMN webhooks.endpoint.disabled_at IS 'When active last became false; disabled_reason says why';
 COMMENT ON COLUMN webhooks.endpoint.disabled_by IS
     'What an attempt led to that disabled it, gone or exhausted; NULL where somebody did';

@@ -4,6 +4,7 @@
 //! it, so that they sign, name and wait alike.
 
 // Which change of a row makes which event, and what is in it.
+pub mod endpoint_options;
 pub mod event_names;
 pub mod event_rules;
 pub mod event_types;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use webhooks_core::duration::InvalidDuration;
+use webhooks_core::endpoint_options::{self, InvalidOptions};
 use webhooks_core::event_names::{self, InvalidEvent};
 use webhooks_core::signature::MAX_SECRET_BYTES;
 use webhooks_core::url::InvalidUrl;
@@ -19,6 +20,8 @@ pub enum Error {
     NoEvents,
     /// An event's name or pattern.
     Event(InvalidEvent),
+    /// The options of an endpoint.
+    Options(InvalidOptions),
     /// A secret that looks like a Standard Webhooks one and is not.
     Secret,
     /// A secret of so many bytes.
@@ -57,6 +60,21 @@ impl Error {
                 invalid,
                 format!("invalid URL \"{}\": it contains a user name or password", beginning(&without_password(&url))),
                 "Leave out user:password@: receivers recognise the sender by the signature. Give a secret => … to sign with.".into(),
+            ),
+            Self::Options(InvalidOptions::NotAnObject(given)) => (
+                invalid,
+                format!("options are a JSON object, not {}", beginning(&given)),
+                "For example '{\"max_in_flight\": 8, \"timeout\": \"10s\"}'.".into(),
+            ),
+            Self::Options(InvalidOptions::Unknown(key, nearest)) => (
+                invalid,
+                format!("unknown option \"{}\"", beginning(&key)),
+                format!("Did you mean {nearest}? The options are {}.", endpoint_options::KEYS.join(", ")),
+            ),
+            Self::Options(InvalidOptions::Value(key, value, wanted)) => (
+                invalid,
+                format!("the option {key} cannot be {}", beginning(&value)),
+                format!("It is {wanted}; null removes it."),
             ),
             Self::NoEvents => (
                 invalid,

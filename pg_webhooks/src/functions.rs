@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use pgrx::prelude::*;
+use webhooks_core::endpoint_options::EndpointOptions;
 use webhooks_core::{
     duration, event_names, event_rules, event_types, ids, json, retry, secret_names, signature, tokens, url,
 };
@@ -194,6 +195,21 @@ fn kinds() -> SetOfIterator<'static, &'static str> {
 fn fields(kind: &str) -> TableIterator<'static, (name!(field, &'static str), name!(required, bool))> {
     let fields = event_rules::kind(kind).into_iter().flat_map(|kind| kind.fields);
     TableIterator::new(fields.map(|field| (field.name, field.required)))
+}
+
+#[pg_extern(sql = false)]
+fn merge_options(
+    max_in_flight: Option<i32>,
+    max_per_second: Option<f64>,
+    timeout_ms: Option<i32>,
+    options: &str,
+) -> TableIterator<
+    'static,
+    (name!(max_in_flight, Option<i32>), name!(max_per_second, Option<f64>), name!(timeout_ms, Option<i32>)),
+> {
+    let before = EndpointOptions { max_in_flight, max_per_second, timeout_ms };
+    let after = before.merged(options).unwrap_or_else(|invalid| Error::Options(invalid).raise());
+    TableIterator::once((after.max_in_flight, after.max_per_second, after.timeout_ms))
 }
 
 #[pg_extern(sql = false)]

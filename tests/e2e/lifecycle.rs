@@ -187,6 +187,7 @@ async fn nothing_that_reads_shows_a_secret() {
         "active",
         "description",
         "has_secret",
+        "options",
         "created_at",
         "updated_at",
         "disabled_at",

@@ -37,6 +37,7 @@ mod javascript;
 mod large;
 mod lifecycle;
 mod missed;
+mod options;
 mod receivers;
 mod recovery;
 mod redelivery;

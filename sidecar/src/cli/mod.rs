@@ -11,6 +11,7 @@ mod connection;
 
 mod prompt;
 mod secret;
+mod limits;
 mod tail;
 mod wait;
 

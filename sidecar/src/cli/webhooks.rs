@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::error::{CliError, CommandResult};
+use super::limits::Limits;
 use super::output::{self, Format, Table, Tone, cell};
 use super::secret::{self, NewSecret};
 use super::wait::Sending;
@@ -50,6 +51,8 @@ pub struct Add {
     #[arg(long)]
     description: Option<String>,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -72,6 +75,8 @@ pub struct Update {
     /// What it is for
     #[arg(long)]
     description: Option<String>,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     format: Format,
 }
@@ -178,6 +183,7 @@ impl Add {
             secret: secret.as_ref().map(|secret| &*secret.text),
             active: Some(!self.inactive),
             description: self.description.as_deref(),
+            options: self.limits.options(),
         };
         let id = connection.store().register(&new).await?;
         match secret.filter(|secret| secret.is_new) {
@@ -191,15 +197,18 @@ impl Add {
 
 impl Update {
     async fn run(self, connection: &Connection) -> CommandResult {
+        let options = self.limits.options();
         if self.url.is_none()
             && self.events.is_empty()
             && !self.secret.is_given()
             && !self.no_secret
             && self.description.is_none()
+            && options.is_none()
         {
             return Err(CliError::usage(
                 "there is nothing to change",
-                "Give --url, --event, --secret-stdin, --generate-secret, --no-secret or --description.",
+                "Give --url, --event, --secret-stdin, --generate-secret, --no-secret, --description, --max-in-flight, \
+                 --max-per-second or --timeout.",
             ));
         }
         // Refuses an unknown id before stdin is read.
@@ -211,6 +220,7 @@ impl Update {
             secret: if self.no_secret { Some("") } else { secret.as_ref().map(|secret| &*secret.text) },
             active: None,
             description: self.description.as_deref(),
+            options,
         };
         connection.store().update(&self.endpoint_id, &change).await?;
         let made = secret.filter(|secret| secret.is_new);

@@ -35,6 +35,8 @@ pub struct Registration<'a> {
     pub secret: Option<&'a str>,
     pub active: Option<bool>,
     pub description: Option<&'a str>,
+    /// A JSON Merge Patch: an object in which null removes.
+    pub options: Option<Value>,
 }
 
 /// The attempts to return; a `None` is no condition.
@@ -80,32 +82,32 @@ impl<C: Borrow<Client>> Store<C> {
     // Endpoints.
 
     pub async fn list(&self) -> Result<Vec<EndpointRecord>> {
-        self.rows("SELECT row_to_json(r) FROM webhooks.list() r", &[]).await
+        self.rows("SELECT to_jsonb(r) - 'options' || r.options FROM webhooks.list() r", &[]).await
     }
 
     pub async fn get(&self, endpoint_id: &str) -> Result<EndpointRecord> {
-        self.row("SELECT row_to_json(r) FROM webhooks.get($1) r", &[&endpoint_id]).await
+        self.row("SELECT to_jsonb(r) - 'options' || r.options FROM webhooks.get($1) r", &[&endpoint_id]).await
     }
 
     /// Returns the new `ep_…`.
     pub async fn register(&self, new: &Registration<'_>) -> Result<String> {
-        let sql = "SELECT webhooks.register($1, $2, $3, $4, $5)";
-        self.value(sql, &[&new.url, &new.events, &new.secret, &new.active, &new.description]).await
+        let sql = "SELECT webhooks.register($1, $2, $3, $4, $5, $6)";
+        self.value(sql, &[&new.url, &new.events, &new.secret, &new.active, &new.description, &new.options]).await
     }
 
     /// Changes the fields that are given; an empty secret removes it.
     pub async fn update(&self, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
-        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)";
-        let Registration { url, events, secret, active, description } = change;
-        self.call(sql, &[&endpoint_id, url, events, secret, active, description]).await
+        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6, $7)";
+        let Registration { url, events, secret, active, description, options } = change;
+        self.call(sql, &[&endpoint_id, url, events, secret, active, description, options]).await
     }
 
     /// Changes fields in the name of an actor whom the database does not know.
     pub async fn update_as(&self, actor: &str, endpoint_id: &str, change: &Registration<'_>) -> Result<()> {
-        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6)
-                     FROM (SELECT set_config('pg_webhooks.actor', $7, true) OFFSET 0) AS acting (actor) WHERE actor IS NOT NULL";
-        let Registration { url, events, secret, active, description } = change;
-        self.call(sql, &[&endpoint_id, url, events, secret, active, description, &actor]).await
+        let sql = "SELECT webhooks.update($1, $2, $3, $4, $5, $6, $7)
+                     FROM (SELECT set_config('pg_webhooks.actor', $8, true) OFFSET 0) AS acting (actor) WHERE actor IS NOT NULL";
+        let Registration { url, events, secret, active, description, options } = change;
+        self.call(sql, &[&endpoint_id, url, events, secret, active, description, options, &actor]).await
     }
 
     pub async fn delete(&self, endpoint_id: &str) -> Result<()> {

@@ -14,6 +14,12 @@ pub struct EndpointRecord {
     pub active: bool,
     pub description: Option<String>,
     pub has_secret: bool,
+    /// How many requests may be under way to it at once.
+    pub max_in_flight: Option<i32>,
+    /// How many requests may begin in a second.
+    pub max_per_second: Option<f64>,
+    /// How long an attempt may take, such as 10s.
+    pub timeout: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub disabled_at: Option<DateTime<Utc>>,

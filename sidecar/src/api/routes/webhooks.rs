@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::AppendHeaders;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -56,6 +57,15 @@ struct NewWebhook {
     generate_secret: bool,
     active: Option<bool>,
     description: Option<String>,
+    /// How many requests may be under way at once
+    #[schema(minimum = 1, maximum = 64)]
+    max_in_flight: Option<i64>,
+    /// How many requests may begin in a second
+    #[schema(exclusive_minimum = 0, maximum = 10000)]
+    max_per_second: Option<f64>,
+    /// How long an attempt may take, 1s to 5min; `pg_webhooks.request_timeout` if left out
+    #[schema(example = "10s")]
+    timeout: Option<String>,
 }
 
 /// What to change; what is left out stays as it is.
@@ -73,6 +83,26 @@ struct Change {
     /// `true` also resumes pending deliveries
     active: Option<bool>,
     description: Option<String>,
+    /// null to remove the limit, as for the next two
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 64)]
+    max_in_flight: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 10000)]
+    max_per_second: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "10s")]
+    timeout: Option<Value>,
+}
+
+/// A value that is there, null included.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// The options of an endpoint, without what was not given.
+fn options(given: [(&str, Option<Value>); 3]) -> Value {
+    given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
 /// How to rotate.
@@ -130,6 +160,11 @@ async fn register(State(api): State<Api>, _: NoParams, Body(new): Body<NewWebhoo
         secret: generated.as_deref().or(new.secret.as_deref()),
         active: new.active,
         description: new.description.as_deref(),
+        options: Some(options([
+            ("max_in_flight", new.max_in_flight.map(Value::from)),
+            ("max_per_second", new.max_per_second.map(Value::from)),
+            ("timeout", new.timeout.map(Value::from)),
+        ])),
     };
     let id = store.register(&registration).await?;
     let location = AppendHeaders([(LOCATION, format!("/api/v1/webhooks/{id}"))]);
@@ -163,6 +198,11 @@ async fn change(
         secret: change.secret.as_deref(),
         active: change.active,
         description: change.description.as_deref(),
+        options: Some(options([
+            ("max_in_flight", change.max_in_flight),
+            ("max_per_second", change.max_per_second),
+            ("timeout", change.timeout),
+        ])),
     };
     store.update_as(&caller.name, &id, &change).await?;
     let webhook = store.get(&id).await?;

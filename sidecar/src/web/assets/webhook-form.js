@@ -57,6 +57,7 @@ async function edit(screen, title, webhook, { back, save }) {
             field(t('description'), h('input', { name: 'description', value: webhook.description ?? '', autocomplete: 'off' }), t('description.note')),
             events(),
             secrets(),
+            limits(),
             choice('checkbox', 'active', 'yes', t('active'), t('active.note'), { checked: webhook.active }),
             h('div.buttons', {}, h('a.button', { href: `#${back}` }, t('cancel')),
                 h('button.primary', { type: 'submit' }, t(webhook.isKnown ? 'save' : 'webhook.create')))));
@@ -87,6 +88,14 @@ async function edit(screen, title, webhook, { back, save }) {
             secret === 'own' && field(t('secret'), h('input', { name: 'secret', required: true, autocomplete: 'off', spellcheck: 'false' })));
     }
 
+    function limits() {
+        const number = (name, settings) => field(t(name), h('input', { name, type: 'number', value: webhook[name] ?? '', autocomplete: 'off', ...settings }), t(`${name}.note`));
+        return h('fieldset', {}, h('legend', {}, t('limits')),
+            number('max_in_flight', { min: 1, max: 64 }),
+            number('max_per_second', { min: 0, max: 10000, step: 'any' }),
+            field(t('timeout'), h('input', { name: 'timeout', value: webhook.timeout ?? '', autocomplete: 'off', spellcheck: 'false' }), t('timeout.note')));
+    }
+
     /** What was asked for, without what a wider choice includes. */
     function subscription(form) {
         if (isAll) return ['*'];
@@ -100,6 +109,8 @@ async function edit(screen, title, webhook, { back, save }) {
         if (isBusy) return;
         const form = new FormData(event.currentTarget);
         const settings = { url: form.get('url').trim(), events: subscription(form), active: form.has('active'), description: form.get('description').trim() };
+        for (const name of ['max_in_flight', 'max_per_second']) settings[name] = form.get(name) === '' ? null : Number(form.get(name));
+        settings.timeout = form.get('timeout').trim() || null;
         if (secret === 'generate') settings.generate_secret = true;
         if (secret === 'own') settings.secret = form.get('secret');
         if (secret === 'none' && webhook.isKnown) settings.secret = '';

@@ -191,6 +191,15 @@ export const words = {
     'retry.done': ['The next attempt is on its way.', 'La prochaine tentative part.'],
     'redeliver.done': ['{n} delivery is on its way again.|{n} deliveries are on their way again.', '{n} livraison repart.|{n} livraisons repartent.'],
 
+    // The limits of a webhook
+    'limits': ['Limits', 'Limites'],
+    'max_in_flight': ['Requests at once', 'Requêtes simultanées'],
+    'max_in_flight.note': ['1 to 64. Leave it empty for the usual number.', 'De 1 à 64. Laissez vide pour le nombre habituel.'],
+    'max_per_second': ['Requests a second', 'Requêtes par seconde'],
+    'max_per_second.note': ['Up to 10000. Leave it empty for no limit.', 'Jusqu’à 10000. Laissez vide pour ne pas limiter.'],
+    'timeout': ['Time for an answer', 'Délai de réponse'],
+    'timeout.note': ['1s to 5min, such as 10s. Leave it empty for the usual time.', 'De 1s à 5min, par exemple 10s. Laissez vide pour le délai habituel.'],
+
     // A webhook
     'webhook.create': ['Create a webhook', 'Créer un webhook'],
     'webhook.edit': ['Edit the webhook', 'Modifier le webhook'],
