@@ -116,5 +116,6 @@ GRANT EXECUTE ON FUNCTION
     webhooks.cursors(integer),
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[], bigint),
     webhooks.report(integer, bigint, bigint, webhooks.cursor_row[], webhooks.result[]),
+    webhooks.endpoint_labels(integer[]),
     webhooks.maintain()
 TO webhooks_sidecar;

@@ -223,3 +223,18 @@ END
 $$;
 COMMENT ON FUNCTION webhooks.report_exceptions(webhooks.result[], timestamptz) IS
     'The part of report for everything but first attempts that succeeded';
+
+CREATE FUNCTION webhooks.endpoint_labels(endpoints integer[])
+    RETURNS TABLE (endpoint integer, id text, host text, disabled_reason text, waiting bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.key, e.id, substring(e.url FROM '^[a-z]+://([^/?#]*)'), e.disabled_reason,
+           CASE WHEN e.active THEN 0 ELSE (SELECT count(*) FROM webhooks.pending p WHERE p.endpoint = e.key) END
+      FROM webhooks.endpoint e
+     WHERE e.key = ANY (endpoints)
+     ORDER BY e.key
+$$;
+COMMENT ON FUNCTION webhooks.endpoint_labels(integer[]) IS
+    'For the sidecar''s log: the ids and hosts of endpoints and, of those that are disabled, why, and how many '
+    'deliveries wait. No path or query, which may hold a secret';

@@ -1,6 +1,7 @@
 //! The promises of pg_webhooks, each a test, on real Postgres with the real sidecar and real HTTP. One binary, so that
 //! all tests share one cluster; each has a database of its own.
 
+mod announcements;
 mod api;
 mod api_auth;
 mod api_errors;

@@ -163,13 +163,15 @@ impl<'a> Engine<'a> {
 impl Engine<'_> {
     fn report(&mut self, report: Arc<Report>) {
         let (session, lease) = (self.sessions.write.clone(), self.state.lease);
-        self.reporting = Some(Box::pin(async move { session.report(lease, &report).await }));
+        let said = self.state.announcements.take();
+        self.reporting = Some(Box::pin(async move {
+            let reported = session.report(lease, &report).await?;
+            session.announce(&said, &reported.disabled).await;
+            Ok(reported)
+        }));
     }
 
     fn reported(&mut self, reported: &Reported) {
-        for endpoint in &reported.disabled {
-            tracing::warn!(endpoint, "endpoint disabled; webhooks.list() says why");
-        }
         if !reported.disabled.is_empty() {
             // Its queue is to be dropped: that is told with a look.
             self.wakeup.notified();

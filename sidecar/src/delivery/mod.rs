@@ -17,6 +17,7 @@ mod queues;
 mod shard_state;
 mod in_flight;
 mod results;
+mod announcements;
 
 // The sessions with Postgres, and what the extension's functions return.
 mod session;

@@ -12,6 +12,7 @@ use postgres_types::ToSql;
 use tokio::sync::mpsc;
 use tokio_postgres::Row;
 
+use super::announcements::{Announcement, Change};
 pub use super::contract::SessionError;
 use super::contract::{Answer, Call, Session};
 use super::event::{Body, DELIVERY_BYTES, Delivery, Event, HeldBytes, PendingKey, Source};
@@ -460,17 +461,19 @@ pub struct WriteSession {
     report: Call,
     renew: Call,
     maintain: Call,
+    endpoint_labels: Call,
 }
 
 impl WriteSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
-        let (leave, report, renew, maintain) = tokio::try_join!(
+        let (leave, report, renew, maintain, endpoint_labels) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
             session.prepare("webhooks.report", "SELECT * FROM webhooks.report($1, $2, $3, $4, $5)"),
             session.prepare("webhooks.renew", "SELECT * FROM webhooks.renew($1, $2, $3)"),
             session.prepare("webhooks.maintain", "SELECT webhooks.maintain()"),
+            session.prepare("webhooks.endpoint_labels", "SELECT * FROM webhooks.endpoint_labels($1)"),
         )?;
-        Ok(Self { session, leave, report, renew, maintain })
+        Ok(Self { session, leave, report, renew, maintain, endpoint_labels })
     }
 
     /// Commits results and the cursor.
@@ -481,6 +484,41 @@ impl WriteSession {
         let row = answer.first()?;
         let (written, moved): (Vec<i32>, Vec<Xid>) = (answer.get(row, "written")?, answer.get(row, "moved")?);
         Ok(Reported { disabled: answer.get(row, "disabled")?, written: written.into_iter().zip(moved).collect() })
+    }
+
+    /// Says in the process's log what became of endpoints, by the names that people know.
+    pub async fn announce(&self, said: &[Announcement], disabled: &[i32]) {
+        let endpoints: Vec<i32> = said.iter().map(|said| said.endpoint).chain(disabled.iter().copied()).collect();
+        if endpoints.is_empty() {
+            return;
+        }
+        if let Err(error) = self.try_announce(&endpoints, said, disabled).await {
+            tracing::warn!("what became of {} webhooks cannot be said: {error}", endpoints.len());
+        }
+    }
+
+    async fn try_announce(&self, all: &[i32], said: &[Announcement], disabled: &[i32]) -> Result<(), SessionError> {
+        let answer = self.session.call(&self.endpoint_labels, &[&all]).await?;
+        for row in &answer.rows {
+            let endpoint: i32 = answer.get(row, "endpoint")?;
+            let (id, host): (&str, RawText) = (answer.get(row, "id")?, answer.get(row, "host")?);
+            let label = format!("{id} ({})", host.legible());
+            for said in said.iter().filter(|said| said.endpoint == endpoint) {
+                match &said.change {
+                    Change::BeganToFail(error) => tracing::warn!("{label} began to fail: {error}"),
+                    Change::Recovered(after) => {
+                        let after = humantime::format_duration(Duration::from_secs(after.as_secs()));
+                        tracing::info!("{label} recovered after {after}");
+                    }
+                }
+            }
+            if disabled.contains(&endpoint) {
+                let reason = answer.get::<Option<RawText>>(row, "disabled_reason")?.map(RawText::legible);
+                let waiting: i64 = answer.get(row, "waiting")?;
+                tracing::warn!("{label} was disabled: {}; {waiting} deliveries wait", reason.unwrap_or_default());
+            }
+        }
+        Ok(())
     }
 
     /// Extends the lease.

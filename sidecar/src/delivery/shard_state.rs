@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use webhooks_core::retry;
 
+use super::announcements::Announcements;
 use super::attempt::{Attempt, Ending, Settled};
 use super::event::{Delivery, PendingKey, Source};
 use super::failure::Failure;
@@ -46,6 +47,8 @@ pub struct ShardState {
     max_started: usize,
     /// From the database's settings.
     request_timeout: Duration,
+    /// What the log is to say of endpoints.
+    pub announcements: Announcements,
 }
 
 impl ShardState {
@@ -65,6 +68,7 @@ impl ShardState {
             started: 0,
             max_started: limits.global,
             request_timeout: Duration::from_secs(30),
+            announcements: Announcements::default(),
         }
     }
 
@@ -203,6 +207,11 @@ impl ShardState {
             Source::Log(_) => Lane::First(delivery.event.key),
         };
         let has_room = self.queues.complete(delivery.endpoint, lane, outcome_of(&attempt), attempt.started, now);
+        match attempt.error() {
+            None => self.announcements.succeeded(delivery.endpoint, now),
+            Some(error) if !attempt.is_ours() => self.announcements.failed(delivery.endpoint, || error, now),
+            Some(_) => {}
+        }
         self.results.put(Settled { delivery, ending: Ending::Attempted(attempt) });
         self.start_next(now);
         has_room
