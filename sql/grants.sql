@@ -98,7 +98,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.sign(text, text),
     webhooks.verify(text, text, text),
     webhooks.set_shards(integer),
-    webhooks.maintain()
+    webhooks.maintain(text)
 TO webhooks_admin;
 
 GRANT EXECUTE ON FUNCTION
@@ -117,5 +117,5 @@ GRANT EXECUTE ON FUNCTION
     webhooks.fetch_due(integer, bigint, integer[], integer[], integer, integer[], xid8[], integer[], bigint),
     webhooks.report(integer, bigint, bigint, webhooks.cursor_row[], webhooks.result[]),
     webhooks.endpoint_labels(integer[]),
-    webhooks.maintain()
+    webhooks.maintain(text)
 TO webhooks_sidecar;

@@ -143,14 +143,12 @@ BEGIN
         EXECUTE format('INSERT INTO %s SELECT * FROM pg_temp.strays', parent);
         DROP TABLE pg_temp.strays;
     END IF;
-EXCEPTION
-    -- Somebody holds it, or has put a later event into it meanwhile. The next round will do.
-    WHEN lock_not_available OR check_violation THEN NULL;
 END
 $$;
 COMMENT ON FUNCTION webhooks.make_days(regclass) IS
     'Makes the partitions of event or attempt for a week ahead. Behind them there is one for all later days, so a '
-    'writer never lacks one; where it has been needed, it becomes the partition of the days that it holds';
+    'writer never lacks one; where it has been needed, it becomes the partition of the days that it holds. Fails where '
+    'somebody holds the log, or puts a later event into that partition meanwhile: the next round will do';
 
 CREATE FUNCTION webhooks.drop_partitions(parent regclass, before date, read_up_to pg_snapshot[] = '{}') RETURNS integer
     LANGUAGE plpgsql
@@ -191,17 +189,23 @@ COMMENT ON FUNCTION webhooks.drop_partitions(regclass, date, pg_snapshot[]) IS
     'Drops the partitions of event or attempt for the UTC days before a date; leaves for the next round those in use '
     'and those with events that one of the snapshots does not see';
 
-CREATE FUNCTION webhooks.maintain() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION webhooks.oldest_day(retention text) RETURNS date
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Yesterday stays, however short: what began before midnight would find no partition, now or ever.
+    SELECT least(((clock_timestamp() - webhooks.setting_interval(retention)) AT TIME ZONE 'UTC')::date,
+                 (clock_timestamp() AT TIME ZONE 'UTC')::date - 1)
+$$;
+COMMENT ON FUNCTION webhooks.oldest_day(text) IS
+    'The oldest UTC day that event_retention or log_retention keeps';
+
+CREATE FUNCTION webhooks.maintain_rows() RETURNS void
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    yesterday    date := (clock_timestamp() AT TIME ZONE 'UTC')::date - 1;
-    -- Yesterday stays, however short: what began before midnight would find no partition, now or ever.
-    oldest_event date := least(
-        ((clock_timestamp() - webhooks.setting_interval('event_retention')) AT TIME ZONE 'UTC')::date, yesterday);
-    oldest_log   date := least(
-        ((clock_timestamp() - webhooks.setting_interval('log_retention')) AT TIME ZONE 'UTC')::date, yesterday);
+    oldest_event CONSTANT date := webhooks.oldest_day('event_retention');
 BEGIN
     -- What waits for a day that goes, or for an endpoint that is gone, can no longer be sent.
     DELETE FROM webhooks.pending
@@ -226,17 +230,70 @@ BEGIN
     INSERT INTO webhooks.missed
     SELECT min(first_at), max(last_at), table_name, event, reason, sum(changes)
       FROM taken, horizon GROUP BY table_name, event, reason, oldest HAVING max(last_at) >= oldest;
-
-    -- Last, for from the first drop on nobody reads the log until this commits, and who writes into the last partition
-    -- may wait. First event, then attempt: in this order fetch locks the two.
-    -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
-    PERFORM webhooks.drop_partitions('webhooks.event', oldest_event, array_agg(done)) FROM webhooks.shard_cursors();
-    PERFORM webhooks.make_days('webhooks.event');
-    PERFORM webhooks.drop_partitions('webhooks.attempt', oldest_log);
-    PERFORM webhooks.make_days('webhooks.attempt');
 END
 $$;
-COMMENT ON FUNCTION webhooks.maintain() IS
-    'Housekeeping, called by the sidecar every few minutes: partitions ahead, retention, old cursor rows';
+COMMENT ON FUNCTION webhooks.maintain_rows() IS
+    'The step of maintain() for what is in tables: deliveries that can no longer be sent, old cursor rows, endpoints '
+    'without subscriptions, missed changes added up';
+
+CREATE FUNCTION webhooks.maintain_days(log regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF log = 'webhooks.event'::regclass THEN
+        -- After a long outage the sidecar comes back to days that are old and not yet sent: they stay until they are.
+        PERFORM webhooks.drop_partitions(log, webhooks.oldest_day('event_retention'), array_agg(done))
+           FROM webhooks.shard_cursors();
+    ELSE
+        PERFORM webhooks.drop_partitions(log, webhooks.oldest_day('log_retention'));
+    END IF;
+    PERFORM webhooks.make_days(log);
+END
+$$;
+COMMENT ON FUNCTION webhooks.maintain_days(regclass) IS
+    'The step of maintain() for the days of event or attempt: drops old ones and makes those to come';
+
+CREATE FUNCTION webhooks.maintain(step text = NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    -- Who waits for a lock has others wait behind it.
+    SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    -- From the first drop of a day on nobody reads the log until this commits, and who writes into the last partition
+    -- may wait. First event, then attempt: in this order fetch locks the two.
+    steps CONSTANT text[] := '{rows,event,attempt}';
+    one   text;
+BEGIN
+    IF step <> ALL (steps) THEN
+        RAISE EXCEPTION 'housekeeping has no step %', step
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('The steps are %s; without one, webhooks.maintain() takes all of them.',
+                                array_to_string(steps, ', '));
+    END IF;
+    FOREACH one IN ARRAY steps LOOP
+        CONTINUE WHEN step <> one;
+        BEGIN
+            IF one = 'rows' THEN
+                PERFORM webhooks.maintain_rows();
+            ELSE
+                PERFORM webhooks.maintain_days(format('webhooks.%I', one)::regclass);
+            END IF;
+        EXCEPTION
+            -- Somebody holds what it wants, or has put an event of a later day into the log meanwhile.
+            WHEN lock_not_available OR check_violation THEN
+                IF step IS NOT NULL THEN
+                    RAISE;
+                END IF;
+                RAISE WARNING 'housekeeping leaves the step % to the next time: %', one, SQLERRM;
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhooks.maintain(text) IS
+    'Housekeeping: retention, partitions ahead, old cursor rows; all of it or one step, rows, event or attempt. The '
+    'sidecar calls it every few minutes, each step in a transaction of its own. It waits for locks only briefly: what '
+    'somebody holds it leaves to the next time';
 
 SELECT webhooks.make_days('webhooks.event'), webhooks.make_days('webhooks.attempt');

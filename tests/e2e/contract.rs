@@ -79,9 +79,9 @@ async fn columns_in_another_order_and_more_of_them_are_no_matter() {
 #[tokio::test]
 async fn a_function_that_is_not_there_is_named() {
     let (db, receiver) = prepare().await;
-    db.run("ALTER FUNCTION webhooks.maintain() RENAME TO kept").await;
-    let mend = "ALTER FUNCTION webhooks.kept() RENAME TO maintain";
-    names_it_and_delivers_once_mended(&db, &receiver, &["webhooks.maintain()"], mend).await;
+    db.run("ALTER FUNCTION webhooks.stop_sleeping() RENAME TO kept").await;
+    let mend = "ALTER FUNCTION webhooks.kept() RENAME TO stop_sleeping";
+    names_it_and_delivers_once_mended(&db, &receiver, &["webhooks.stop_sleeping()"], mend).await;
 }
 
 #[tokio::test]

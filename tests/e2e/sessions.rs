@@ -121,3 +121,56 @@ async fn a_lock_on_our_tables_piles_up_no_sessions_and_what_waits_for_it_is_name
     eventually(DEADLINE, "all is logged", async || (db.one::<i64>(logged).await == 2).then_some(())).await;
     assert_eq!(receiver.requests().len(), 2, "each came once");
 }
+
+#[tokio::test]
+async fn housekeeping_that_has_to_wait_holds_nothing_up_and_is_done_later() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    for log in ["event", "attempt"] {
+        db.run(&format!(
+            "DO $$ DECLARE ahead text := 'webhooks.{log}' || to_char(timezone('UTC', now()) + interval '2 days', '_YYYYMMDD');
+             BEGIN EXECUTE 'ALTER EXTENSION pg_webhooks DROP TABLE ' || ahead; EXECUTE 'DROP TABLE ' || ahead; END $$"
+        ))
+        .await;
+    }
+    let is_made = async |log: &str| {
+        let day = "to_char(timezone('UTC', now()) + interval '2 days', '_YYYYMMDD')";
+        db.one::<bool>(&format!("SELECT to_regclass('webhooks.{log}' || {day}) IS NOT NULL")).await.then_some(())
+    };
+    let other = db.session().await;
+    other.run("BEGIN; LOCK TABLE webhooks.event IN SHARE UPDATE EXCLUSIVE MODE; LOCK TABLE webhooks.missed").await;
+    let lease = [("PG_WEBHOOKS_LEASE", "1s")];
+    let sidecars = [Sidecar::start_with(&db, &lease), Sidecar::start_with(&db, &lease)];
+    eventually(DEADLINE, "the day of the other log is made", async || is_made("attempt").await).await;
+    let is_told = "housekeeping is left for later";
+    eventually(DEADLINE, "what is left is told", async || {
+        sidecars.iter().any(|one| one.log().matches(is_told).count() >= 2).then_some(())
+    })
+    .await;
+    for number in 1..=100 {
+        db.run(SUPPLIER).await;
+        receiver.wait_at("/all", number).await;
+    }
+    let logged = "SELECT count(*) FROM webhooks.attempt";
+    eventually(DEADLINE, "each is logged, once", async || (db.one::<i64>(logged).await == 100).then_some(())).await;
+    assert_eq!(db.one::<i64>("SELECT epoch FROM webhooks.lease").await, 1, "the shard has stayed where it was");
+    assert!(is_made("event").await.is_none());
+    other.run("COMMIT").await;
+    eventually(DEADLINE, "the day is made after all", async || is_made("event").await).await;
+    let told: Vec<usize> = sidecars.iter().map(|one| one.log().matches(is_told).count()).collect();
+    assert_eq!(told.iter().sum::<usize>(), 2, "each step said so once: {told:?}");
+}
+
+#[tokio::test]
+async fn housekeeping_by_hand_does_what_it_can_and_names_the_rest() {
+    let db = Cluster::shared().await.database().await;
+    let other = db.session().await;
+    other.run("BEGIN; LOCK TABLE webhooks.missed").await;
+    db.run("SELECT webhooks.maintain()").await;
+    let told: Vec<String> = db.notices().into_iter().map(|notice| notice.message).collect();
+    assert!(told.len() == 1 && told[0].contains("the step rows"), "{told:?}");
+    assert_eq!(db.fail("SELECT webhooks.maintain('rows')").await.code, "55P03");
+    other.run("COMMIT").await;
+    db.run("SELECT webhooks.maintain('rows')").await;
+    let error = db.fail("SELECT webhooks.maintain('row')").await;
+    assert!(error.code == "22023" && error.message.contains("row") && error.hint.contains("rows, event"), "{error:?}");
+}

@@ -6,6 +6,7 @@ pub mod supervisor;
 mod shared;
 mod worker;
 mod engine;
+mod housekeeping;
 
 // When to read and how far, and who may send next. Pure.
 mod wakeup;

@@ -460,20 +460,18 @@ pub struct WriteSession {
     leave: Call,
     report: Call,
     renew: Call,
-    maintain: Call,
     endpoint_labels: Call,
 }
 
 impl WriteSession {
     async fn prepare(session: Session) -> Result<Self, SessionError> {
-        let (leave, report, renew, maintain, endpoint_labels) = tokio::try_join!(
+        let (leave, report, renew, endpoint_labels) = tokio::try_join!(
             session.prepare("webhooks.leave", LEAVE),
             session.prepare("webhooks.report", "SELECT * FROM webhooks.report($1, $2, $3, $4, $5)"),
             session.prepare("webhooks.renew", "SELECT * FROM webhooks.renew($1, $2, $3)"),
-            session.prepare("webhooks.maintain", "SELECT webhooks.maintain()"),
             session.prepare("webhooks.endpoint_labels", "SELECT * FROM webhooks.endpoint_labels($1)"),
         )?;
-        Ok(Self { session, leave, report, renew, maintain, endpoint_labels })
+        Ok(Self { session, leave, report, renew, endpoint_labels })
     }
 
     /// Commits results and the cursor.
@@ -531,13 +529,6 @@ impl WriteSession {
             share: count(answer.get(row, "share")?),
             give_back: answer.get(row, "give_back")?,
         })
-    }
-
-    /// Does the housekeeping. What goes wrong there is logged, and tried again the next time.
-    pub async fn maintain(&self) {
-        if let Err(error) = self.session.call(&self.maintain, &[]).await {
-            tracing::warn!("housekeeping failed: {error}");
-        }
     }
 }
 

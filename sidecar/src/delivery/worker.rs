@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::engine::{End, Engine};
+use super::housekeeping;
 use super::queues::Limits;
 use super::readers::ReadSizes;
 use super::session::{AcquiredLease, SessionError, Sessions};
@@ -99,6 +101,11 @@ impl Worker {
         state.renewed(sessions.write.renew(lease, shared.settings.lease).await?, prefetch);
         tracing::info!(shard = lease.shard, epoch, "delivering");
         shared.clear_trouble();
+        // Ends with this function. One of all owners does the housekeeping: there always is a shard 0.
+        let mut housekeeping = JoinSet::new();
+        if lease.shard == 0 {
+            housekeeping.spawn(housekeeping::run(Arc::clone(&shared)));
+        }
         Engine::new(&shared, &mut sessions, state).run(&mut self.stop).await
     }
 

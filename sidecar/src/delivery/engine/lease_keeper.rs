@@ -1,22 +1,18 @@
-//! The lease keeper: renews the lease, leaves before a stop, and does the housekeeping, one call of the database at a
-//! time.
+//! The lease keeper: renews the lease, and leaves before a stop, one call of the database at a time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Engine;
 use crate::delivery::session::{RenewedLease, Sessions};
 
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(300);
-
 /// What a call of the lease keeper returned.
 pub enum KeeperAnswer {
     Renewed(RenewedLease),
-    Maintained,
     Left,
 }
 
 impl Engine<'_> {
-    /// Leaves, renews the lease or does the housekeeping, whichever is due.
+    /// Leaves or renews the lease, whichever is due.
     pub fn advance_keeper(&mut self, now: Instant) -> Instant {
         let session = self.sessions.write.clone();
         if self.must_leave {
@@ -31,19 +27,8 @@ impl Engine<'_> {
             let (lease, duration) = (self.state.lease, self.shared.settings.lease);
             let renew = async move { session.renew(lease, duration).await.map(KeeperAnswer::Renewed) };
             self.keeping = Some(Box::pin(renew));
-        } else if self.does_housekeeping() && self.maintain_at <= now && self.is_running() {
-            self.maintain_at = now + MAINTENANCE_INTERVAL;
-            self.keeping = Some(Box::pin(async move {
-                session.maintain().await;
-                Ok(KeeperAnswer::Maintained)
-            }));
         }
         self.renew_at
-    }
-
-    /// One of all owners does the housekeeping: there always is a shard 0.
-    fn does_housekeeping(&self) -> bool {
-        self.state.lease.shard == 0
     }
 
     pub fn kept(&mut self, answer: KeeperAnswer, now: Instant) {
