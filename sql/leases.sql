@@ -6,6 +6,8 @@ CREATE FUNCTION webhooks.acquire(owner text, lease_ms integer, known_lease_id bi
                    shards integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    -- To fail, and be called again, is better than to wait in silence.
+    SET lock_timeout = '2s'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -18,7 +20,7 @@ BEGIN
             RETURN;
         END IF;
         -- One at a time: each counts what the others hold.
-        PERFORM pg_advisory_xact_lock('webhooks.cursor'::regclass::oid::bigint);
+        LOCK TABLE webhooks.lease IN SHARE ROW EXCLUSIVE MODE;
         -- pg_stat_activity is kept for the transaction: it would lack the sessions that came while this one waited.
         PERFORM pg_stat_clear_snapshot();
         IF webhooks.leases_of(owner) >= webhooks.fair_share(owner, lease_ms) THEN
@@ -29,21 +31,19 @@ BEGIN
         IF NOT FOUND THEN
             RETURN;
         END IF;
-        -- An owner that is stuck and asleep would have all writers notify for as long as its session lasts, which on a
-        -- frozen host is hours. (By the lock it is known that the process id still is its session's.)
-        PERFORM pg_terminate_backend(k.pid)
-           FROM webhooks.holder h
-           JOIN pg_locks k ON k.pid = h.session
-           JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
-          WHERE h.shard = lease.shard
-            AND k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2
-            AND k.objid::bigint::bit(32)::integer = webhooks.sidecar_of(lease.owner);
     ELSE
         -- The same owner comes back after it lost its session: nobody was there in between, so it keeps its lease and
         -- with it the right to report what is still in flight. Unless it has forgotten that, or the server has crashed.
         SELECT h.lease_id INTO my_lease_id FROM webhooks.holder h
          WHERE h.shard = lease.shard AND h.lease_id = known_lease_id;
     END IF;
+    -- A session that is stuck asleep would have all writers notify for as long as it lasts, which on a frozen host or
+    -- behind a half-open connection is hours; so would the one that this owner has lost without the server's noticing.
+    PERFORM pg_terminate_backend(m.pid)
+       FROM webhooks.holder h
+       JOIN webhooks.member m ON m.pid = h.session AND webhooks.sidecar_of(m.owner) = webhooks.sidecar_of(lease.owner)
+       JOIN pg_stat_activity a ON a.pid = m.pid AND a.backend_start = m.backend_start
+      WHERE h.shard = lease.shard AND h.session <> pg_backend_pid();
     IF my_lease_id IS NULL THEN
         my_lease_id := hashtextextended(gen_random_uuid()::text, 0);
         UPDATE webhooks.lease l
@@ -111,21 +111,28 @@ $$;
 COMMENT ON FUNCTION webhooks.release(integer, bigint) IS 'Gives a shard back';
 
 -- Shares ------------------------------------------------------------------------------------------------------------
--- Every session of a sidecar holds an advisory lock with the hash of the sidecar's name. So a sidecar that dies is not
--- counted any more at once; one that is stuck, when it has not called for the time of a lease.
+-- Every session of a sidecar is a row of member while it lasts. So a sidecar that dies is not counted any more at once;
+-- one that is stuck, when it has not called for the time of a lease.
 
-CREATE FUNCTION webhooks.sidecar_of(owner text) RETURNS integer
+CREATE FUNCTION webhooks.sidecar_of(owner text) RETURNS text
     LANGUAGE sql IMMUTABLE
-RETURN hashtext(regexp_replace(owner, '/[^/]*$', ''));
+RETURN regexp_replace(owner, '/[^/]*$', '');
 COMMENT ON FUNCTION webhooks.sidecar_of(text) IS
-    'The hash of the name of a sidecar, which is all of an owner before its last slash';
+    'The name of a sidecar, which is all of an owner before its last slash';
 
 CREATE FUNCTION webhooks.join(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT pg_advisory_lock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer,
-                                   webhooks.sidecar_of(sidecar))
+    -- Rows of sessions that have ended go when another begins. (Who deletes one already is not waited for.)
+    DELETE FROM webhooks.member m
+     WHERE m.ctid = ANY (ARRAY(SELECT d.ctid FROM webhooks.member d
+                                WHERE NOT EXISTS (SELECT FROM pg_stat_activity a
+                                                   WHERE a.pid = d.pid AND a.backend_start = d.backend_start)
+                                   OR d.pid = pg_backend_pid()
+                                  FOR UPDATE SKIP LOCKED));
+    INSERT INTO webhooks.member (owner, pid, backend_start)
+    SELECT sidecar, a.pid, a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
 $$;
 COMMENT ON FUNCTION webhooks.join(text) IS
     'Makes the calling session a member: while it lasts, its sidecar gets a share of the shards';
@@ -134,22 +141,26 @@ CREATE FUNCTION webhooks.leave(sidecar text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT pg_advisory_unlock_shared('webhooks.lease'::regclass::oid::bigint::bit(32)::integer,
-                                     webhooks.sidecar_of(sidecar))
+    DELETE FROM webhooks.member m WHERE m.pid = pg_backend_pid() AND m.owner = leave.sidecar
 $$;
 COMMENT ON FUNCTION webhooks.leave(text) IS
     'Ends what join began: other sidecars may take this one''s shards as they are released';
 
-CREATE FUNCTION webhooks.members() RETURNS TABLE (sidecar integer, called_at timestamptz)
-    LANGUAGE sql
+CREATE FUNCTION webhooks.members() RETURNS TABLE (sidecar text, called_at timestamptz)
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT k.objid::bigint::bit(32)::integer, max(coalesce(a.state_change, 'infinity'))
-      FROM pg_locks k
-      JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
-      JOIN pg_stat_activity a ON a.pid = k.pid
-     WHERE k.locktype = 'advisory' AND k.classid = 'webhooks.lease'::regclass AND k.objsubid = 2 AND k.granted
-     GROUP BY k.objid
+BEGIN
+    -- An unlogged table cannot be read on a standby.
+    IF pg_is_in_recovery() THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        SELECT webhooks.sidecar_of(m.owner), max(coalesce(a.state_change, 'infinity'))
+          FROM webhooks.member m
+          JOIN pg_stat_activity a ON a.pid = m.pid AND a.backend_start = m.backend_start
+         GROUP BY 1;
+END
 $$;
 COMMENT ON FUNCTION webhooks.members() IS
     'The sidecars that have sessions, and when each last called; infinity where the server does not track activities';
@@ -210,7 +221,7 @@ AS $$
         SELECT (SELECT count(*) FROM webhooks.lease) / (1 + count(*)) AS share,
                (SELECT count(*) FROM webhooks.lease) % (1 + count(*)) AS left_over
           FROM other
-    )  -- Each of the shards left over is one sidecar's: whoever came first, and the lower hash where too many have one.
+    )  -- Each of the shards left over is one sidecar's: whoever came first, and the lower name where too many have one.
     SELECT (even.share + CASE WHEN even.left_over > (
                 SELECT count(*) FROM other
                  WHERE other.leases > even.share AND (me.leases <= even.share OR other.sidecar < me.sidecar))

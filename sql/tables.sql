@@ -89,6 +89,17 @@ COMMENT ON COLUMN webhooks.holder.session IS
     'The process id of the session in which the owner has been reading since taken_at: once the owner''s sessions are '
     'gone, nobody has to wait for the lease to run out';
 
+-- Not logged, for it means nothing after the sessions' end, and without an index, as holder is.
+CREATE UNLOGGED TABLE webhooks.member (
+    owner         text NOT NULL,
+    pid           integer NOT NULL,
+    backend_start timestamptz NOT NULL
+);
+COMMENT ON TABLE webhooks.member IS
+    'The sessions of sidecars: one counts while a session with its pid has begun at its backend_start. Not advisory '
+    'locks, which any role could take';
+COMMENT ON COLUMN webhooks.member.owner IS 'The sidecar''s name, perhaps with a slash and something behind it';
+
 CREATE TYPE webhooks.outcome AS ENUM ('delivered', 'retry', 'rejected', 'gone', 'exhausted', 'unreadable');
 COMMENT ON TYPE webhooks.outcome IS
     'What an attempt led to: success, a later retry, a final refusal (4xx), 410 Gone, the last retry spent; or that '

@@ -174,3 +174,68 @@ async fn housekeeping_by_hand_does_what_it_can_and_names_the_rest() {
     let error = db.fail("SELECT webhooks.maintain('row')").await;
     assert!(error.code == "22023" && error.message.contains("row") && error.hint.contains("rows, event"), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_role_without_rights_stops_nothing_with_advisory_locks() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    db.run("SELECT webhooks.set_shards(4)").await;
+    let ours: Vec<i64> = db.all("SELECT oid::bigint FROM pg_class WHERE relnamespace = 'webhooks'::regnamespace").await;
+    let stranger = db.session_as("app").await;
+    stranger.run(&format!("SELECT pg_advisory_lock(oid) FROM unnest(ARRAY{ours:?}) oid")).await;
+    let sidecar = Sidecar::start_with(&db, &[("PG_WEBHOOKS_LEASE", "1s")]);
+    let held = "SELECT count(*) FROM webhooks.leases() WHERE is_held";
+    let holds_all = async || (db.one::<i64>(held).await == 4).then_some(());
+    eventually(DEADLINE, "it holds all shards", holds_all).await;
+
+    // Fifty sidecars that are none, each with a call just now.
+    let pretend = format!(
+        "SELECT pg_advisory_lock_shared((oid::bit(32))::integer, number)
+           FROM unnest(ARRAY{ours:?}) oid, generate_series(1, 50) number"
+    );
+    let renewed = "SELECT min(expires_at)::text FROM webhooks.holder";
+    for _ in 0..3 {
+        let before: String = db.one(renewed).await;
+        stranger.run(&pretend).await;
+        eventually(DEADLINE, "the leases are renewed", async || {
+            (db.one::<Option<String>>(renewed).await.as_ref() != Some(&before)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(db.one::<i32>("SELECT sidecars FROM webhooks.status()").await, 1);
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    assert!(!sidecar.log().contains("giving the shard back"), "{}", sidecar.log());
+}
+
+#[tokio::test]
+async fn an_acquire_that_finds_a_lock_fails_soon_and_is_made_again() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    let other = db.session().await;
+    other.run("BEGIN; LOCK TABLE webhooks.lease IN SHARE MODE").await;
+    let sidecar = Sidecar::start(&db);
+    sidecar.wait_for_log("lock timeout").await;
+    other.run("COMMIT").await;
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+}
+
+#[tokio::test]
+async fn an_owner_that_comes_back_ends_the_session_that_it_lost_asleep() {
+    let (db, receiver) = prepare(Cluster::shared().await).await;
+    let proxy = Proxy::start(&db).await;
+    let _sidecar = sidecar_behind(&proxy, &db);
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    let lost: i32 = db.one("SELECT session FROM webhooks.holder").await;
+    let sleeps = format!(
+        "SELECT count(*) FROM pg_locks WHERE pid = {lost} AND relation = 'webhooks.wakeup'::regclass AND mode = 'ShareLock'"
+    );
+    eventually(DEADLINE, "it sleeps", async || (db.one::<i64>(&sleeps).await == 1).then_some(())).await;
+    proxy.fall_silent();
+    let lives = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {lost}");
+    eventually(DEADLINE, "the lost session is ended, and its lock is free", async || {
+        (db.one::<i64>(&lives).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(db.one::<i64>("SELECT epoch FROM webhooks.lease").await, 1, "its owner has come back");
+}

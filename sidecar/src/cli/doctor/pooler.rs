@@ -1,5 +1,5 @@
 //! Whether a session stays with one server process. A pooler in transaction mode lends another server process to
-//! each transaction: LISTEN, the sleeper's lock and advisory locks are lost there, so the sidecar cannot work.
+//! each transaction: LISTEN and the sleeper's lock are lost there, so the sidecar cannot work.
 
 use std::time::Duration;
 use tokio::sync::mpsc;
