@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Api, CommandLine, SECRET, Stage, eventually};
+use tests::{Answer, Api, Cluster, CommandLine, SECRET, Stage, eventually};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -104,4 +104,24 @@ async fn the_api_and_the_command_line_retry_now() {
     let told: Value = CommandLine::new(&stage.db).run(&["retry", &stage.endpoint, "--json"]).await.json();
     assert_eq!(told, json!({"endpoint_id": stage.endpoint, "deliveries": 1}));
     until_delivered(&stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_backlog_is_made_due_in_batches_and_each_delivery_once() {
+    let db = Cluster::shared().await.database().await;
+    let endpoint = db.register("http://127.0.0.1:9/", "*", SECRET).await;
+    db.run(
+        "INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+         SELECT key, (100 + i % 3)::text::xid8, i, now(), 'infinity', 3 FROM webhooks.endpoint, generate_series(1, 25000) i",
+    )
+    .await;
+    assert_eq!(db.one::<i64>(&format!("SELECT webhooks.retry('{endpoint}')")).await, 25_000);
+    let due = "SELECT count(*) FROM webhooks.pending WHERE due_at <= clock_timestamp()";
+    for count in [10_000, 20_000, 25_000] {
+        db.run("SELECT webhooks.hasten(0)").await;
+        assert_eq!(db.one::<i64>(due).await, count);
+    }
+    db.run("UPDATE webhooks.pending SET due_at = 'infinity'; SELECT webhooks.hasten(0)").await;
+    assert_eq!(db.one::<i64>(due).await, 0);
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM webhooks.retry_request").await, 0);
 }
