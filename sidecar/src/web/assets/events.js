@@ -80,8 +80,14 @@ export class Events {
         ];
     }
 
-    // What waits comes by itself.
+    // What waits comes by itself, but perhaps only in six hours.
     again({ webhook_id, state }) {
+        if (state === 'waiting' && this.endpoint) {
+            return h('button.small', {
+                type: 'button', 'aria-label': t('retry.what', { what: webhook_id }),
+                onclick: ({ currentTarget }) => perform(currentTarget, () => api.retry(this.endpoint, webhook_id), () => t('retry.done')).then(() => this.ask()),
+            }, t('retry.now'));
+        }
         if (state === 'waiting' || state === 'queued') return h('span.quiet', {}, t('redeliver.waits'));
         return h('button.small', {
             type: 'button', 'aria-label': t('redeliver.what', { what: webhook_id }),

@@ -1,4 +1,4 @@
-// What can be done with a webhook: test, send a sample, edit, rotate the secret, disable and enable, replay, delete.
+// What can be done with a webhook: test, send a sample, edit, rotate the secret, retry, replay, disable and enable, delete.
 
 import * as api from './api.js';
 import { h } from './dom.js';
@@ -7,12 +7,13 @@ import { choice, coloured, field, notice, openDialog, openForm, options, perform
 
 /** The buttons. `refresh` asks for the webhook again, `go` leaves for another view. */
 export function acts(webhook, { refresh, go }) {
-    const button = (name, onclick, kind = '') => h(`button${kind}`, { type: 'button', id: `act-${name}`, onclick }, t(`act.${name}`));
+    const button = (name, onclick, kind = '') => h(`button${kind}`, { key: name, type: 'button', id: `act-${name}`, onclick }, t(`act.${name}`));
     return h('div.acts', { key: 'acts', role: 'group', 'aria-label': t('action') },
         webhook.active && button('test', ({ currentTarget }) => perform(currentTarget, () => api.test(webhook.id), ({ webhook_id }) => sent(webhook_id)).then(refresh), '.primary'),
         webhook.active && button('trigger', () => sendSample(webhook).then(refresh)),
-        h('a.button', { href: `#/webhooks/${webhook.id}/edit` }, t('act.edit')),
+        h('a.button', { key: 'edit', href: `#/webhooks/${webhook.id}/edit` }, t('act.edit')),
         button('rotate', () => rotate(webhook).then(refresh)),
+        webhook.active && button('retry', ({ currentTarget }) => perform(currentTarget, () => api.retry(webhook.id), ({ deliveries }) => t('act.retry.done', { n: deliveries })).then(refresh)),
         button('replay', () => replay(webhook).then(refresh)),
         webhook.active
             ? button('disable', () => disable(webhook).then(refresh))

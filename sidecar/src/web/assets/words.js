@@ -217,6 +217,8 @@ export const words = {
     'act.rotate.title': ['Rotate the secret', 'Changer le secret'],
     'act.rotate.text': ['Messages are signed with the new secret from now on.', 'Dès maintenant, les messages sont signés avec le nouveau secret.'],
     'act.rotate.do': ['Rotate', 'Changer'],
+    'act.retry': ['Retry now', 'Réessayer maintenant'],
+    'act.retry.done': ['{n} delivery that waited is on its way.|{n} deliveries that waited are on their way.', '{n} livraison en attente part.|{n} livraisons en attente partent.'],
     'act.replay': ['Replay…', 'Rejouer…'],
     'act.replay.title': ['Send again what happened', 'Renvoyer ce qui s’est passé'],
     'act.replay.text': ['Same bytes, same webhook_id. What still waits for an attempt, and tests, are left out.', 'Mêmes octets, même webhook_id. Ce qui attend encore une tentative et les tests sont laissés de côté.'],
