@@ -139,7 +139,7 @@ mod tests {
             "timestamp": "2026-11-24T04:05:12.5Z", "endpoint_id": "ep_00000000n40000007shm2fnpb8", "url": "http://h/",
             "event": "product.updated", "webhook_id": "wh_00000000n40000007shm2fnpb8", "outcome": "retry",
             "http_status": 500, "response_time_ms": 12, "retry_count": 1, "error": null, "response": "Oh\u{1b}[2J\nno",
-            "next_attempt_at": "2026-11-24T04:10:12Z", "signed_at": 1, "position": "1.1.wh_"
+            "next_attempt_at": "2026-11-24T04:10:12Z", "signed_at": 1, "ours": false, "position": "1.1.wh_"
         }))
         .unwrap()
     }
