@@ -131,7 +131,7 @@ COMMENT ON FUNCTION webhooks.first_transactions(xid8[], xid8, pg_snapshot, integ
     'max_events or one that makes more. looked_at are all that it went through, up to the id looked_to';
 
 -- fetch and fetch_due return a row for each event: its body once, and side by side in arrays what each recipient gets.
--- signatures is X-Webhook-Signature; webhook_id, signed_at and signatures_v1 are the Standard Webhooks headers; damage
+-- (the last three are the endpoint's options, NULL where it has none). signatures is X-Webhook-Signature; webhook_id, signed_at and signatures_v1 are the Standard Webhooks headers; damage
 -- says why it is not to be sent. What the call itself has to say is in the first columns, the same in each row; where
 -- there is nothing to send, it is in one row whose other columns are NULL.
 
@@ -145,7 +145,8 @@ CREATE FUNCTION webhooks.fetch(shard integer, lease_id bigint,
                                OUT xid xid8, OUT seq integer, OUT occurred_at timestamptz, OUT webhook_id text,
                                OUT key bigint, OUT event text, OUT body text, OUT damage text, OUT signed_at bigint,
                                OUT endpoints integer[], OUT urls text[], OUT retry_counts integer[],
-                               OUT signatures text[], OUT signatures_v1 text[])
+                               OUT signatures text[], OUT signatures_v1 text[], OUT max_in_flight integer[],
+                               OUT max_per_second double precision[], OUT timeout_ms integer[])
     RETURNS SETOF record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -259,7 +260,8 @@ BEGIN
                    AND (s.tenant IS NULL OR s.tenant = topic.tenant_or_none)
                  GROUP BY s.endpoint) s
              CROSS JOIN LATERAL (
-                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until
+                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until,
+                       p.max_in_flight, p.max_per_second, p.timeout_ms
                   FROM webhooks.endpoint p
                  WHERE p.key = s.endpoint AND p.active AND p.key % shards = my_shard OFFSET 0) p
              WHERE (only_endpoints IS NULL OR p.endpoint_key IN (SELECT unnest(only_endpoints)))
@@ -314,7 +316,8 @@ BEGIN
                   FROM (SELECT greatest(new_from, max((x::text::bigint + 1)::text::xid8)) AS xmax
                           FROM unnest(o.read_xids || o.part_xid) AS x) n) d
         ), recipient AS (
-            SELECT e.*, s.endpoint_key, s.url, s.secret, s.previous_secret, s.previous_until
+            SELECT e.*, s.endpoint_key, s.url, s.secret, s.previous_secret, s.previous_until,
+                   s.max_in_flight, s.max_per_second, s.timeout_ms
               FROM read e
               JOIN subscriber s ON s.name = e.name AND s.tenant_or_none = e.tenant_or_none
              WHERE e.target IS NULL
@@ -324,7 +327,8 @@ BEGIN
             SELECT e.*, p.*
               FROM read e
              CROSS JOIN LATERAL (
-                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until
+                SELECT p.key AS endpoint_key, p.url, p.secret, p.previous_secret, p.previous_until,
+                       p.max_in_flight, p.max_per_second, p.timeout_ms
                   FROM webhooks.endpoint p
                  WHERE p.key = e.target AND p.active AND p.key % shards = my_shard OFFSET 0) p
              WHERE e.target IS NOT NULL
@@ -344,7 +348,9 @@ BEGIN
                    array_agg(r.endpoint_key) AS endpoints, array_agg(r.url) AS urls, array_agg(0) AS retry_counts,
                    array_agg(webhooks.sign(r.body, r.secret)) AS signatures,
                    array_agg(webhooks.standard_signatures(r.webhook_id, now_s, r.body, r.secret, r.previous_secret,
-                                                          r.previous_until)) AS signatures_v1
+                                                          r.previous_until)) AS signatures_v1,
+                   array_agg(r.max_in_flight) AS max_in_flight, array_agg(r.max_per_second) AS max_per_second,
+                   array_agg(r.timeout_ms) AS timeout_ms
               FROM recipient r
               LEFT JOIN unnest(retaken_endpoints, retaken_before) AS retaken (endpoint, before)
                      ON retaken.endpoint = r.endpoint_key
@@ -371,7 +377,8 @@ BEGIN
                seen_now::text, p.events_read, p.is_complete, has_news,
                ARRAY(SELECT l.endpoint_key FROM left_out l),
                e.xid, e.seq, e.occurred_at, e.webhook_id, e.key, e.name, e.body, e.damage, now_s,
-               e.endpoints, e.urls, e.retry_counts, e.signatures, e.signatures_v1
+               e.endpoints, e.urls, e.retry_counts, e.signatures, e.signatures_v1,
+               e.max_in_flight, e.max_per_second, e.timeout_ms
           FROM progress p
          CROSS JOIN LATERAL webhooks.flush_commits(
                 ARRAY(SELECT x::text::bigint FROM unnest(p.read_xids || p.part_xid) x WHERE x IS NOT NULL)) flushed
@@ -441,7 +448,8 @@ CREATE FUNCTION webhooks.fetch_due(shard integer, lease_id bigint,
                    xid xid8, seq integer, occurred_at timestamptz, webhook_id text, key bigint,
                    event text, body text, damage text,
                    signed_at bigint, endpoints integer[], urls text[], retry_counts integer[],
-                   signatures text[], signatures_v1 text[])
+                   signatures text[], signatures_v1 text[], max_in_flight integer[],
+                   max_per_second double precision[], timeout_ms integer[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET lock_timeout = '500ms'
@@ -474,6 +482,7 @@ BEGIN
           FROM waiting w WHERE w.endpoint IS NOT NULL
     ), target AS (  -- those of them that may be sent to, and how many more requests each can take
         SELECT e.key, e.url, e.secret, e.previous_secret, e.previous_until,
+               e.max_in_flight, e.max_per_second, e.timeout_ms,
                coalesce(known.room, room_for_others) AS room
           FROM waiting w
           JOIN webhooks.endpoint e ON e.key = w.endpoint AND e.active AND e.key % shards = fetch_due.shard
@@ -512,14 +521,17 @@ BEGIN
                array_agg(m.key) AS endpoints, array_agg(m.url) AS urls, array_agg(m.retry_count) AS retry_counts,
                array_agg(webhooks.sign(m.body, m.secret)) AS signatures,
                array_agg(webhooks.standard_signatures(m.webhook_id, now_s, m.body, m.secret, m.previous_secret,
-                                                      m.previous_until)) AS signatures_v1
+                                                      m.previous_until)) AS signatures_v1,
+               array_agg(m.max_in_flight) AS max_in_flight, array_agg(m.max_per_second) AS max_per_second,
+               array_agg(m.timeout_ms) AS timeout_ms
           FROM measured m
          WHERE m.bytes_before < max_bytes
          GROUP BY m.xid, m.seq, m.occurred_at, m.webhook_id, m.row_key, m.name, m.body, m.signature
     )
     SELECT next.due_at, r.xid, r.seq, r.occurred_at, r.webhook_id, r.row_key, r.name, r.body,
            webhooks.damage(r.webhook_id, r.body, r.signature, log_key), now_s,
-           r.endpoints, r.urls, r.retry_counts, r.signatures, r.signatures_v1
+           r.endpoints, r.urls, r.retry_counts, r.signatures, r.signatures_v1,
+           r.max_in_flight, r.max_per_second, r.timeout_ms
       FROM next
       LEFT JOIN ready r ON true
      ORDER BY r.due_at;

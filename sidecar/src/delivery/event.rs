@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::queues::EndpointLimits;
 use super::values::{Timestamp, Xid};
 
 /// One message; its deliveries share it.
@@ -69,6 +71,10 @@ pub struct Delivery {
     pub signed_at: i64,
     pub signature: Option<String>,
     pub signature_v1: Option<String>,
+    /// What its endpoint permits.
+    pub limits: EndpointLimits,
+    /// How long an attempt may take; none: as the settings say.
+    pub timeout: Option<Duration>,
     pub source: Source,
     pub _held: HeldBytes,
 }

@@ -68,6 +68,13 @@ pub struct Limits {
     pub global: usize,
 }
 
+/// What an endpoint's options permit; none: what all may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EndpointLimits {
+    pub in_flight: Option<usize>,
+    pub per_second: Option<f64>,
+}
+
 /// What a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -96,6 +103,7 @@ pub enum Outcome {
 #[derive(Debug)]
 struct Endpoint<D> {
     origin: Arc<str>,
+    limits: EndpointLimits,
     firsts: VecDeque<(Option<i64>, D)>,
     retries: VecDeque<D>,
     /// Of each row with a request under way: since when, and what waits for its answer.
@@ -125,7 +133,9 @@ struct Row<D> {
 /// How fast an endpoint may be sent to.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Requests a second; none: as many as the window lets.
+    /// Requests a second that the endpoint's options permit.
+    most: Option<f64>,
+    /// Requests a second that a 429 has set; none: as many as the window lets.
     rate: Option<f64>,
     set_at: Option<Instant>,
     next_at: Option<Instant>,
@@ -148,6 +158,7 @@ impl<D> Endpoint<D> {
     fn new(origin: Arc<str>, now: Instant) -> Self {
         Self {
             origin,
+            limits: EndpointLimits::default(),
             firsts: VecDeque::new(),
             retries: VecDeque::new(),
             rows: HashMap::new(),
@@ -171,7 +182,8 @@ impl<D> Endpoint<D> {
     }
 
     fn slots(&self, limits: Limits) -> usize {
-        if self.is_failing() || self.pace.is_paused { 1 } else { (self.window as usize).clamp(1, limits.per_endpoint) }
+        let most = self.limits.in_flight.unwrap_or(limits.per_endpoint).max(1);
+        if self.is_failing() || self.pace.is_paused { 1 } else { (self.window as usize).clamp(1, most) }
     }
 
     fn has_ready(&self) -> bool {
@@ -232,7 +244,7 @@ impl<D> Endpoint<D> {
             _ if is_loss => {}
             _ => {
                 self.window += if self.is_probing_window { 1.0 } else { 1.0 / self.window.floor() };
-                self.window = self.window.min(limits.per_endpoint as f64);
+                self.window = self.window.min(self.limits.in_flight.unwrap_or(limits.per_endpoint) as f64);
             }
         }
     }
@@ -254,7 +266,7 @@ impl Pace {
     fn throttle(&mut self, pause: Option<Duration>, now: Instant) {
         self.forget(now);
         let accepted = self.accepted.len() as f64;
-        let before = self.rate(now).unwrap_or(f64::INFINITY);
+        let before = self.set_rate(now).unwrap_or(f64::INFINITY);
         let rate = if accepted > 0.0 { PACE_MARGIN * accepted } else { before / 2.0 };
         self.rate = Some(if rate.is_finite() { rate.max(MIN_PACE) } else { 1.0 });
         self.set_at = Some(now);
@@ -263,8 +275,14 @@ impl Pace {
         self.next_at = Some(now + pause.max(self.interval(now)));
     }
 
-    /// The rate by now: it is held for a while, and then grows.
+    /// How many requests may begin in a second.
     fn rate(&self, now: Instant) -> Option<f64> {
+        let set = self.set_rate(now);
+        self.most.map_or(set, |most| Some(set.map_or(most, |set| set.min(most))))
+    }
+
+    /// The rate that a 429 has set, by now: it is held for a while, and then grows.
+    fn set_rate(&self, now: Instant) -> Option<f64> {
         let grown_for = now.saturating_duration_since(self.set_at? + PACE_HELD_FOR).as_secs_f64();
         Some(self.rate? * (1.0 + PACE_GROWTH_PER_SECOND * grown_for))
     }
@@ -274,7 +292,7 @@ impl Pace {
     }
 
     fn started(&mut self, now: Instant) {
-        if self.rate.is_some() {
+        if self.rate(now).is_some() {
             // What was not used is lost, but for the delay with which a timer comes.
             let interval = self.interval(now);
             let due_at = self.next_at.unwrap_or(now);
@@ -306,9 +324,11 @@ impl<D> Queues<D> {
     }
 
     /// Queues a delivery.
-    pub fn push(&mut self, endpoint: i32, origin: &str, lane: Lane, delivery: D, now: Instant) {
+    pub fn push(&mut self, endpoint: i32, origin: &str, limits: EndpointLimits, lane: Lane, delivery: D, now: Instant) {
         let state = self.endpoints.entry(endpoint).or_insert_with(|| Endpoint::new(Arc::from(origin), now));
         state.used_at = now;
+        state.limits = limits;
+        state.pace.most = limits.per_second;
         if *state.origin != *origin && state.in_flight == 0 {
             state.origin = Arc::from(origin);
         }

@@ -16,6 +16,7 @@ use super::announcements::{Announcement, Change};
 pub use super::contract::SessionError;
 use super::contract::{Answer, Call, Session};
 use super::event::{Body, DELIVERY_BYTES, Delivery, Event, HeldBytes, PendingKey, Source};
+use super::queues::EndpointLimits;
 use super::readers::{CursorRow, News, Query, Row as OwnRow};
 use super::results::Report;
 use super::values::{RawText, Timestamp, Xid};
@@ -405,8 +406,14 @@ fn deliveries(
         let retry_counts: Vec<i32> = answer.get(row, "retry_counts")?;
         let signatures: Vec<Option<&str>> = answer.get(row, "signatures")?;
         let signatures_v1: Vec<Option<&str>> = answer.get(row, "signatures_v1")?;
-        let recipients = endpoints.into_iter().zip(urls).zip(retry_counts).zip(signatures).zip(signatures_v1);
-        for ((((endpoint, url), retry_count), signature), signature_v1) in recipients {
+        let max_in_flight: Vec<Option<i32>> = answer.get(row, "max_in_flight")?;
+        let max_per_second: Vec<Option<f64>> = answer.get(row, "max_per_second")?;
+        let timeouts_ms: Vec<Option<i32>> = answer.get(row, "timeout_ms")?;
+        let options = max_in_flight.into_iter().zip(max_per_second).zip(timeouts_ms);
+        let signatures = signatures.into_iter().zip(signatures_v1);
+        let recipients = endpoints.into_iter().zip(urls).zip(retry_counts).zip(signatures).zip(options);
+        for ((((endpoint, url), retry_count), (signature, signature_v1)), options) in recipients {
+            let ((max_in_flight, max_per_second), timeout_ms) = options;
             deliveries.push(Delivery {
                 event: Arc::clone(&event),
                 endpoint,
@@ -416,6 +423,8 @@ fn deliveries(
                 signed_at,
                 signature: signature.map(str::to_owned),
                 signature_v1: signature_v1.map(str::to_owned),
+                limits: EndpointLimits { in_flight: max_in_flight.map(count), per_second: max_per_second },
+                timeout: timeout_ms.map(|ms| Duration::from_millis(ms.max(1).unsigned_abs().into())),
                 source,
                 _held: HeldBytes::new(DELIVERY_BYTES, held_bytes),
             });

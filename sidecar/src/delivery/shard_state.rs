@@ -153,11 +153,16 @@ impl ShardState {
                 self.set_aside(delivery);
             } else {
                 let lane = Lane::First(delivery.event.key);
-                self.queues.push(delivery.endpoint, delivery.origin(), lane, Arc::clone(&delivery), now);
+                self.queue(delivery, lane, now);
             }
         }
         self.start_next(now);
         found
+    }
+
+    fn queue(&mut self, delivery: Arc<Delivery>, lane: Lane, now: Instant) {
+        let (endpoint, limits) = (delivery.endpoint, delivery.limits);
+        self.queues.push(endpoint, delivery.origin(), limits, lane, Arc::clone(&delivery), now);
     }
 
     /// While too much is held, the endpoint with the longest queue gives it back, to be read for it again later.
@@ -192,7 +197,7 @@ impl ShardState {
             if delivery.event.damage.is_some() {
                 self.set_aside(delivery);
             } else {
-                self.queues.push(delivery.endpoint, delivery.origin(), Lane::Retry, Arc::clone(&delivery), now);
+                self.queue(delivery, Lane::Retry, now);
             }
         }
         self.start_next(now);
@@ -233,7 +238,8 @@ impl ShardState {
             && let Some((_, _, delivery)) = self.queues.next(now)
         {
             self.started += 1;
-            self.requests.start(delivery, self.request_timeout);
+            let deadline = delivery.timeout.unwrap_or(self.request_timeout);
+            self.requests.start(delivery, deadline);
         }
     }
 

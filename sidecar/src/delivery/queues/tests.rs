@@ -10,6 +10,7 @@ fn ms(count: u64) -> Duration {
 /// Queues under a clock of the test's own; what is sent is a number.
 struct Simulated {
     queues: Queues<u32>,
+    limits: EndpointLimits,
     now: Instant,
     under_way: Vec<(i32, Lane, u32, Instant)>,
 }
@@ -17,7 +18,7 @@ struct Simulated {
 impl Simulated {
     fn new() -> Self {
         let now = Instant::now();
-        Self { queues: Queues::new(LIMITS, now), now, under_way: Vec::new() }
+        Self { queues: Queues::new(LIMITS, now), limits: EndpointLimits::default(), now, under_way: Vec::new() }
     }
 
     fn push(&mut self, endpoint: i32, deliveries: std::ops::Range<u32>) {
@@ -25,7 +26,7 @@ impl Simulated {
     }
 
     fn push_one(&mut self, endpoint: i32, lane: Lane, delivery: u32) {
-        self.queues.push(endpoint, &format!("http://{endpoint}"), lane, delivery, self.now);
+        self.queues.push(endpoint, &format!("http://{endpoint}"), self.limits, lane, delivery, self.now);
     }
 
     /// Starts all that may start; returns it.
@@ -191,7 +192,9 @@ fn those_that_timed_out_share_an_eighth_of_the_slots_one_request_each() {
 fn endpoints_of_one_origin_share_its_silence() {
     let mut simulated = Simulated::new();
     for endpoint in 1..=40 {
-        (0..10).for_each(|n| simulated.queues.push(endpoint, "http://provider", Lane::First(None), n, simulated.now));
+        (0..10).for_each(|n| {
+            simulated.queues.push(endpoint, "http://provider", simulated.limits, Lane::First(None), n, simulated.now)
+        });
     }
     simulated.start();
     simulated.now += 30 * SECOND;
@@ -294,4 +297,25 @@ fn a_fault_of_ours_says_nothing_of_the_endpoint() {
     assert_eq!(simulated.start().len(), 32);
     simulated.end(1, Outcome::Ours);
     assert_eq!(simulated.start().len(), 32);
+}
+
+#[test]
+fn an_endpoints_options_bound_its_requests_and_their_rate() {
+    let mut simulated = Simulated::new();
+    simulated.limits = EndpointLimits { in_flight: Some(2), per_second: None };
+    simulated.push(1, 0..100);
+    for _ in 0..5 {
+        assert_eq!(simulated.start().len(), 2);
+        simulated.now += ms(5);
+        simulated.end(1, Outcome::Accepted);
+    }
+    simulated.limits = EndpointLimits { in_flight: None, per_second: Some(10.0) };
+    simulated.push(2, 0..100);
+    let mut started = 0;
+    for _ in 0..500 {
+        started += simulated.start().iter().filter(|(endpoint, _)| *endpoint == 2).count();
+        simulated.now += ms(10);
+        simulated.end(2, Outcome::Accepted);
+    }
+    assert!((48..=52).contains(&started), "{started} in five seconds");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use webhooks_core::done_set::DoneSet;
 
 use super::super::event::{Body, Delivery, Event, HeldBytes, Source};
-use super::super::queues::{Lane, Limits, Outcome, Queues};
+use super::super::queues::{EndpointLimits, Lane, Limits, Outcome, Queues};
 use super::super::values::{Timestamp, Xid};
 use super::{CursorRow, News, Query, ReadChunk, ReadSizes, Readers, Row};
 
@@ -487,7 +487,7 @@ impl World {
                 continue;
             }
             let lane = Lane::First(delivery.event.key);
-            sidecar.queues.push(delivery.endpoint, "http://receiver", lane, delivery, self.now);
+            sidecar.queues.push(delivery.endpoint, "http://receiver", delivery.limits, lane, delivery, self.now);
         }
     }
 
@@ -703,6 +703,8 @@ fn delivery(endpoint: i32, event: &Logged) -> Delivery {
         signed_at: 0,
         signature: None,
         signature_v1: None,
+        limits: EndpointLimits::default(),
+        timeout: None,
         source: Source::Log(0),
         _held: HeldBytes::new(0, &counter),
     }
