@@ -54,7 +54,7 @@ impl FromStr for Database {
     type Err = DatabaseError;
 
     fn from_str(url: &str) -> Result<Self, DatabaseError> {
-        let (known, verifies) = without_verification(url);
+        let (known, verifies) = translated(url);
         let mut config: Config = known.parse()?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(DatabaseError::NoHost);
@@ -82,14 +82,18 @@ impl FromStr for Database {
     }
 }
 
-/// Puts `require` in place of the two modes that verify, which tokio-postgres does not know. Returns whether there was
-/// one.
-fn without_verification(text: &str) -> (String, bool) {
+/// Puts what tokio-postgres knows in the place of what libpq knows besides: `require` for the two modes of TLS that
+/// verify, and `read-write` for `primary`. Returns whether a certificate is to be verified.
+fn translated(text: &str) -> (String, bool) {
     let mut verifies = false;
     let mut known = |parameter: &str, key: &str, mode: &str| {
         let is_verifying = key == "sslmode" && ["verify-ca", "verify-full"].contains(&mode);
         verifies |= is_verifying;
-        if is_verifying { "sslmode=require".to_owned() } else { parameter.to_owned() }
+        match (key, mode) {
+            _ if is_verifying => "sslmode=require".to_owned(),
+            ("target_session_attrs", "primary") => "target_session_attrs=read-write".to_owned(),
+            _ => parameter.to_owned(),
+        }
     };
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     let text = if is_url {
@@ -284,6 +288,7 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio_postgres::config::TargetSessionAttrs;
 
     #[test]
     fn a_password_that_reads_like_a_mode_stays_as_it_is() {
@@ -294,12 +299,12 @@ mod tests {
         ] {
             let database: Database = text.parse().unwrap();
             assert_eq!(database.config.get_password().unwrap(), password.as_bytes(), "{text}");
-            assert!(!without_verification(text).1, "{text}");
+            assert!(!translated(text).1, "{text}");
         }
     }
 
     #[test]
-    fn the_modes_that_verify_are_known_in_every_spelling() {
+    fn what_libpq_knows_besides_is_known_in_every_spelling() {
         for text in [
             "postgres://app@db/shop?sslmode=verify-full",
             "postgres://app@db/shop?connect_timeout=5&sslmode=verify%2Dca&application_name=x",
@@ -310,7 +315,13 @@ mod tests {
             let database: Database = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(database.config.get_ssl_mode(), SslMode::Require, "{text}");
             assert_eq!(database.config.get_user(), Some("app"), "{text}");
-            assert!(without_verification(text).1, "{text}");
+            assert!(translated(text).1, "{text}");
+        }
+        for text in
+            ["postgres://app@a,b:5433/shop?target_session_attrs=primary", "host=a,b target_session_attrs=primary"]
+        {
+            let database: Database = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(database.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite, "{text}");
         }
         for malformed in ["postgres://app@db/shop?sslmode=verify", "host=db sslmode=verify", "host=db user"] {
             assert!(malformed.parse::<Database>().is_err(), "{malformed}");

@@ -239,3 +239,45 @@ async fn an_owner_that_comes_back_ends_the_session_that_it_lost_asleep() {
     .await;
     assert_eq!(db.one::<i64>("SELECT epoch FROM webhooks.lease").await, 1, "its owner has come back");
 }
+
+/// Makes the cluster of a prepared database a standby.
+async fn become_standby(cluster: &Cluster) {
+    cluster.stop();
+    cluster.make_standby();
+    cluster.start().await;
+}
+
+#[tokio::test]
+async fn a_standby_is_named_and_delivers_soon_after_its_promotion() {
+    let cluster = Cluster::own().await;
+    let (mut db, receiver) = prepare(&cluster).await;
+    become_standby(&cluster).await;
+    db.reopen().await;
+    let sidecar = Sidecar::start(&db);
+    sidecar.wait_for_log("this server is read-only: is it a standby?").await;
+    db.run("SELECT pg_promote()").await;
+    db.run(SUPPLIER).await;
+    receiver.wait_at("/all", 1).await;
+    assert_eq!(sidecar.log().matches("cannot deliver").count(), 1, "{}", sidecar.log());
+}
+
+#[tokio::test]
+async fn of_several_hosts_the_one_that_takes_writes_is_chosen_and_another_after_a_fail_over() {
+    let clusters = [Cluster::own().await, Cluster::own().await];
+    let (mut standby, standbys_receiver) = prepare(&clusters[0]).await;
+    let (primary, primarys_receiver) = prepare(&clusters[1]).await;
+    become_standby(&clusters[0]).await;
+    standby.reopen().await;
+    let host = |db: &Database<'_>| db.url("sidecar").split(['@', '/']).nth(3).expect("a host").to_owned();
+    let hosts = format!("{},{}", host(&standby), host(&primary));
+    assert_eq!(standby.name(), primary.name());
+    let url = format!("postgres://sidecar@{hosts}/{}?target_session_attrs=primary", primary.name());
+    let sidecar = Sidecar::start_with(&primary, &[("DATABASE_URL", &url)]);
+    primary.run(SUPPLIER).await;
+    primarys_receiver.wait_at("/all", 1).await;
+    clusters[1].crash();
+    sidecar.wait_for_log("cannot deliver").await;
+    standby.run("SELECT pg_promote()").await;
+    standby.run(SUPPLIER).await;
+    standbys_receiver.wait_at("/all", 1).await;
+}

@@ -4,6 +4,7 @@
 
 use postgres_types::{FromSql, ToSql, WrongType};
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -16,7 +17,8 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::database::Database;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const INSTALLED: &str = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_webhooks'";
+const SERVER: &str = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby,
+                             (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_webhooks')";
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -24,6 +26,8 @@ pub enum SessionError {
     /// The lease is over: another sidecar has the shard, or the server has recovered from a crash.
     #[error("{0}")]
     Stale(String),
+    #[error("this server is read-only: is it a standby? Delivery begins when it is promoted")]
+    ReadOnly,
     #[error("the extension pg_webhooks is not installed in this database")]
     NotInstalled,
     #[error("{0}; is the role a member of webhooks_sidecar?")]
@@ -44,6 +48,12 @@ pub enum SessionError {
 
 impl From<tokio_postgres::Error> for SessionError {
     fn from(error: tokio_postgres::Error) -> Self {
+        // What target_session_attrs=read-write says of the last host.
+        if error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+            == Some(io::ErrorKind::PermissionDenied)
+        {
+            return Self::ReadOnly;
+        }
         let Some(told) = error.as_db_error() else {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             return Self::Lost(format!("{error}{cause}"));
@@ -52,6 +62,7 @@ impl From<tokio_postgres::Error> for SessionError {
         match told.code() {
             &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Self::Stale(message),
             &SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied(message),
+            &SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly,
             code => Self::Refused { message, code: code.clone() },
         }
     }
@@ -113,8 +124,11 @@ impl Session {
         let connect = database.open_unattended(tell, &statement_timeout);
         let (client, wire) = within(deadline, "the server", connect).await??;
         let mut session = Self { client, wire: Some(wire), deadline, extension: String::new() };
-        let installed = within(deadline, "the server", session.client.query_opt(INSTALLED, &[])).await??;
-        session.extension = installed.ok_or(SessionError::NotInstalled)?.try_get("extversion")?;
+        let server = within(deadline, "the server", session.client.query_one(SERVER, &[])).await??;
+        if server.try_get("is_standby")? {
+            return Err(SessionError::ReadOnly);
+        }
+        session.extension = server.try_get::<_, Option<_>>("extversion")?.ok_or(SessionError::NotInstalled)?;
         Ok(session)
     }
 

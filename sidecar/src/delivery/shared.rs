@@ -2,6 +2,7 @@
 //! one.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::egress::EgressPolicy;
@@ -9,6 +10,9 @@ use super::sender::Sender;
 use crate::database::Database;
 use crate::open_files;
 use crate::settings::Settings;
+
+/// How often a problem that lasts is logged.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state that all workers share.
 pub struct Shared {
@@ -18,7 +22,8 @@ pub struct Shared {
     pub database: Database,
     pub sender: Sender,
     roles: watch::Sender<Roles>,
-    trouble: Mutex<Option<String>>,
+    /// What was logged last, and when.
+    trouble: Mutex<Option<(String, Instant)>>,
 }
 
 /// Which roles the workers of a process have.
@@ -64,9 +69,9 @@ impl Shared {
         self.roles.borrow().holders
     }
 
-    /// Logs a problem when it comes up, not at every try of every worker.
+    /// Logs a problem when it comes up and once a minute while it lasts, not at every try of every worker.
     pub fn log_trouble(&self, trouble: &str) {
-        if self.is_news(trouble) {
+        if self.is_news(trouble, TROUBLE_INTERVAL) {
             tracing::error!(database = self.database.address(), "cannot deliver, trying again: {trouble}");
         }
     }
@@ -74,7 +79,7 @@ impl Shared {
     /// Logs that the candidate found no shard.
     pub fn log_standby(&self) {
         const STANDBY: &str = "another sidecar delivers; standing by";
-        if self.held_shards() == 0 && self.is_news(STANDBY) {
+        if self.held_shards() == 0 && self.is_news(STANDBY, Duration::MAX) {
             tracing::info!("{STANDBY}");
         }
     }
@@ -84,11 +89,14 @@ impl Shared {
         *self.trouble.lock().expect("nobody panics under it") = None;
     }
 
-    fn is_news(&self, trouble: &str) -> bool {
+    /// Whether it was not what was logged last, less than `interval` ago.
+    fn is_news(&self, trouble: &str, interval: Duration) -> bool {
         let mut known = self.trouble.lock().expect("nobody panics under it");
-        let is_news = known.as_deref() != Some(trouble);
-        *known = Some(trouble.to_owned());
-        is_news
+        let is_known = known.as_ref().is_some_and(|(known, at)| known == trouble && at.elapsed() < interval);
+        if !is_known {
+            *known = Some((trouble.to_owned(), Instant::now()));
+        }
+        !is_known
     }
 }
 
