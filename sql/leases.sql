@@ -77,6 +77,8 @@ AS $$
 DECLARE
     my_owner text;
 BEGIN
+    -- First of all, as DROP EXTENSION locks them (tables.sql).
+    PERFORM FROM webhooks.lease l WHERE l.shard = renew.shard;
     UPDATE webhooks.holder h SET expires_at = clock_timestamp() + lease_ms * interval '1 ms'
       FROM webhooks.lease l
      WHERE h.shard = renew.shard AND h.lease_id = renew.lease_id AND l.shard = h.shard

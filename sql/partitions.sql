@@ -272,6 +272,8 @@ BEGIN
                   HINT = format('The steps are %s; without one, webhooks.maintain() takes all of them.',
                                 array_to_string(steps, ', '));
     END IF;
+    -- First of all, as DROP EXTENSION locks them (tables.sql).
+    PERFORM FROM webhooks.lease LIMIT 1;
     FOREACH one IN ARRAY steps LOOP
         CONTINUE WHEN step <> one;
         BEGIN

@@ -225,3 +225,54 @@ async fn a_drop_of_the_extension_that_waits_for_a_call_holds_nothing_that_the_ca
         tokio::join!(dropper.run("BEGIN; DROP EXTENSION pg_webhooks; ROLLBACK"), finds);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drop_of_the_extension_beside_an_idle_sidecar_never_ends_in_a_deadlock() {
+    let mut drops = Vec::new();
+    for _ in 0..8 {
+        // Renews its lease often, and looks often.
+        let stage = Stage::start_with(&[("PG_WEBHOOKS_LEASE", "1s"), ("PG_WEBHOOKS_BACKSTOP", "150ms")]).await;
+        asleep(&stage).await;
+        drops.push(tokio::spawn(async move {
+            stage.db.run("SET statement_timeout = '60s'").await;
+            stage.db.run("DROP EXTENSION pg_webhooks").await;
+        }));
+    }
+    for drop in drops {
+        drop.await.expect("the extension is dropped");
+    }
+}
+
+#[tokio::test]
+async fn no_call_that_waits_for_a_drop_of_the_extension_holds_what_the_drop_wants() {
+    let db = Cluster::shared().await.database().await;
+    for function in ["acquire", "maintain"] {
+        db.run(&format!("ALTER FUNCTION webhooks.{function} SET lock_timeout = '1min'")).await;
+    }
+    let call = db.session_as("sidecar").await;
+    let pid: i32 = call.one("SELECT pg_backend_pid()").await;
+    let waits = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'");
+    let held = format!(
+        "SELECT coalesce(array_agg(DISTINCT c.relname::text), '{{}}') FROM pg_locks k JOIN pg_class c ON c.oid = k.relation
+          WHERE k.pid = {pid} AND k.granted AND c.relnamespace = 'webhooks'::regnamespace"
+    );
+    for called in
+        ["acquire('me/1', 60000)", "renew(0, 1, 60000)", "release(0, 1)", "maintain('rows')", "maintain('event')"]
+    {
+        // What DROP EXTENSION locks after the sleeper's lock.
+        let dropper = db.session().await;
+        dropper.run("BEGIN; LOCK TABLE webhooks.lease").await;
+        let finds = async {
+            let lock = eventually(Duration::from_secs(10), called, async || {
+                let is_waiting = db.one::<i64>(&waits).await == 1;
+                if is_waiting { Some(db.one::<Vec<String>>(&held).await) } else { None }
+            })
+            .await;
+            dropper.run("ROLLBACK").await;
+            lock
+        };
+        let statement = format!("SELECT webhooks.{called}");
+        let (_, held) = tokio::join!(call.try_all::<String>(&statement), finds);
+        assert_eq!(held, [""; 0], "held by {called} while it waits");
+    }
+}
