@@ -9,7 +9,7 @@ use tests::{Answer, Cluster, Database, Received, Receiver, SECRET, Sidecar, even
 
 const ENDPOINTS: usize = 16;
 const IN_FLIGHT: usize = 100;
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The lease of the others runs out within two seconds, surplus shards are given back within one. With a shorter lease a
 /// sidecar that waits for its turn on a busy machine would lose its shards, and what it had in flight would come twice.
 const ENVIRONMENT: [(&str, &str); 2] = [("PG_WEBHOOKS_LEASE", "2s"), ("PG_WEBHOOKS_PREFETCH", "100")];

@@ -44,6 +44,7 @@ pub fn flush_commits(xids: impl IntoIterator<Item = u64>) {
         .map(|xid| pg_sys::TransactionId::from(xid as u32))
         // SAFETY: it is a transaction of this half, and not older than what is kept.
         .filter(|xid| unsafe { !pg_sys::TransactionIdPrecedes(*xid, oldest) })
+        // SAFETY: as before.
         .map(|xid| unsafe { pg_sys::TransactionIdGetCommitLSN(xid) })
         .max();
     if let Some(end) = end.filter(|end| *end > 0) {
