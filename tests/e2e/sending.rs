@@ -53,3 +53,32 @@ async fn webhooks_that_share_a_host_and_port_share_its_connections() {
     let opened = receiver.connections() - warm;
     assert!(opened <= 1024 - warm.min(1024) + 50, "{opened} connections for 5,000 deliveries, after {warm}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_answers_any_more_it_is_our_fault_and_who_is_silent_alone_is_at_fault_himself() {
+    let db = Cluster::shared().await.database().await;
+    let mut receivers = Vec::new();
+    for network in 1..=5 {
+        let receiver = Receiver::start_at(&format!("127.0.{network}.1")).await;
+        receiver.answer("/", Answer::hang());
+        let id = db.register(&receiver.url("/"), "*", SECRET).await;
+        receivers.push((receiver, id));
+    }
+    db.set("request_timeout", "1s").await;
+    let _sidecar = Sidecar::start(&db);
+    db.run("SELECT webhooks.emit('order.paid', '{}')").await;
+    let tried = async || {
+        eventually(Duration::from_secs(20), "five attempts", async || {
+            let ours: Vec<bool> = db.all("SELECT coalesce(ours, false) FROM webhooks.attempt").await;
+            (ours.len() == 5).then_some(ours)
+        })
+        .await
+    };
+    let ours = tried().await.iter().filter(|ours| **ours).count();
+    assert_eq!(ours, 3, "the first two could have been at fault themselves");
+
+    db.run("TRUNCATE webhooks.attempt").await;
+    receivers[0].0.answer("/", Answer::status(200).after(Duration::from_millis(300)));
+    db.run("SELECT webhooks.emit('order.paid', '{}')").await;
+    assert!(!tried().await.contains(&true), "somebody answered");
+}

@@ -171,7 +171,12 @@ struct Record {
 impl Receiver {
     /// Listens on a free port.
     pub async fn start() -> Receiver {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Receiver::start_at("127.0.0.1").await
+    }
+
+    /// Listens on a free port of an address of this machine.
+    pub async fn start_at(address: &str) -> Receiver {
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(State::default());
         let shared = state.clone();

@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::blame::Fault;
 use super::event::Delivery;
 use super::failure::Failure;
 
@@ -13,6 +14,8 @@ pub struct Attempt {
     pub started: Instant,
     pub took_ms: i32,
     pub outcome: Result<Response, Failure>,
+    /// Whose fault it is if there was no response.
+    pub fault: Fault,
 }
 
 /// What the receiver said.
@@ -29,7 +32,7 @@ pub struct Response {
 impl Attempt {
     /// Whether it failed through a fault of ours: the receiver had no part in it.
     pub fn is_ours(&self) -> bool {
-        matches!(self.outcome, Err(Failure::StoodStill | Failure::Internal))
+        self.fault == Fault::Ours
     }
 
     /// What failed, in the words of the log; none after a success.

@@ -3,20 +3,15 @@
 
 use anyhow::Context;
 use reqwest::{Client, RequestBuilder, Response, Url};
-use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tower::util::MapFutureLayer;
 use url::Origin;
 
+use super::dial::{self, Dial};
 use super::egress::EgressPolicy;
 use super::failure::Failure;
 use super::origins::{IDLE_TIMEOUT, Origins};
-
-tokio::task_local! {
-    /// When the task of a request opened a connection for it.
-    static DIALLED_AT: Cell<Option<Instant>>;
-}
 
 /// Sends requests; cheap to clone.
 #[derive(Clone)]
@@ -60,28 +55,25 @@ impl HttpClient {
         Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, origins })
     }
 
-    /// Sends what `request` makes of a client, and returns when the head of a response is there.
-    pub async fn send(&self, url: &Url, request: impl Fn(&Client) -> RequestBuilder) -> Sent {
+    /// Sends what `request` makes of a client, and returns when the head of a response is there. Notes in `dial` what
+    /// its dial met.
+    pub async fn send(&self, url: &Url, dial: &Dial, request: impl Fn(&Client) -> RequestBuilder) -> Sent {
         let origin = url.origin();
         let is_kept = lock(&self.origins).begin(&origin, Instant::now());
+        dial.note_address(lock(&self.origins).address(&origin));
         let in_use = InUse { origins: Arc::clone(&self.origins), origin, is_kept };
-        let send_fresh = || async { request(&self.fresh).send().await.map_err(|error| Failure::of(&error)) };
         if !is_kept {
-            return Sent { outcome: send_fresh().await, was_resent: false, in_use };
+            return Sent { outcome: send(request(&self.fresh), dial).await, was_resent: false, in_use };
         }
-        let request_on_kept = request(&self.keep_alive);
-        let first = DIALLED_AT.scope(Cell::new(None), async move {
-            let outcome = request_on_kept.send().await;
-            (outcome, DIALLED_AT.with(Cell::get))
-        });
-        let (outcome, dialled_at) = first.await;
-        match outcome.map_err(|error| Failure::of(&error)) {
-            Err(Failure::Reset | Failure::Closed) if self.may_have_been_kept(&in_use.origin, dialled_at) => {
-                Sent { outcome: send_fresh().await, was_resent: true, in_use }
+        match send(request(&self.keep_alive), dial).await {
+            Err(Failure::Reset | Failure::Closed) if self.may_have_been_kept(&in_use.origin, dial.done_at()) => {
+                Sent { outcome: send(request(&self.fresh), dial).await, was_resent: true, in_use }
             }
             outcome => {
-                if outcome.is_ok() {
-                    lock(&self.origins).answered(&in_use.origin, Instant::now());
+                if let Ok(response) = &outcome {
+                    let address = response.remote_addr().map(|peer| peer.ip());
+                    dial.note_address(address);
+                    lock(&self.origins).answered(&in_use.origin, address, Instant::now());
                 }
                 Sent { outcome, was_resent: false, in_use }
             }
@@ -94,6 +86,10 @@ impl HttpClient {
     fn may_have_been_kept(&self, origin: &Origin, dialled_at: Option<Instant>) -> bool {
         dialled_at.is_none_or(|dialled_at| lock(&self.origins).may_have_left_one(origin, dialled_at))
     }
+}
+
+async fn send(request: RequestBuilder, dial: &Dial) -> Result<Response, Failure> {
+    dial.watch(request.send()).await.map_err(|error| Failure::of(&error))
 }
 
 fn lock(origins: &Mutex<Origins>) -> MutexGuard<'_, Origins> {
@@ -115,9 +111,9 @@ fn client(egress: &EgressPolicy, idle: usize) -> reqwest::Result<Client> {
         .build()
 }
 
-/// Notes when a dial of this task's request is done. One that lost to an idle connection goes on in another task.
-async fn note_dial<D: Future>(dial: D) -> D::Output {
-    let connection = dial.await;
-    let _ = DIALLED_AT.try_with(|dialled_at| dialled_at.set(Some(Instant::now())));
+/// Notes when a dial of this task's request is done.
+async fn note_dial<D: Future>(connect: D) -> D::Output {
+    let connection = connect.await;
+    dial::note_done();
     connection
 }

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use thiserror::Error;
 
+use super::dial;
+
 pub use metadata::is_metadata;
 
 /// Why an endpoint is not dialled.
@@ -75,6 +77,7 @@ impl Resolve for EgressPolicy {
         let policy = self.clone();
         Box::pin(async move {
             let vetted = policy.look_up(name.as_str(), 0).await?;
+            vetted.first().map(SocketAddr::ip).into_iter().for_each(dial::note_address);
             Ok(Box::new(vetted.into_iter()) as Addrs)
         })
     }

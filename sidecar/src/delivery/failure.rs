@@ -27,6 +27,9 @@ pub enum Failure {
     ConnectTimeout,
     #[error("Host unreachable")]
     Unreachable,
+    /// This machine had no file, port, memory or network for a connection.
+    #[error("Not sent: {0}")]
+    Local(String),
     #[error("TLS error: {0}")]
     Tls(rustls::Error),
     #[error("Connection reset")]
@@ -41,7 +44,34 @@ pub enum Failure {
     Other(String),
 }
 
+/// What the system says when it has nothing left to connect with, or no way out.
+const LOCAL_ERRORS: [i32; 7] =
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENETUNREACH, libc::ENETDOWN, libc::EADDRNOTAVAIL];
+
+/// Who a failure speaks against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// This machine alone.
+    Us,
+    /// The receiver or its registration, and it says nothing of our way out.
+    Them,
+    /// Something came from the receiver.
+    Answer,
+    /// Nothing came: the receiver's fault, or that of our way out.
+    Silence,
+}
+
 impl Failure {
+    /// Who it speaks against.
+    pub fn evidence(&self) -> Evidence {
+        match self {
+            Self::StoodStill | Self::Local(_) | Self::Internal => Evidence::Us,
+            Self::InvalidUrl(_) | Self::Target(_) => Evidence::Them,
+            Self::Refused | Self::Reset | Self::Closed | Self::Tls(_) | Self::Other(_) => Evidence::Answer,
+            Self::Timeout | Self::ConnectTimeout | Self::Unreachable => Evidence::Silence,
+        }
+    }
+
     /// The kind of the first cause that has one.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let causes = || successors(Some(error), |&cause| cause.source());
@@ -64,10 +94,13 @@ impl Failure {
     }
 
     fn of_io(error: &io::Error) -> Option<Self> {
+        if error.raw_os_error().is_some_and(|code| LOCAL_ERRORS.contains(&code)) {
+            return Some(Self::Local(error.to_string()));
+        }
         let by_kind = match error.kind() {
             ErrorKind::ConnectionRefused => Some(Self::Refused),
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Some(Self::Reset),
-            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(Self::Unreachable),
+            ErrorKind::HostUnreachable => Some(Self::Unreachable),
             ErrorKind::TimedOut => Some(Self::ConnectTimeout),
             ErrorKind::UnexpectedEof => Some(Self::Closed),
             _ => None,
@@ -99,6 +132,17 @@ mod tests {
             assert_eq!(failure.to_string(), text);
         }
         assert_eq!(Failure::Timeout.to_string(), "Request timeout");
+    }
+
+    #[test]
+    fn what_this_machine_lacks_speaks_against_us_alone() {
+        for code in LOCAL_ERRORS {
+            assert_eq!(of(io::Error::from_raw_os_error(code)).evidence(), Evidence::Us, "{code}");
+        }
+        let text = of(io::Error::from_raw_os_error(libc::EMFILE)).to_string();
+        assert_eq!(text, "Not sent: Too many open files (os error 24)");
+        assert_eq!(of(io::Error::from_raw_os_error(libc::EHOSTUNREACH)).evidence(), Evidence::Silence);
+        assert_eq!(of(io::Error::from_raw_os_error(libc::ECONNREFUSED)).evidence(), Evidence::Answer);
     }
 
     #[test]

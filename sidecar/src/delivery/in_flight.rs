@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::attempt::Attempt;
+use super::blame::Fault;
 use super::event::Delivery;
 use super::failure::Failure;
 use super::sender::Sender;
@@ -87,7 +88,8 @@ struct CompletionGuard {
 
 impl Drop for CompletionGuard {
     fn drop(&mut self) {
-        let panicked = || Attempt { started: Instant::now(), took_ms: 0, outcome: Err(Failure::Internal) };
+        let panicked =
+            || Attempt { started: Instant::now(), took_ms: 0, outcome: Err(Failure::Internal), fault: Fault::Ours };
         let attempt = self.attempt.take().unwrap_or_else(panicked);
         // Nobody listens when the lease is over.
         let _ = self.completed.send(Completion { slot: self.slot, attempt });

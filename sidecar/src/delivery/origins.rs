@@ -2,6 +2,7 @@
 //! once, until they have been idle for too long. Pure: the caller says what time it is.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use url::Origin;
 
@@ -27,6 +28,8 @@ struct Known {
     most_now: usize,
     connections: usize,
     answered_at: Option<Instant>,
+    /// Where the latest answer came from.
+    address: Option<IpAddr>,
 }
 
 impl Origins {
@@ -62,11 +65,17 @@ impl Origins {
         }
     }
 
-    /// Notes an answer.
-    pub fn answered(&mut self, origin: &Origin, now: Instant) {
+    /// Notes an answer from `address`.
+    pub fn answered(&mut self, origin: &Origin, address: Option<IpAddr>, now: Instant) {
         if let Some(known) = self.of.get_mut(origin) {
             known.answered_at = Some(now);
+            known.address = address;
         }
+    }
+
+    /// Where an origin with connections answered last.
+    pub fn address(&self, origin: &Origin) -> Option<IpAddr> {
+        self.of.get(origin)?.address
     }
 
     /// Whether a connection to the origin that an earlier request left open may have become idle after `dialled_at`.
@@ -138,7 +147,7 @@ mod tests {
         let mut origins = Origins::new(2, now);
         origins.begin(&origin(1), now);
         assert!(!origins.may_have_left_one(&origin(1), now), "nothing was answered");
-        origins.answered(&origin(1), now);
+        origins.answered(&origin(1), None, now);
         assert!(origins.may_have_left_one(&origin(1), now) && !origins.may_have_left_one(&origin(2), now));
         assert!(!origins.may_have_left_one(&origin(1), now + RETURN_TIME));
     }

@@ -6,17 +6,19 @@ use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Host;
 
 use super::attempt::{Attempt, Response};
+use super::blame::{Blame, Fault, Place};
 use super::connection::{HttpClient, InUse};
+use super::dial::Dial;
 use super::egress::EgressPolicy;
 use super::event::Delivery;
-use super::failure::Failure;
+use super::failure::{Evidence, Failure};
 use super::headers::RequestHeaders;
 use super::metrics::DeliveryMetrics;
 
@@ -41,6 +43,7 @@ pub struct Sender {
     egress: EgressPolicy,
     /// A permit for each request that may be under way.
     permits: Arc<Semaphore>,
+    blame: Arc<Mutex<Blame>>,
     metrics: DeliveryMetrics,
 }
 
@@ -52,6 +55,7 @@ impl Sender {
             client: HttpClient::new(&egress, half)?,
             egress,
             permits: Arc::new(Semaphore::new(half)),
+            blame: Arc::default(),
             metrics: DeliveryMetrics::new(),
         })
     }
@@ -61,25 +65,42 @@ impl Sender {
         let _permit = self.permits.acquire().await;
         let started = Instant::now();
         let in_flight = self.metrics.request_started();
-        let outcome = match within(deadline, self.exchange(delivery)).await {
-            Ok(Ok((response, _in_use))) => Ok(read(response, deadline.saturating_sub(started.elapsed())).await),
-            Ok(Err(failure)) | Err(failure) => Err(failure),
+        let dial = Dial::default();
+        let came = within(deadline, self.exchange(delivery, &dial)).await.flatten();
+        let fault = self.judge(came.as_ref().err(), &delivery.url, &dial, started);
+        let outcome = match came {
+            Ok((response, _in_use)) => Ok(read(response, deadline.saturating_sub(started.elapsed())).await),
+            Err(failure) => Err(failure),
         };
         drop(in_flight);
         let took_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
-        let attempt = Attempt { started, took_ms, outcome };
+        let attempt = Attempt { started, took_ms, outcome, fault };
         self.metrics.attempt_ended(&attempt);
         attempt
     }
 
+    /// Whose fault it is that a request which began at `started` brought no response, if it did not.
+    fn judge(&self, failure: Option<&Failure>, url: &str, dial: &Dial, started: Instant) -> Fault {
+        let mut blame = self.blame.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure.map_or(Evidence::Answer, Failure::evidence) {
+            Evidence::Us => Fault::Ours,
+            Evidence::Them => Fault::Theirs,
+            Evidence::Answer => {
+                blame.answered(place(url, dial), Instant::now());
+                Fault::Theirs
+            }
+            Evidence::Silence => blame.silent(place(url, dial), started),
+        }
+    }
+
     /// Sends the request, and returns when the head of a response is there.
-    async fn exchange(&self, delivery: &Delivery) -> Result<(reqwest::Response, InUse), Failure> {
+    async fn exchange(&self, delivery: &Delivery, dial: &Dial) -> Result<(reqwest::Response, InUse), Failure> {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
         // The client dials an address in a URL without asking the resolver.
         if let Some(ip) = literal_ip(&url) {
             self.egress.check(ip)?;
         }
-        let sent = self.client.send(&url, |client| request(client, &url, delivery)).await;
+        let sent = self.client.send(&url, dial, |client| request(client, &url, delivery)).await;
         if sent.was_resent {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
             self.metrics.request_resent();
@@ -118,6 +139,14 @@ fn literal_ip(url: &Url) -> Option<IpAddr> {
         Host::Ipv6(ip) => Some(ip.into()),
         Host::Domain(_) => None,
     }
+}
+
+/// Where a receiver is: at its address if one is known.
+fn place(url: &str, dial: &Dial) -> Place {
+    let url = Url::parse(url).ok();
+    let address = dial.address().or_else(|| literal_ip(url.as_ref()?));
+    let name = || url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
+    address.map_or_else(|| Place::Name(name()), Place::of)
 }
 
 /// Reads the body, for so long at most. What is read of it is kept where the status says that the request failed.

@@ -1,0 +1,56 @@
+//! What the dial of a request has met, as the resolver and the connector note it for the task that sends the request. A
+//! dial that lost to an idle connection goes on in another task, and notes nothing.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+tokio::task_local! {
+    static DIAL: Dial;
+}
+
+/// The notes on one request's dial; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Dial(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    address: Option<IpAddr>,
+    done_at: Option<Instant>,
+}
+
+impl Dial {
+    /// Runs `request`, and notes what its dial meets.
+    pub async fn watch<T>(&self, request: impl Future<Output = T>) -> T {
+        DIAL.scope(self.clone(), request).await
+    }
+
+    /// Notes the address that a connection has.
+    pub fn note_address(&self, address: Option<IpAddr>) {
+        self.notes().address = address;
+    }
+
+    /// Where the receiver is, or may be.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.notes().address
+    }
+
+    /// When a connection was opened, or failed.
+    pub fn done_at(&self) -> Option<Instant> {
+        self.notes().done_at
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes the address that a name leads to.
+pub fn note_address(address: IpAddr) {
+    let _ = DIAL.try_with(|dial| dial.note_address(Some(address)));
+}
+
+/// Notes that a dial is done.
+pub fn note_done() {
+    let _ = DIAL.try_with(|dial| dial.notes().done_at = Some(Instant::now()));
+}
