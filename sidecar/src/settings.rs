@@ -1,5 +1,5 @@
-//! The settings of `serve`: where the database is, where requests may go, how much is held at once, and how long things
-//! may take. Each value is checked when it is read.
+//! The settings of `serve`: where the database is, where and how requests may go, how much is held at once, and how long
+//! things may take. Each value is checked when it is read. `doctor` shares those that say how receivers are dialled.
 
 use clap::Args;
 use ipnet::IpNet;
@@ -15,9 +15,8 @@ pub struct Settings {
     /// Database with the extension; the role must be a member of webhooks_sidecar
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
-    /// Private networks that deliveries may go to, comma-separated
-    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
-    pub allow_nets: Vec<IpNet>,
+    #[command(flatten)]
+    pub outbound: OutboundSettings,
     /// Most requests under way, or over and not yet reported: so many may be sent twice after a crash
     #[arg(long, env = "PG_WEBHOOKS_PREFETCH", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub prefetch: u32,
@@ -41,6 +40,17 @@ pub struct Settings {
     pub backstop: Duration,
 }
 
+/// How receivers are dialled, and which.
+#[derive(Args, Clone, Debug)]
+pub struct OutboundSettings {
+    /// Private networks that deliveries may go to, comma-separated
+    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
+    pub allow_nets: Vec<IpNet>,
+    /// Name server to ask in place of those of /etc/resolv.conf
+    #[arg(long, env = "PG_WEBHOOKS_RESOLVER", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
+}
+
 impl Settings {
     /// Reads the connection string.
     pub fn database(&self) -> Result<Database, DatabaseError> {
@@ -49,7 +59,7 @@ impl Settings {
 }
 
 /// Reads a network, or an address as a network of one.
-pub fn net(text: &str) -> Result<IpNet, String> {
+fn net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let net: IpNet = text
         .parse()
@@ -59,6 +69,13 @@ pub fn net(text: &str) -> Result<IpNet, String> {
         return Err("the metadata service of a cloud, which is never dialled".to_owned());
     }
     Ok(net)
+}
+
+/// Reads the address of a name server, with its port if that is not 53.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| "not an address such as 10.0.0.2 or 10.0.0.2:53".to_owned())
 }
 
 fn lease(text: &str) -> Result<Duration, String> {

@@ -195,14 +195,14 @@ mod tests {
         let serve = settings(serve(&[]).unwrap());
         assert_eq!((serve.prefetch, serve.endpoint_in_flight), (1024, 32));
         assert_eq!((serve.lease, serve.backstop), (Duration::from_secs(10), Duration::from_secs(2)));
-        assert!(serve.allow_nets.is_empty());
+        assert!(serve.outbound.allow_nets.is_empty());
     }
 
     #[test]
     fn networks_are_given_with_commas_and_a_bare_address_is_a_network() {
         let serve = settings(serve(&["--allow-nets", "127.0.0.0/8, ::1,10.1.2.3"]).unwrap());
-        assert_eq!(serve.allow_nets.len(), 3);
-        assert_eq!(serve.allow_nets[2].to_string(), "10.1.2.3/32");
+        assert_eq!(serve.outbound.allow_nets.len(), 3);
+        assert_eq!(serve.outbound.allow_nets[2].to_string(), "10.1.2.3/32");
     }
 
     #[test]
@@ -210,6 +210,7 @@ mod tests {
         for (flag, value) in [
             ("--allow-nets", "10.0.0.0/33"),
             ("--allow-nets", "169.254.169.254"),
+            ("--resolver", "dns.internal"),
             ("--lease", "soon"),
             ("--lease", "5ms"),
             ("--prefetch", "0"),

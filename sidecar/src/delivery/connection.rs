@@ -5,13 +5,12 @@ use anyhow::Context;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tower::util::MapFutureLayer;
 use url::Origin;
 
-use super::dial::{self, Dial};
-use super::egress::EgressPolicy;
+use super::dial::Dial;
 use super::failure::Failure;
 use super::origins::{IDLE_TIMEOUT, Origins};
+use super::outbound::Outbound;
 
 /// Sends requests; cheap to clone.
 #[derive(Clone)]
@@ -20,6 +19,7 @@ pub struct HttpClient {
     keep_alive: Client,
     /// Opens a connection for each request.
     fresh: Client,
+    outbound: Outbound,
     origins: Arc<Mutex<Origins>>,
 }
 
@@ -48,11 +48,14 @@ impl Drop for InUse {
 }
 
 impl HttpClient {
-    /// Dials where `egress` permits it, and keeps at most about `connections` open in all.
-    pub fn new(egress: &EgressPolicy, connections: usize) -> anyhow::Result<Self> {
-        let client = |idle| client(egress, idle).context("cannot set the HTTP client up");
+    /// Dials as `outbound` says, and keeps at most about `connections` open in all.
+    pub fn new(outbound: Outbound, connections: usize) -> anyhow::Result<Self> {
+        let client = |idle| {
+            let client = outbound.client().pool_max_idle_per_host(idle).pool_idle_timeout(IDLE_TIMEOUT).build();
+            client.context("cannot set the HTTP client up")
+        };
         let origins = Arc::new(Mutex::new(Origins::new(connections, Instant::now())));
-        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, origins })
+        Ok(Self { keep_alive: client(connections)?, fresh: client(0)?, outbound, origins })
     }
 
     /// Sends what `request` makes of a client, and returns when the head of a response is there. Notes in `dial` what
@@ -72,6 +75,7 @@ impl HttpClient {
             outcome => {
                 if let Ok(response) = &outcome {
                     let address = response.remote_addr().map(|peer| peer.ip());
+                    address.into_iter().for_each(|peer| self.outbound.learn_from(dial, peer));
                     dial.note_address(address);
                     lock(&self.origins).answered(&in_use.origin, address, Instant::now());
                 }
@@ -94,26 +98,4 @@ async fn send(request: RequestBuilder, dial: &Dial) -> Result<Response, Failure>
 
 fn lock(origins: &Mutex<Origins>) -> MutexGuard<'_, Origins> {
     origins.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A client with keep-alive for `idle` connections to each host.
-fn client(egress: &EgressPolicy, idle: usize) -> reqwest::Result<Client> {
-    Client::builder()
-        .dns_resolver(Arc::new(egress.clone()))
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .tcp_nodelay(true)
-        .pool_max_idle_per_host(idle)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .connector_layer(MapFutureLayer::new(note_dial))
-        .build()
-}
-
-/// Notes when a dial of this task's request is done.
-async fn note_dial<D: Future>(connect: D) -> D::Output {
-    let connection = connect.await;
-    dial::note_done();
-    connection
 }

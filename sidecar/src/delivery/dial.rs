@@ -16,6 +16,7 @@ pub struct Dial(Arc<Mutex<Notes>>);
 #[derive(Debug, Default)]
 struct Notes {
     address: Option<IpAddr>,
+    addresses: Vec<IpAddr>,
     done_at: Option<Instant>,
 }
 
@@ -35,6 +36,11 @@ impl Dial {
         self.notes().address
     }
 
+    /// The addresses that were found for the name, in the order in which they are dialled; none where nothing was dialled.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.notes().addresses.clone()
+    }
+
     /// When a connection was opened, or failed.
     pub fn done_at(&self) -> Option<Instant> {
         self.notes().done_at
@@ -45,9 +51,13 @@ impl Dial {
     }
 }
 
-/// Notes the address that a name leads to.
-pub fn note_address(address: IpAddr) {
-    let _ = DIAL.try_with(|dial| dial.note_address(Some(address)));
+/// Notes the addresses that a name leads to.
+pub fn note_addresses(addresses: &[IpAddr]) {
+    let _ = DIAL.try_with(|dial| {
+        let mut notes = dial.notes();
+        notes.address = addresses.first().copied();
+        notes.addresses = addresses.to_vec();
+    });
 }
 
 /// Notes that a dial is done.

@@ -5,12 +5,11 @@
 mod metadata;
 
 use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use thiserror::Error;
 
-use super::dial;
+use super::resolver::LookupError;
 
 pub use metadata::is_metadata;
 
@@ -21,8 +20,8 @@ pub enum TargetError {
     Private(IpAddr),
     #[error("Refused to connect to {0}: the metadata service of a cloud, which no setting permits")]
     Metadata(IpAddr),
-    #[error("DNS lookup failed: {0}")]
-    Lookup(String),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
 }
 
 /// Where requests may go; cheap to clone.
@@ -52,34 +51,16 @@ impl EgressPolicy {
         self.allowed.iter().any(|net| net.contains(&ip) || net.contains(&ip.to_canonical()))
     }
 
-    /// Looks a host up; returns the addresses that may be dialled.
-    pub async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TargetError> {
-        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| TargetError::Lookup(host.to_owned()))?;
-        self.vet(host, found)
-    }
-
     /// Keeps the addresses that may be dialled; says why if there are none.
-    fn vet(&self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, TargetError> {
-        let mut refusal = TargetError::Lookup(host.to_owned());
-        let mut vetted = Vec::new();
-        for address in found {
-            match self.check(address.ip()) {
-                Ok(()) => vetted.push(address),
-                Err(error) => refusal = error,
+    pub fn vet(&self, found: &[IpAddr]) -> Result<Vec<IpAddr>, TargetError> {
+        let (mut vetted, mut refused) = (Vec::new(), None);
+        for ip in found {
+            match self.check(*ip) {
+                Ok(()) => vetted.push(*ip),
+                Err(refusal) => refused = Some(refusal),
             }
         }
-        if vetted.is_empty() { Err(refusal) } else { Ok(vetted) }
-    }
-}
-
-impl Resolve for EgressPolicy {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.clone();
-        Box::pin(async move {
-            let vetted = policy.look_up(name.as_str(), 0).await?;
-            vetted.first().map(SocketAddr::ip).into_iter().for_each(dial::note_address);
-            Ok(Box::new(vetted.into_iter()) as Addrs)
-        })
+        refused.filter(|_| vetted.is_empty()).map_or(Ok(vetted), Err)
     }
 }
 
@@ -290,8 +271,9 @@ mod tests {
 
     #[test]
     fn of_a_name_with_several_addresses_only_the_permitted_are_dialled() {
-        let found = ["127.0.0.1:0", "1.1.1.1:0"].map(|address| address.parse().unwrap());
-        assert_eq!(EgressPolicy::new(&[]).vet("both", found.into_iter()), Ok(vec!["1.1.1.1:0".parse().unwrap()]));
-        assert_eq!(EgressPolicy::new(&[]).vet("none", std::iter::empty()), Err(TargetError::Lookup("none".into())));
+        let [private, public] = ["127.0.0.1", "1.1.1.1"].map(|ip| ip.parse().unwrap());
+        let policy = EgressPolicy::new(&[]);
+        assert_eq!(policy.vet(&[private, public]), Ok(vec![public]));
+        assert_eq!(policy.vet(&[private]), Err(TargetError::Private(private)));
     }
 }

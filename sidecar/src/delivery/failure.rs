@@ -6,6 +6,7 @@ use std::iter::successors;
 use thiserror::Error;
 
 use super::egress::TargetError;
+use super::resolver::LookupCause;
 
 /// What went wrong. The texts are stable: the page translates them.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -66,6 +67,11 @@ impl Failure {
     pub fn evidence(&self) -> Evidence {
         match self {
             Self::StoodStill | Self::Local(_) | Self::Internal => Evidence::Us,
+            Self::Target(TargetError::Lookup(failed)) => match failed.cause {
+                LookupCause::NotFound => Evidence::Them,
+                LookupCause::Failed(_) | LookupCause::Silent => Evidence::Silence,
+                LookupCause::Unreachable => Evidence::Us,
+            },
             Self::InvalidUrl(_) | Self::Target(_) => Evidence::Them,
             Self::Refused | Self::Reset | Self::Closed | Self::Tls(_) | Self::Other(_) => Evidence::Answer,
             Self::Timeout | Self::ConnectTimeout | Self::Unreachable => Evidence::Silence,
@@ -83,6 +89,9 @@ impl Failure {
     fn of_one(cause: &(dyn Error + 'static)) -> Option<Self> {
         if let Some(refusal) = cause.downcast_ref::<TargetError>() {
             return Some(Self::Target(refusal.clone()));
+        }
+        if cause.downcast_ref::<reqwest::Error>().is_some_and(|error| error.is_connect() && error.is_timeout()) {
+            return Some(Self::ConnectTimeout);
         }
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             return Some(Self::Tls(error.clone()));
@@ -113,6 +122,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::resolver::LookupError;
 
     fn of(error: impl Error + 'static) -> Failure {
         Failure::of(&error)
@@ -147,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_cause_that_another_error_wraps_tells_the_kind() {
-        let lookup = TargetError::Lookup("nowhere.invalid".to_owned());
+        let failed = LookupError { name: "nowhere.invalid".to_owned(), cause: LookupCause::NotFound };
+        let lookup = TargetError::Lookup(failed);
         assert_eq!(of(io::Error::other(lookup.clone())), Failure::Target(lookup));
         let tls = of(io::Error::other(io::Error::other(rustls::Error::DecryptError)));
         assert_eq!(tls.to_string(), "TLS error: cannot decrypt peer's message");

@@ -4,23 +4,21 @@
 
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use url::Host;
 
 use super::attempt::{Attempt, Response};
 use super::blame::{Blame, Fault, Place};
 use super::connection::{HttpClient, InUse};
 use super::dial::Dial;
-use super::egress::EgressPolicy;
 use super::event::Delivery;
 use super::failure::{Evidence, Failure};
 use super::headers::RequestHeaders;
 use super::metrics::DeliveryMetrics;
+use super::outbound::{Outbound, literal_ip};
 
 /// How much of a response's body is read; a longer one's connection is dropped.
 const MAX_READ_BYTES: usize = 64 * 1024;
@@ -40,7 +38,7 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Sender {
     client: HttpClient,
-    egress: EgressPolicy,
+    outbound: Outbound,
     /// A permit for each request that may be under way.
     permits: Arc<Semaphore>,
     blame: Arc<Mutex<Blame>>,
@@ -49,11 +47,11 @@ pub struct Sender {
 
 impl Sender {
     /// Opens at most about `connections` at once: half of them may be idle, so that no request finds them all in use.
-    pub fn new(egress: EgressPolicy, connections: usize) -> anyhow::Result<Self> {
+    pub fn new(outbound: Outbound, connections: usize) -> anyhow::Result<Self> {
         let half = (connections / 2).clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
-            client: HttpClient::new(&egress, half)?,
-            egress,
+            client: HttpClient::new(outbound.clone(), half)?,
+            outbound,
             permits: Arc::new(Semaphore::new(half)),
             blame: Arc::default(),
             metrics: DeliveryMetrics::new(),
@@ -96,10 +94,7 @@ impl Sender {
     /// Sends the request, and returns when the head of a response is there.
     async fn exchange(&self, delivery: &Delivery, dial: &Dial) -> Result<(reqwest::Response, InUse), Failure> {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
-        // The client dials an address in a URL without asking the resolver.
-        if let Some(ip) = literal_ip(&url) {
-            self.egress.check(ip)?;
-        }
+        self.outbound.vet(&url)?;
         let sent = self.client.send(&url, dial, |client| request(client, &url, delivery)).await;
         if sent.was_resent {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
@@ -131,14 +126,6 @@ fn request(client: &Client, url: &Url, delivery: &Delivery) -> RequestBuilder {
         .each()
         .fold(client.post(url.clone()), |request, (name, value)| request.header(name, &*value))
         .body(delivery.event.body.bytes.clone())
-}
-
-fn literal_ip(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain(_) => None,
-    }
 }
 
 /// Where a receiver is: at its address if one is known.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-use super::egress::EgressPolicy;
+use super::outbound::Outbound;
 use super::sender::Sender;
 use crate::database::Database;
 use crate::open_files;
@@ -41,7 +41,7 @@ impl Shared {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         Ok(Self {
             name: process_name()?,
-            sender: Sender::new(EgressPolicy::new(&settings.allow_nets), open_files::max_connections())?,
+            sender: Sender::new(Outbound::new(&settings.outbound)?, open_files::max_connections())?,
             database: settings.database()?,
             settings,
             roles: watch::Sender::new(Roles { holders: 0, shards: 1, has_candidate: false }),

@@ -2,9 +2,7 @@
 //! and ports dialled as the sidecar would; an address that it would refuse is not dialled.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use url::{Host, Url};
 
@@ -12,14 +10,16 @@ use super::finding::Findings;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output;
-use crate::delivery::egress::{EgressPolicy, TargetError};
+use crate::delivery::egress::TargetError;
+use crate::delivery::failure::Failure;
+use crate::delivery::outbound::Outbound;
+use crate::delivery::resolver::LookupCause;
 use crate::store::EndpointRecord;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many receivers are dialled at once.
 const MAX_CONCURRENT_DIALS: usize = 32;
 
-pub async fn check(connection: &Connection, egress: &EgressPolicy, findings: &mut Findings) -> Result<(), CliError> {
+pub async fn check(connection: &Connection, outbound: &Outbound, findings: &mut Findings) -> Result<(), CliError> {
     let webhooks = connection.store().list().await?;
     if webhooks.is_empty() {
         let fix = "pg-webhooks webhooks add https://example.com/webhooks 'product.*' --generate-secret";
@@ -32,7 +32,7 @@ pub async fn check(connection: &Connection, egress: &EgressPolicy, findings: &mu
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
         receivers.entry(receiver(&webhook.url)).or_default().push(webhook);
     }
-    let mut found: Vec<(String, Reach)> = reach(receivers.keys().cloned().collect(), egress).await;
+    let mut found: Vec<(String, Reach)> = reach(receivers.keys().cloned().collect(), outbound).await;
     found.sort_by(|left, right| left.0.cmp(&right.0));
     for (receiver, reach) in found {
         let ids: Vec<&str> = receivers[&receiver].iter().map(|webhook| webhook.id.as_str()).collect();
@@ -80,79 +80,55 @@ fn receiver(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// Whether a receiver can be reached.
-enum Reach {
-    Connected(SocketAddr, Duration),
-    Refused(TargetError),
-    Failed(SocketAddr, String),
-}
+/// Whether a receiver can be reached, and how long that took.
+type Reach = (Result<(), Failure>, Duration);
 
-async fn reach(receivers: Vec<String>, egress: &EgressPolicy) -> Vec<(String, Reach)> {
+async fn reach(receivers: Vec<String>, outbound: &Outbound) -> Vec<(String, Reach)> {
     let mut found = Vec::new();
     let mut under_way = JoinSet::new();
     for receiver in receivers {
         if under_way.len() >= MAX_CONCURRENT_DIALS {
             found.extend(under_way.join_next().await.and_then(Result::ok));
         }
-        let egress = egress.clone();
+        let outbound = outbound.clone();
         under_way.spawn(async move {
-            let reach = dial(&receiver, &egress).await.unwrap_or_else(Reach::Refused);
-            (receiver, reach)
+            let began = Instant::now();
+            let reached = match Url::parse(&receiver) {
+                Ok(url) => outbound.connect(&url).await,
+                Err(error) => Err(Failure::InvalidUrl(error.to_string())),
+            };
+            (receiver, (reached, began.elapsed()))
         });
     }
     found.extend(under_way.join_all().await);
     found
 }
 
-async fn dial(receiver: &str, egress: &EgressPolicy) -> Result<Reach, TargetError> {
-    let unknown = || TargetError::Lookup(receiver.to_owned());
-    let url = Url::parse(receiver).map_err(|_| unknown())?;
-    let port = url.port_or_known_default().ok_or_else(unknown)?;
-    let literal = match url.host().ok_or_else(unknown)? {
-        Host::Domain(_) => None,
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-    };
-    let addresses = match literal {
-        Some(ip) => egress.check(ip).map(|()| vec![SocketAddr::new(ip, port)])?,
-        None => {
-            let host = url.host_str().ok_or_else(unknown)?;
-            tokio::time::timeout(DIAL_TIMEOUT, egress.look_up(host, port)).await.map_err(|_| unknown())??
-        }
-    };
-    let mut failed = None;
-    for address in addresses {
-        let began = Instant::now();
-        match tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => return Ok(Reach::Connected(address, began.elapsed())),
-            Ok(Err(error)) => failed = Some(Reach::Failed(address, error.to_string())),
-            Err(_) => failed = Some(Reach::Failed(address, format!("no answer within {} s", DIAL_TIMEOUT.as_secs()))),
-        }
-    }
-    failed.ok_or_else(unknown)
-}
-
 fn tell(receiver: &str, ids: &str, reach: Reach, findings: &mut Findings) {
     let problem = |message: String, fix: String| (format!("{receiver} ({ids}): {message}"), fix);
-    let (message, fix) = match reach {
-        Reach::Connected(address, took) => {
-            return findings.ok("receivers", format!("{receiver} answers at {address} in {} ms", took.as_millis()));
-        }
-        Reach::Refused(refusal @ TargetError::Private(ip)) => problem(
+    let (reached, took) = reach;
+    let Err(failure) = reached else {
+        return findings.ok("receivers", format!("{receiver} takes a connection in {} ms", took.as_millis()));
+    };
+    let (message, fix) = match failure {
+        Failure::Target(refusal @ TargetError::Private(ip)) => problem(
             lower_first(&refusal.to_string()),
             format!(
                 "PG_WEBHOOKS_ALLOW_NETS={ip} pg-webhooks serve; if the sidecar already has it, give it to doctor, too."
             ),
         ),
-        Reach::Refused(refusal @ TargetError::Metadata(_)) => {
+        Failure::Target(refusal @ TargetError::Metadata(_)) => {
             problem(lower_first(&refusal.to_string()), "pg-webhooks webhooks update … --url …".to_owned())
         }
-        Reach::Refused(TargetError::Lookup(host)) => problem(
-            "its name does not resolve here".to_owned(),
-            format!("getent hosts {host}; pg-webhooks webhooks update … --url …"),
+        Failure::Target(TargetError::Lookup(failed)) => problem(
+            match failed.cause {
+                LookupCause::NotFound => "its name does not resolve here".to_owned(),
+                _ => failed.to_string(),
+            },
+            format!("getent hosts {}; pg-webhooks webhooks update … --url …", failed.name),
         ),
-        Reach::Failed(address, why) => problem(
-            format!("no connection to {address}: {why}"),
+        failure => problem(
+            format!("no connection: {failure}"),
             format!("curl -v {receiver}/, on the sidecar's machine: is the receiver up, is a firewall in between?"),
         ),
     };

@@ -15,7 +15,6 @@ mod endpoints;
 mod transactions;
 
 use clap::Args;
-use ipnet::IpNet;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -23,15 +22,14 @@ use super::connection::Connection;
 use super::error::{CliError, CommandResult};
 use super::output::{self, Format, Tone, paint};
 use crate::database::Database;
-use crate::delivery::egress::EgressPolicy;
-use crate::settings::net;
+use crate::delivery::outbound::Outbound;
+use crate::settings::OutboundSettings;
 use finding::{Findings, Level};
 
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Private networks that deliveries may go to, comma-separated: the same as the sidecar's
-    #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
-    allow_nets: Vec<IpNet>,
+    #[command(flatten)]
+    outbound: OutboundSettings,
     #[command(flatten)]
     format: Format,
 }
@@ -40,7 +38,7 @@ impl Doctor {
     pub async fn run(self, database: &Database) -> CommandResult {
         let mut findings = Findings::default();
         match Connection::open(database).await {
-            Ok(connection) => examine(&connection, database, &EgressPolicy::new(&self.allow_nets), &mut findings).await,
+            Ok(connection) => examine(&connection, database, &self.outbound, &mut findings).await,
             Err(error) => findings.problem("connection", error.to_string(), "psql \"$DATABASE_URL\" says more."),
         }
         findings.sort();
@@ -56,7 +54,7 @@ impl Doctor {
 }
 
 /// Makes all checks; one that cannot be made is a finding itself.
-async fn examine(connection: &Connection, database: &Database, egress: &EgressPolicy, findings: &mut Findings) {
+async fn examine(connection: &Connection, database: &Database, outbound: &OutboundSettings, findings: &mut Findings) {
     record("server", server::check(connection, findings).await, findings);
     record("settings", settings::check(connection, findings).await, findings);
     record("session", pooler::check(database, findings).await, findings);
@@ -74,7 +72,10 @@ async fn examine(connection: &Connection, database: &Database, egress: &EgressPo
         record("tables", tables::check_missed(connection, findings).await, findings);
         record("settings", settings::check_stored(connection, findings).await, findings);
         record("sidecars", sidecars::check(connection, findings).await, findings);
-        record("webhooks", endpoints::check(connection, egress, findings).await, findings);
+        match Outbound::new(outbound) {
+            Ok(outbound) => record("webhooks", endpoints::check(connection, &outbound, findings).await, findings),
+            Err(error) => findings.problem("receivers", format!("{error:#}"), "pg-webhooks serve says the same."),
+        }
     }
 }
 
