@@ -7,6 +7,7 @@ mod serve;
 mod settings;
 mod open_files;
 mod database;
+mod metadata_addresses;
 mod delivery;
 
 // What people ask of the extension, for the REST API and the command line.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::database::{Database, DatabaseError};
-use crate::delivery::egress::is_metadata;
+use crate::metadata_addresses::is_metadata;
 
 /// The flags of `serve`, or their environment variables.
 #[derive(Args, Clone, Debug)]

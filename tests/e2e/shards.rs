@@ -105,7 +105,8 @@ async fn sidecars_that_come_and_go_share_evenly_and_lose_and_repeat_nothing() {
     let writer = db.session().await;
     let writing = async {
         while !is_over.get() {
-            writer.run("INSERT INTO suppliers (name) VALUES ('meanwhile')").await;
+            // The pace is one that a debug build on a busy machine can follow.
+            writer.run("INSERT INTO suppliers (name) VALUES ('meanwhile'); SELECT pg_sleep(0.01)").await;
         }
     };
     let (_running, ()) = tokio::join!(coming_and_going, writing);

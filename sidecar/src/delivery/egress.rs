@@ -2,8 +2,6 @@
 //! services of clouds. The resolver vets every address before it is dialled, so the address checked is the address
 //! dialled; a URL with an address in it is vetted before the request.
 
-mod metadata;
-
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,7 +9,7 @@ use thiserror::Error;
 
 use super::resolver::LookupError;
 
-pub use metadata::is_metadata;
+use crate::metadata_addresses::is_metadata;
 
 /// Why an endpoint is not dialled.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
