@@ -8,6 +8,7 @@ mod settings;
 mod open_files;
 mod database;
 mod metadata_addresses;
+mod outbound_tls;
 mod delivery;
 
 // What people ask of the extension, for the REST API and the command line.

@@ -1,13 +1,17 @@
 //! The settings of `serve`: where the database is, where and how requests may go, how much is held at once, and how long
 //! things may take. Each value is checked when it is read. `doctor` shares those that say how receivers are dialled.
 
+use anyhow::ensure;
 use clap::Args;
 use ipnet::IpNet;
+use rustls::ClientConfig;
 use std::net::{IpAddr, SocketAddr};
 use std::{num::NonZeroU32, time::Duration};
+use url::Url;
 
 use crate::database::{Database, DatabaseError};
 use crate::metadata_addresses::is_metadata;
+use crate::outbound_tls::{self, Certificates, ClientKey};
 
 /// The flags of `serve`, or their environment variables.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +50,18 @@ pub struct OutboundSettings {
     /// Private networks that deliveries may go to, comma-separated
     #[arg(long, env = "PG_WEBHOOKS_ALLOW_NETS", value_name = "CIDR", value_delimiter = ',', value_parser = net)]
     pub allow_nets: Vec<IpNet>,
+    /// Certificate authorities to trust besides the system's, a PEM file
+    #[arg(long, env = "PG_WEBHOOKS_CA_FILE", value_name = "FILE", value_parser = Certificates::read)]
+    ca_file: Option<Certificates>,
+    /// Certificate, with its chain, to show receivers that ask for one, a PEM file
+    #[arg(long, env = "PG_WEBHOOKS_CLIENT_CERT", value_name = "FILE", requires = "client_key", value_parser = Certificates::read)]
+    client_cert: Option<Certificates>,
+    /// The private key of that certificate, a PEM file
+    #[arg(long, env = "PG_WEBHOOKS_CLIENT_KEY", value_name = "FILE", requires = "client_cert", value_parser = ClientKey::read)]
+    client_key: Option<ClientKey>,
+    /// HTTP proxy that all deliveries go through
+    #[arg(long, env = "PG_WEBHOOKS_PROXY", hide_env_values = true, value_name = "URL")]
+    proxy: Option<String>,
     /// Name server to ask in place of those of /etc/resolv.conf
     #[arg(long, env = "PG_WEBHOOKS_RESOLVER", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
     pub resolver: Option<SocketAddr>,
@@ -55,6 +71,24 @@ impl Settings {
     /// Reads the connection string.
     pub fn database(&self) -> Result<Database, DatabaseError> {
         self.database_url.parse()
+    }
+}
+
+impl OutboundSettings {
+    /// The TLS that the files lead to.
+    pub fn tls(&self) -> anyhow::Result<ClientConfig> {
+        outbound_tls::client_config(self.ca_file.as_ref(), self.client_cert.as_ref().zip(self.client_key.as_ref()))
+    }
+
+    /// Reads the proxy's URL. A message does not repeat it: it may hold a password.
+    pub fn proxy(&self) -> anyhow::Result<Option<Url>> {
+        let Some(proxy) = &self.proxy else { return Ok(None) };
+        let url: Option<Url> = proxy.parse().ok();
+        let is_proxy = url.as_ref().is_some_and(|url| {
+            ["http", "https"].contains(&url.scheme()) && url.has_host() && url.path() == "/" && url.query().is_none()
+        });
+        ensure!(is_proxy, "PG_WEBHOOKS_PROXY is no URL of an HTTP proxy, such as http://proxy.internal:3128");
+        Ok(url)
     }
 }
 

@@ -39,6 +39,7 @@ mod large;
 mod lifecycle;
 mod missed;
 mod options;
+mod outbound;
 mod receivers;
 mod recovery;
 mod redelivery;

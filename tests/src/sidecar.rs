@@ -79,6 +79,11 @@ impl Sidecar {
         address.split_once('\n')?.0.parse().ok()
     }
 
+    /// `SIGHUP`, as a terminal that closes sends it, or one who wants settings read again.
+    pub fn hang_up(&self) {
+        signal(self.process.id(), Signal::SIGHUP);
+    }
+
     /// `SIGSTOP`: the process stays and does nothing more.
     pub fn freeze(&self) {
         signal(self.process.id(), Signal::SIGSTOP);

@@ -116,9 +116,11 @@ impl Cli {
         let command = without_empty_variables(Self::command());
         let cli = command.try_get_matches().and_then(|given| Self::from_arg_matches(&given)).map_err(Refusal)?;
         if let Command::Serve(serve) = &cli.command {
-            serve
-                .database()
-                .map_err(|error| Refusal(clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"))))?;
+            let refuse =
+                |error: anyhow::Error| Refusal(clap::Error::raw(ErrorKind::ValueValidation, format!("{error:#}\n")));
+            serve.database().map_err(|error| refuse(error.into()))?;
+            serve.outbound.tls().map_err(refuse)?;
+            serve.outbound.proxy().map_err(refuse)?;
         }
         Ok(cli)
     }
@@ -210,6 +212,8 @@ mod tests {
         for (flag, value) in [
             ("--allow-nets", "10.0.0.0/33"),
             ("--allow-nets", "169.254.169.254"),
+            ("--ca-file", "/nowhere/ca.pem"),
+            ("--ca-file", "/dev/null"),
             ("--resolver", "dns.internal"),
             ("--lease", "soon"),
             ("--lease", "5ms"),
@@ -219,6 +223,16 @@ mod tests {
             let message = serve(&[&format!("{flag}={value}")]).unwrap_err().to_string();
             assert!(message.contains(value) && message.contains(flag), "{message}");
         }
+    }
+
+    #[test]
+    fn a_certificate_wants_its_key_and_the_password_of_a_proxy_is_not_shown() {
+        assert!(serve(&["--client-cert", "/dev/null"]).is_err());
+        for bad in ["socks5://app:hunter2@proxy:1080", "app:hunter2@proxy:3128", "http://app:hunter2@proxy:3128/path"] {
+            let message = settings(serve(&["--proxy", bad]).unwrap()).outbound.proxy().unwrap_err().to_string();
+            assert!(message.contains("PG_WEBHOOKS_PROXY") && !message.contains("hunter2"), "{message}");
+        }
+        assert!(settings(serve(&["--proxy", "http://app:hunter2@proxy:3128"]).unwrap()).outbound.proxy().is_ok());
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl HttpClient {
     /// Dials as `outbound` says, and keeps at most about `connections` open in all.
     pub fn new(outbound: Outbound, connections: usize) -> anyhow::Result<Self> {
         let client = |idle| {
-            let client = outbound.client().pool_max_idle_per_host(idle).pool_idle_timeout(IDLE_TIMEOUT).build();
+            let client = outbound
+                .client()
+                .and_then(|client| client.pool_max_idle_per_host(idle).pool_idle_timeout(IDLE_TIMEOUT).build());
             client.context("cannot set the HTTP client up")
         };
         let origins = Arc::new(Mutex::new(Origins::new(connections, Instant::now())));
@@ -66,15 +68,15 @@ impl HttpClient {
         dial.note_address(lock(&self.origins).address(&origin));
         let in_use = InUse { origins: Arc::clone(&self.origins), origin, is_kept };
         if !is_kept {
-            return Sent { outcome: send(request(&self.fresh), dial).await, was_resent: false, in_use };
+            return Sent { outcome: self.send_noted(request(&self.fresh), dial).await, was_resent: false, in_use };
         }
-        match send(request(&self.keep_alive), dial).await {
+        match self.send_noted(request(&self.keep_alive), dial).await {
             Err(Failure::Reset | Failure::Closed) if self.may_have_been_kept(&in_use.origin, dial.done_at()) => {
-                Sent { outcome: send(request(&self.fresh), dial).await, was_resent: true, in_use }
+                Sent { outcome: self.send_noted(request(&self.fresh), dial).await, was_resent: true, in_use }
             }
             outcome => {
                 if let Ok(response) = &outcome {
-                    let address = response.remote_addr().map(|peer| peer.ip());
+                    let address = response.remote_addr().map(|peer| peer.ip()).filter(|_| !self.outbound.is_proxied());
                     address.into_iter().for_each(|peer| self.outbound.learn_from(dial, peer));
                     dial.note_address(address);
                     lock(&self.origins).answered(&in_use.origin, address, Instant::now());
@@ -84,16 +86,16 @@ impl HttpClient {
         }
     }
 
+    async fn send_noted(&self, request: RequestBuilder, dial: &Dial) -> Result<Response, Failure> {
+        dial.watch(request.send()).await.map_err(|error| self.outbound.failure(&error))
+    }
+
     /// Whether a request may have gone over a connection that an earlier one left open. It has if it dialled none.
     /// While it dialled, one of another request to the same origin may have become idle, and was taken in place of the
     /// new one.
     fn may_have_been_kept(&self, origin: &Origin, dialled_at: Option<Instant>) -> bool {
         dialled_at.is_none_or(|dialled_at| lock(&self.origins).may_have_left_one(origin, dialled_at))
     }
-}
-
-async fn send(request: RequestBuilder, dial: &Dial) -> Result<Response, Failure> {
-    dial.watch(request.send()).await.map_err(|error| Failure::of(&error))
 }
 
 fn lock(origins: &Mutex<Origins>) -> MutexGuard<'_, Origins> {

@@ -31,6 +31,12 @@ pub enum Failure {
     /// This machine had no file, port, memory or network for a connection.
     #[error("Not sent: {0}")]
     Local(String),
+    /// The proxy that the operator set cannot be reached.
+    #[error("No connection to the proxy: {0}")]
+    Proxy(String),
+    /// The proxy opened no connection to the receiver.
+    #[error("The proxy opened no connection: {0}")]
+    Tunnel(String),
     #[error("TLS error: {0}")]
     Tls(rustls::Error),
     #[error("Connection reset")]
@@ -66,7 +72,7 @@ impl Failure {
     /// Who it speaks against.
     pub fn evidence(&self) -> Evidence {
         match self {
-            Self::StoodStill | Self::Local(_) | Self::Internal => Evidence::Us,
+            Self::StoodStill | Self::Local(_) | Self::Proxy(_) | Self::Internal => Evidence::Us,
             Self::Target(TargetError::Lookup(failed)) => match failed.cause {
                 LookupCause::NotFound => Evidence::Them,
                 LookupCause::Failed(_) | LookupCause::Silent => Evidence::Silence,
@@ -74,7 +80,7 @@ impl Failure {
             },
             Self::InvalidUrl(_) | Self::Target(_) => Evidence::Them,
             Self::Refused | Self::Reset | Self::Closed | Self::Tls(_) | Self::Other(_) => Evidence::Answer,
-            Self::Timeout | Self::ConnectTimeout | Self::Unreachable => Evidence::Silence,
+            Self::Timeout | Self::ConnectTimeout | Self::Unreachable | Self::Tunnel(_) => Evidence::Silence,
         }
     }
 

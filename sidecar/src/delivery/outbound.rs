@@ -1,9 +1,11 @@
-//! How receivers are dialled: names, policy, timeouts. The sender and `doctor` share it, so that doctor meets what the
-//! sender meets. Every address is vetted at the moment it is dialled.
+//! How receivers are dialled: names, policy, timeouts, TLS, proxy. The sender and `doctor` share it, so that doctor meets
+//! what the sender meets. Without a proxy every address is vetted at the moment it is dialled. With one the proxy dials:
+//! what this machine's resolver says of a name is vetted, all of it, before the proxy is asked.
 
 use moka::sync::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, ClientBuilder, Url};
+use reqwest::{Client, ClientBuilder, Proxy, Url};
+use rustls::ClientConfig;
 use std::error::Error;
 use std::iter::successors;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +34,8 @@ const MAX_PASSED_OVER: u64 = 10_000;
 pub struct Outbound {
     egress: EgressPolicy,
     resolver: Resolver,
+    tls: ClientConfig,
+    proxy: Option<Url>,
     passed_over: Cache<IpAddr, ()>,
 }
 
@@ -41,40 +45,75 @@ pub struct Outbound {
 struct Connected;
 
 impl Outbound {
-    /// Dials as `settings` say.
+    /// Dials as `settings` say; reads the files that they name.
     pub fn new(settings: &OutboundSettings) -> anyhow::Result<Self> {
         Ok(Self {
             egress: EgressPolicy::new(&settings.allow_nets),
             resolver: Resolver::new(settings.resolver)?,
+            tls: settings.tls()?,
+            proxy: settings.proxy()?,
             passed_over: Cache::builder().max_capacity(MAX_PASSED_OVER).time_to_live(PASSED_OVER_TIME).build(),
         })
     }
 
-    /// Vets an address in a URL: the client dials it without asking the resolver.
-    pub fn vet(&self, url: &Url) -> Result<(), TargetError> {
-        literal_ip(url).map_or(Ok(()), |ip| self.egress.check(ip))
+    /// Vets what is not vetted when it is dialled: an address in a URL, for which the client asks no resolver, and the
+    /// target of a proxy.
+    pub async fn vet(&self, url: &Url) -> Result<(), TargetError> {
+        match url.host() {
+            Some(Host::Ipv4(ip)) => self.egress.check(ip.into()),
+            Some(Host::Ipv6(ip)) => self.egress.check(ip.into()),
+            Some(Host::Domain(host)) if self.is_proxied() => {
+                let found = self.resolver.look_up(host).await?;
+                found.iter().try_for_each(|ip| self.egress.check(*ip))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a proxy dials in the place of this machine.
+    pub fn is_proxied(&self) -> bool {
+        self.proxy.is_some()
     }
 
     /// A client that dials so, and follows no redirect.
-    pub fn client(&self) -> ClientBuilder {
-        Client::builder()
+    pub fn client(&self) -> reqwest::Result<ClientBuilder> {
+        let client = Client::builder()
             .dns_resolver(Arc::new(self.clone()))
+            .use_preconfigured_tls(self.tls.clone())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .tcp_nodelay(true)
-            .connector_layer(MapFutureLayer::new(note_dial))
+            .connector_layer(MapFutureLayer::new(note_dial));
+        Ok(match &self.proxy {
+            Some(proxy) => client.proxy(Proxy::all(proxy.clone())?),
+            None => client,
+        })
+    }
+
+    /// Why a request failed. What failed on the way to the proxy is not the receiver's.
+    pub fn failure(&self, error: &reqwest::Error) -> Failure {
+        let failure = Failure::of(error);
+        if !self.is_proxied() || !error.is_connect() {
+            return failure;
+        }
+        match failure {
+            // Through the proxy, or so it may be.
+            Failure::Tls(_) | Failure::ConnectTimeout | Failure::Reset | Failure::Closed => failure,
+            Failure::Other(text) => Failure::Tunnel(text),
+            failure => Failure::Proxy(failure.to_string()),
+        }
     }
 
     /// Opens a connection to a receiver as a request would, and sends nothing.
     pub async fn connect(&self, url: &Url) -> Result<(), Failure> {
-        self.vet(url)?;
-        let client = self.client().connector_layer(MapFutureLayer::new(hang_up)).build();
-        let client = client.map_err(|error| Failure::of(&error))?;
+        self.vet(url).await?;
+        let client = self.client().and_then(|client| client.connector_layer(MapFutureLayer::new(hang_up)).build());
+        let client = client.map_err(|error| self.failure(&error))?;
         match client.head(url.clone()).send().await {
-            Err(error) if !is_connected(&error) => Err(Failure::of(&error)),
+            Err(error) if !is_connected(&error) => Err(self.failure(&error)),
             _ => Ok(()),
         }
     }
@@ -88,9 +127,10 @@ impl Outbound {
         }
     }
 
-    /// The addresses that are dialled for a name, in this order.
+    /// The addresses that are dialled for a name, in this order. The proxy's own are not vetted: the operator chose it.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, TargetError> {
-        let mut addresses = self.egress.vet(&self.resolver.look_up(host).await?)?;
+        let found = self.resolver.look_up(host).await?;
+        let mut addresses = if self.is_proxied() { found.to_vec() } else { self.egress.vet(&found)? };
         addresses.sort_by_key(|ip| self.passed_over.contains_key(ip));
         addresses.truncate(MAX_ADDRESSES);
         Ok(addresses)
@@ -102,7 +142,9 @@ impl Resolve for Outbound {
         let outbound = self.clone();
         Box::pin(async move {
             let addresses = outbound.addresses(name.as_str()).await?;
-            dial::note_addresses(&addresses);
+            if !outbound.is_proxied() {
+                dial::note_addresses(&addresses);
+            }
             Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }

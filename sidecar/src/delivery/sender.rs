@@ -94,7 +94,7 @@ impl Sender {
     /// Sends the request, and returns when the head of a response is there.
     async fn exchange(&self, delivery: &Delivery, dial: &Dial) -> Result<(reqwest::Response, InUse), Failure> {
         let url = Url::parse(&delivery.url).map_err(|error| Failure::InvalidUrl(error.to_string()))?;
-        self.outbound.vet(&url)?;
+        self.outbound.vet(&url).await?;
         let sent = self.client.send(&url, dial, |client| request(client, &url, delivery)).await;
         if sent.was_resent {
             tracing::debug!(webhook_id = delivery.event.webhook_id, "resent on a fresh connection");
