@@ -176,7 +176,7 @@ BEGIN ATOMIC
     SELECT s.endpoint
       FROM webhooks.subscription s
      WHERE e.target IS NULL
-       AND s.pattern = ANY (webhooks.patterns_of(e.name)) AND (s.tenant IS NULL OR s.tenant = e.tenant)
+       AND s.pattern = ANY ((SELECT webhooks.patterns_of(e.name))::text[]) AND (s.tenant IS NULL OR s.tenant = e.tenant)
        AND NOT pg_visible_in_snapshot(e.xid, s.since)
      UNION
     SELECT e.target WHERE e.target IS NOT NULL;
@@ -184,42 +184,64 @@ END;
 COMMENT ON FUNCTION webhooks.recipients_of(webhooks.event) IS
     'The endpoints that an event is for, by what they subscribe to now';
 
+CREATE FUNCTION webhooks.states_of(e webhooks.event, one integer)
+    RETURNS TABLE (endpoint integer, state text, attempts integer, last_at timestamptz)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    -- A list asks for each of its messages: the plan is made once, and is no part of the list's, which may not sort.
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT r.key,
+           -- A scalar, which is looked up by index for each; EXISTS may read all that is pending instead.
+           CASE WHEN (SELECT true FROM webhooks.pending w WHERE w.endpoint = r.key AND w.xid = e.xid AND w.seq = e.seq)
+                     THEN 'waiting'
+                WHEN r.delivered_at = r.last_at THEN 'delivered'
+                WHEN r.attempts > 0 THEN 'failed'
+                WHEN NOT p.active AND p.disabled_by IS NULL OR webhooks.is_read(r.key, e.xid, e.seq) THEN 'skipped'
+                ELSE 'queued' END,
+           r.attempts, r.last_at
+      FROM (SELECT x.key, count(x.at)::integer AS attempts, max(x.at) AS last_at,
+                   max(x.at) FILTER (WHERE x.outcome = 'delivered') AS delivered_at
+              -- One that has changed what it subscribes to has had it all the same.
+              FROM (SELECT s.key, NULL::timestamptz, NULL::webhooks.outcome FROM webhooks.recipients_of(e) AS s (key)
+                     UNION ALL
+                    -- The sum keeps the planner from the index on endpoint, under which a day has millions of rows.
+                    SELECT a.endpoint + 0, a.started_at, a.outcome FROM webhooks.attempt a
+                     WHERE a.webhook_id = e.webhook_id
+                       -- Clocks may differ; it spares the partitions of the days before.
+                       AND a.started_at >= e.occurred_at - interval '1 h') x (key, at, outcome)
+             WHERE one IS NULL OR x.key = one
+             GROUP BY x.key) r
+      JOIN webhooks.endpoint p ON p.key = r.key;
+END
+$$;
+COMMENT ON FUNCTION webhooks.states_of(webhooks.event, integer) IS
+    'The state of an event at each of its recipients, or at one, and how many attempts were made';
+
 CREATE FUNCTION webhooks.deliveries_of(e webhooks.event, one integer) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE
-BEGIN ATOMIC
-    WITH made AS (
-        SELECT a.endpoint, count(*)::integer AS attempts, max(a.started_at) AS last_at,
-               (array_agg(a.outcome ORDER BY a.started_at DESC))[1] AS last_outcome,
-               (array_agg(a.http_status ORDER BY a.started_at DESC))[1] AS http_status,
-               (array_agg(a.error ORDER BY a.started_at DESC))[1] AS error
-          FROM webhooks.attempt a
-         WHERE a.webhook_id = e.webhook_id
-           -- The sum keeps the planner from the index on endpoint, under which a busy endpoint has a million rows.
-           AND (one IS NULL OR a.endpoint + 0 = one)
-           -- Clocks may differ; it spares the partitions of the days before.
-           AND a.started_at >= e.occurred_at - interval '1 h'
-         GROUP BY a.endpoint
-    ), recipient AS (  -- one that has changed what it subscribes to has had it all the same
-        SELECT r.key FROM webhooks.recipients_of(e) AS r (key)
-         UNION
-        SELECT m.endpoint FROM made m
-    )
-    SELECT p.id, p.url, p.active,
-           CASE WHEN w.endpoint IS NOT NULL THEN 'waiting'
-                WHEN m.last_outcome = 'delivered' THEN 'delivered'
-                WHEN m.attempts > 0 THEN 'failed'
-                WHEN webhooks.is_read(p.key, e.xid, e.seq) OR NOT p.active AND p.disabled_by IS NULL THEN 'skipped'
-                ELSE 'queued' END,
-           coalesce(m.attempts, 0), m.http_status, m.error, m.last_at, w.due_at, p.key
-      FROM recipient r
-      JOIN webhooks.endpoint p ON p.key = r.key
-      LEFT JOIN made m ON m.endpoint = p.key
-      LEFT JOIN webhooks.pending w ON w.endpoint = p.key AND w.xid = e.xid AND w.seq = e.seq
-     WHERE one IS NULL OR p.key = one
-     ORDER BY p.key;
-END;
+    SET search_path = pg_catalog, pg_temp
+    -- The planner does not know how many recipients there are, and would compare each with each.
+    SET enable_nestloop = off
+    SET jit = off
+AS $$
+    SELECT p.id, p.url, p.active, s.state, s.attempts, latest.http_status, latest.error, s.last_at,
+           (SELECT w.due_at FROM webhooks.pending w WHERE w.endpoint = p.key AND w.xid = e.xid AND w.seq = e.seq), p.key
+      FROM webhooks.states_of(e, one) s
+      JOIN webhooks.endpoint p ON p.key = s.endpoint
+      LEFT JOIN (SELECT DISTINCT ON (a.endpoint + 0) a.endpoint + 0 AS key, a.http_status, a.error
+                   FROM webhooks.attempt a
+                  WHERE a.webhook_id = e.webhook_id AND (one IS NULL OR a.endpoint + 0 = one)
+                    AND a.started_at >= e.occurred_at - interval '1 h'
+                  ORDER BY a.endpoint + 0, a.started_at DESC) latest ON latest.key = p.key
+     ORDER BY p.key
+$$;
 COMMENT ON FUNCTION webhooks.deliveries_of(webhooks.event, integer) IS
-    'The state of an event at each of its recipients, or at one';
+    'The deliveries of an event, to each of its recipients or to one';
 
 CREATE FUNCTION webhooks.deliveries(webhook_id text) RETURNS SETOF webhooks.delivery_line
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -284,7 +306,7 @@ BEGIN ATOMIC
            (count(*) FILTER (WHERE d.state = 'waiting'))::integer,
            (count(*) FILTER (WHERE d.state = 'failed'))::integer,
            (count(*) FILTER (WHERE d.state = 'skipped'))::integer
-      FROM webhooks.deliveries_of(e, target) d;
+      FROM webhooks.states_of(e, target) d;
 END;
 COMMENT ON FUNCTION webhooks.summary_of(webhooks.event, integer) IS
     'The state of an event at all of its recipients, or at one';

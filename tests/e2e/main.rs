@@ -9,6 +9,7 @@ mod api_log;
 mod api_operation;
 mod attaching;
 mod blame;
+mod bounds;
 mod bytes;
 mod capture;
 mod cli;
