@@ -64,6 +64,7 @@ GRANT EXECUTE ON FUNCTION
     webhooks.retry(text, text),
     webhooks.replay(text, timestamptz, timestamptz, boolean, boolean),
     webhooks.status(),
+    webhooks.version(),
     webhooks.missed_events(),
     webhooks.invalid_settings(),
     webhooks.leases(),

@@ -254,6 +254,8 @@ CREATE INDEX attempt_endpoint ON webhooks.attempt (endpoint, started_at);
 CREATE INDEX attempt_webhook_id ON webhooks.attempt (webhook_id);
 -- Costs an attempt that succeeded nothing, and finds the others where they are few.
 CREATE INDEX attempt_failed ON webhooks.attempt (endpoint, started_at) WHERE outcome <> 'delivered';
+-- What is tried no more, though nobody has it.
+CREATE INDEX attempt_given_up ON webhooks.attempt (endpoint, started_at) WHERE outcome IN ('rejected', 'exhausted');
 CREATE INDEX attempt_unreadable ON webhooks.attempt (started_at) WHERE outcome = 'unreadable';
 COMMENT ON TABLE webhooks.attempt IS
     'The delivery log: one row per HTTP request made, or given up because the message cannot be read';

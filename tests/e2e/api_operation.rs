@@ -46,7 +46,8 @@ async fn metrics_move_with_deliveries() {
         ("pg_webhooks_shards_not_held", 0.0),
         ("pg_webhooks_sidecars", 1.0),
         ("pg_webhooks_endpoints_disabled", 0.0),
-        ("pg_webhooks_endpoints_in_trouble", 1.0),
+        ("pg_webhooks_endpoints_in_trouble", 2.0),
+        ("pg_webhooks_given_up_deliveries", 5.0),
         ("pg_webhooks_database_up", 1.0),
     ] {
         assert_eq!(figure(&metrics, name), expected, "{name}");

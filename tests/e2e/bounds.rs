@@ -36,3 +36,28 @@ async fn a_message_with_a_thousand_recipients_is_listed_as_others_are() {
     assert_eq!(events.len(), 60);
     assert!(events.iter().all(|one| one["state"] == "delivered" && one["delivered"] == 1000), "{events:?}");
 }
+
+#[tokio::test]
+async fn readiness_metrics_and_status_read_no_more_however_much_waits() {
+    let db = Cluster::shared().await.database().await;
+    let dead = db.register("http://127.0.0.1:9/", "*", "s").await;
+    db.register("http://127.0.0.1:9/", "*", "s").await;
+    db.run(&format!(
+        "INSERT INTO webhooks.pending (endpoint, xid, seq, occurred_at, due_at, retry_count)
+         SELECT key, '3', i, now(), now() - interval '1 h', 1 FROM webhooks.endpoint, generate_series(1, 200000) i
+          WHERE id = '{dead}'"
+    ))
+    .await;
+    let status = db.json("SELECT * FROM webhooks.status()").await.remove(0);
+    assert_eq!((&status["pending"], &status["overdue"]), (&10_000.into(), &10_000.into()), "as far as it counts");
+    assert_eq!(status["in_trouble"], serde_json::json!([dead]));
+    assert_eq!(db.json("SELECT * FROM webhooks.health()").await[0]["pending"], 1000, "as far as it counts");
+    for (query, bound) in [("webhooks.status()", 30_000), ("webhooks.health()", 5_000), ("webhooks.version()", 10)] {
+        let read = rows_read(&db, query).await;
+        assert!(read < bound, "{query} reads {read} rows");
+    }
+    let api = Api::start(&db).await;
+    api.stranger().get("/readyz").await.data(200);
+    let metrics = api.stranger().get("/metrics").await.text;
+    assert!(metrics.contains("\npg_webhooks_pending_deliveries 10000\n"), "{metrics}");
+}

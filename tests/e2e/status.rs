@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Cluster, Database, Receiver, SECRET, Sidecar, Stage, eventually};
+use tests::{Answer, Api, Cluster, CommandLine, Database, Receiver, SECRET, Sidecar, Stage, eventually};
 
 const PRODUCT: &str = "INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -131,6 +131,9 @@ async fn pending_is_overdue_when_its_time_has_come_and_its_endpoint_takes_it() {
     let Stage { db, endpoint, sidecar, .. } = stage;
     sidecar.terminate().await;
     db.run("UPDATE webhooks.pending SET due_at = now() - interval '1 h'").await;
+    let tried = status(&db).await;
+    assert_eq!((&tried["overdue"], tried["behind_s"].as_f64()), (&json!(1), Some(0.0)), "it is being tried: {tried}");
+    db.run("UPDATE webhooks.attempt SET started_at = started_at - interval '6 min'").await;
     let late = status(&db).await;
     assert_eq!(late["overdue"], 1);
     assert!(late["behind_s"].as_f64().is_some_and(|seconds| (3600.0..3700.0).contains(&seconds)), "{late}");
@@ -150,6 +153,63 @@ async fn an_endpoint_that_was_disabled_for_its_failures_is_in_trouble() {
     until_status(&stage.db, &json!({"endpoints": 2, "disabled": 2, "in_trouble": [stage.endpoint]})).await;
     stage.db.run(&format!("SELECT webhooks.update('{}', active => true)", stage.endpoint)).await;
     assert_eq!(status(&stage.db).await["in_trouble"], json!([]));
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_is_seen_on_every_face() {
+    let db = Cluster::shared().await.database().await;
+    let receiver = Receiver::start().await;
+    receiver.answer("/moved", Answer::status(404));
+    let well = db.register(&receiver.url("/all"), "*", SECRET).await;
+    let wrong = db.register(&receiver.url("/moved"), "*", SECRET).await;
+    let api = Api::start(&db).await;
+    db.run("INSERT INTO products (sku, name, price) SELECT i, 'p', 1 FROM generate_series(1, 5) i").await;
+    let told = until_status(&db, &json!({"given_up": 5, "in_trouble": [wrong]})).await;
+    assert_eq!((&told["pending"], told["behind_s"].as_f64()), (&json!(0), Some(0.0)), "nothing else tells: {told}");
+    assert_eq!(until_health(&db, &wrong, "failing").await["given_up"], 5);
+    assert_eq!(until_health(&db, &well, "healthy").await["given_up"], 0);
+    eventually(DEADLINE, "the metrics count them", async || {
+        let metrics = api.stranger().get("/metrics").await.text;
+        metrics.contains("\npg_webhooks_given_up_deliveries 5\n").then_some(())
+    })
+    .await;
+    let cli = CommandLine::new(&db);
+    let doctor = cli.run(&["doctor"]).await;
+    let said = format!("{wrong} (127.0.0.1): 5 deliveries of the last hour will not be tried again");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(doctor.status == 1 && words(&doctor.stdout).contains(&said), "{doctor:?}");
+    let shown = cli.run(&["status"]).await;
+    assert!(shown.stdout.contains("5 deliveries of the last hour"), "{shown:?}");
+    db.run("UPDATE webhooks.attempt SET started_at = started_at - interval '1 h'").await;
+    until_status(&db, &json!({"given_up": 0, "in_trouble": []})).await;
+}
+
+#[tokio::test]
+async fn what_is_due_at_a_dead_receiver_makes_nobody_late_and_names_it() {
+    let db = Cluster::shared().await.database().await;
+    let receiver = Receiver::start().await;
+    receiver.answer("/dead", Answer::status(503));
+    db.register(&receiver.url("/all"), "product.*", SECRET).await;
+    let dead = db.register(&receiver.url("/dead"), "*", SECRET).await;
+    let api = Api::start(&db).await;
+    db.run("INSERT INTO suppliers (name) SELECT 's' FROM generate_series(1, 1200)").await;
+    until_status(&db, &json!({"unread": 0, "pending": 1200})).await;
+    api.sidecar.freeze();
+    db.run("UPDATE webhooks.pending SET due_at = now() - interval '10 min'").await;
+    let told = status(&db).await;
+    assert_eq!((&told["overdue"], told["behind_s"].as_f64()), (&json!(1200), Some(0.0)), "{told}");
+    let health = until_health(&db, &dead, "failing").await;
+    assert_eq!(health["pending"], 1000, "as far as it counts");
+    let since = format!(
+        "SELECT h.failing_since = (SELECT min(started_at) FROM webhooks.attempt
+                                    WHERE webhook_id = (SELECT webhook_id FROM webhooks.event ORDER BY xid, seq LIMIT 1))
+           FROM webhooks.health('{dead}') h"
+    );
+    assert!(db.one::<bool>(&since).await, "since the first of them failed: {health}");
+    let doctor = CommandLine::new(&db).run(&["doctor"]).await;
+    let said = format!("{dead} (127.0.0.1) has failed since");
+    assert!(doctor.stdout.contains(&said) && doctor.stdout.contains("1000+"), "{doctor:?}");
+    api.sidecar.thaw();
 }
 
 #[tokio::test]

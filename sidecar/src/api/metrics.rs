@@ -19,10 +19,10 @@ type Read = fn(&Status) -> f64;
 type Reading = (&'static str, &'static str, Read);
 
 /// The metrics of the database.
-const DATABASE_METRICS: [Reading; 11] = [
+const DATABASE_METRICS: [Reading; 12] = [
     (
         "pg_webhooks_behind_seconds",
-        "Seconds since the oldest delivery that is not finished fell due; 0 when none is due",
+        "Seconds since the oldest delivery that is not finished fell due, but for webhooks whose attempts fail; 0 when none is due",
         |of| of.behind_seconds,
     ),
     (
@@ -30,17 +30,26 @@ const DATABASE_METRICS: [Reading; 11] = [
         "Events from the oldest on whose first attempts are not all over, counted up to 10000",
         |of| of.unread.into(),
     ),
-    ("pg_webhooks_pending_deliveries", "Deliveries that wait for an attempt", |of| of.pending as f64),
-    ("pg_webhooks_overdue_deliveries", "Pending deliveries that are due", |of| of.overdue as f64),
+    ("pg_webhooks_pending_deliveries", "Deliveries that wait for an attempt, counted up to 10000", |of| {
+        of.pending as f64
+    }),
+    ("pg_webhooks_overdue_deliveries", "Pending deliveries that are due, counted up to 10000", |of| of.overdue as f64),
     ("pg_webhooks_shards_not_held", "Shards that no sidecar holds: their webhooks get nothing", |of| {
         (of.shards - of.shards_held).into()
     }),
     ("pg_webhooks_sidecars", "Sidecars that are connected", |of| of.sidecars.into()),
     ("pg_webhooks_endpoints", "Registered webhooks", |of| of.endpoints.into()),
     ("pg_webhooks_endpoints_disabled", "Webhooks that are disabled", |of| of.disabled.into()),
-    ("pg_webhooks_endpoints_in_trouble", "Webhooks disabled for their failures, or with retries to come", |of| {
-        of.in_trouble.len() as f64
-    }),
+    (
+        "pg_webhooks_endpoints_in_trouble",
+        "Webhooks disabled for their failures, with retries to come, or with deliveries given up in the last hour",
+        |of| of.in_trouble.len() as f64,
+    ),
+    (
+        "pg_webhooks_given_up_deliveries",
+        "Deliveries of the last hour that are tried no more: refused (4xx), or the last retry failed",
+        |of| of.given_up.into(),
+    ),
     (
         "pg_webhooks_unreadable_messages",
         "Messages whose bytes are no text and that are not sent, counted up to 10",

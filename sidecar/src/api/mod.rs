@@ -6,7 +6,7 @@ mod state;
 mod sessions;
 mod tokens;
 mod limits;
-mod status_cache;
+mod last_answer;
 mod activity;
 mod metrics;
 

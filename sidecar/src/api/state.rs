@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::activity::Activity;
 use super::error::ApiError;
+use super::last_answer::LastAnswer;
 use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::sessions::{PooledClient, SessionPool};
-use super::status_cache::StatusCache;
 use super::tokens::Tokens;
 use crate::database::Database;
-use crate::store::Store;
+use crate::store::{Status, Store};
 
 /// The state as handlers hold it; cheap to clone.
 pub type Api = Arc<Shared>;
@@ -21,7 +21,8 @@ pub struct Shared {
     pub sessions: SessionPool,
     pub tokens: Tokens,
     pub limits: RateLimits,
-    pub status: StatusCache,
+    pub status: LastAnswer<Status>,
+    pub version: LastAnswer<String>,
     pub activity: Activity,
     pub metrics: Metrics,
 }
@@ -33,7 +34,8 @@ impl Shared {
             sessions: SessionPool::new(database)?,
             tokens: Tokens::default(),
             limits: RateLimits::new(requests_per_second),
-            status: StatusCache::default(),
+            status: LastAnswer::default(),
+            version: LastAnswer::default(),
             activity: Activity::default(),
             metrics: Metrics::install()?,
         })

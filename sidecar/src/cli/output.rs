@@ -92,6 +92,16 @@ pub fn when(time: Time, now: Time) -> String {
     if is_terminal() { time::relative(time, now) } else { time::exact(time) }
 }
 
+/// Formats a number that was counted up to a limit.
+pub fn at_least(count: i64, limit: i64) -> String {
+    if count < limit { count.to_string() } else { format!("{count}+") }
+}
+
+/// Returns the host of a URL: of what else is in it a log or a ticket need not know.
+pub fn host(url: &str) -> String {
+    url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| "?".to_owned())
+}
+
 /// Prints a line on stdout.
 pub fn line(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();

@@ -10,6 +10,9 @@ use super::output::{self, Format, Table, Tone, cell, paint, when};
 use super::time;
 use crate::store;
 
+/// `webhooks.status` counts no further.
+const MAX_COUNTED: i64 = 10_000;
+
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
@@ -36,12 +39,15 @@ impl Status {
         }
         output::line("")?;
         let now = connection.now().await?;
-        let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "LAST ERROR"])
-            .whole(&[0, 1, 2, 3, 4])
-            .numbers(&[2, 3, 4]);
+        let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "GIVEN UP", "LAST ERROR"])
+            .whole(&[0, 1, 2, 3, 4, 5])
+            .numbers(&[2, 3, 4, 5]);
         for one in health {
             let error = match (one.last_error, one.last_error_at) {
-                (Some(error), Some(at)) => format!("{error} ({})", when(at, now)),
+                (Some(error), Some(at)) => match one.failing_since {
+                    Some(since) => format!("{error} ({}; since {})", when(at, now), when(since, now)),
+                    None => format!("{error} ({})", when(at, now)),
+                },
                 _ => String::new(),
             };
             table.row(vec![
@@ -49,7 +55,11 @@ impl Status {
                 cell(Tone::of(&one.state), &one.state),
                 format!("{}/{}", one.delivered, one.attempts).into(),
                 one.p95_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")).into(),
-                one.pending.into(),
+                output::at_least(one.pending, 1000).into(),
+                cell(
+                    if one.given_up > 0 { Tone::Bad } else { Tone::Plain },
+                    &output::at_least(one.given_up.into(), 1000),
+                ),
                 error.into(),
             ]);
         }
@@ -60,7 +70,7 @@ impl Status {
 
 fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
     let tone = |is_good| if is_good { Tone::Good } else { Tone::Bad };
-    let at_most = if status.unread >= 10_000 { " or more" } else { "" };
+    let counted = |count| output::at_least(count, MAX_COUNTED);
     let mut facts = vec![
         ("extension", Tone::Plain, status.version.clone()),
         (
@@ -73,12 +83,19 @@ fn facts(status: &store::Status) -> Vec<(&'static str, Tone, String)> {
             tone(status.behind_seconds < 60.0),
             if status.behind_seconds < 1.0 { "no".to_owned() } else { time::rough(status.behind_seconds as i64) },
         ),
-        ("unread", Tone::Plain, format!("{}{at_most}", status.unread)),
-        ("waiting", Tone::Plain, format!("{}, {} of them due", status.pending, status.overdue)),
+        ("unread", Tone::Plain, counted(status.unread.into())),
+        ("waiting", Tone::Plain, format!("{}, {} of them due", counted(status.pending), counted(status.overdue))),
         ("webhooks", Tone::Plain, format!("{}, {} of them disabled", status.endpoints, status.disabled)),
     ];
     if !status.in_trouble.is_empty() {
         facts.push(("in trouble", Tone::Bad, status.in_trouble.join(" ")));
+    }
+    if status.given_up > 0 {
+        let text = format!(
+            "{} deliveries of the last hour: refused, or the last retry failed",
+            counted(status.given_up.into())
+        );
+        facts.push(("given up", Tone::Bad, text));
     }
     if !status.invalid_settings.is_empty() {
         facts.push(("not valid", Tone::Bad, status.invalid_settings.join(" ")));

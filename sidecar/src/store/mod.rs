@@ -191,6 +191,11 @@ impl<C: Borrow<Client>> Store<C> {
 
     // The state of delivery.
 
+    /// Returns the extension's version; it reads nothing that grows.
+    pub async fn version(&self) -> Result<String> {
+        self.value("SELECT webhooks.version()", &[]).await
+    }
+
     pub async fn status(&self) -> Result<Status> {
         let sql = "SELECT row_to_json(r) FROM (SELECT *, extract(epoch FROM behind)::float8 AS behind_seconds FROM webhooks.status()) r";
         self.row(sql, &[]).await

@@ -118,15 +118,16 @@ pub struct Status {
     /// Events from the oldest on whose first attempts are not all over, counted up to 10,000.
     pub unread: i32,
     pub oldest_unread_at: Option<DateTime<Utc>>,
+    /// Deliveries that wait for an attempt, counted up to 10,000.
     pub pending: i64,
-    /// Of the pending ones, those that are due.
+    /// Of the pending ones, those that are due, counted up to 10,000.
     pub overdue: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
-    /// For how long something has been due without being sent.
+    /// For how long something has been due without being sent; what is due at a webhook whose attempts fail is left out.
     pub behind_seconds: f64,
     pub endpoints: i32,
     pub disabled: i32,
-    /// Disabled for their failures, or with retries to come.
+    /// Disabled for their failures, with retries to come, or with deliveries among `given_up`.
     pub in_trouble: Vec<String>,
     /// Settings with a value that is not valid, in whose place another one counts.
     pub invalid_settings: Vec<String>,
@@ -136,6 +137,9 @@ pub struct Status {
     pub missed: i64,
     /// The newest of their tables, events and reasons, ten at most.
     pub missed_reasons: Vec<String>,
+    /// Deliveries of the last hour that are tried no more: refused (4xx), or the last retry failed. Counted up to 1,000
+    /// for each webhook and 10,000 in all.
+    pub given_up: i32,
 }
 
 /// Who holds a shard.
@@ -164,8 +168,13 @@ pub struct Health {
     pub last_attempt_at: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
     pub last_error_at: Option<DateTime<Utc>>,
+    /// Since when the oldest message that waits for a retry has failed.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// Counted up to 1,000.
     pub pending: i64,
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Deliveries of the last hour that are tried no more, counted up to 1,000.
+    pub given_up: i32,
     /// Newest first.
     pub recent_ms: Vec<i32>,
     pub recent_ok: Vec<bool>,

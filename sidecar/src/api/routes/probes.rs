@@ -42,8 +42,8 @@ async fn healthz() -> Success<Alive> {
 #[utoipa::path(get, path = "/readyz", tag = "probes", operation_id = "readyz", security(()),
     responses((status = 200, description = "All of it", body = Success<Ready>), ProbeErrors))]
 async fn readyz(State(api): State<Api>) -> ApiResult<Ready> {
-    let status = api.status.get(&api.sessions).await?;
-    Ok(Success::new(Ready { version: status.version }))
+    let version = api.version.get(&api.sessions, async |store| store.version().await).await?;
+    Ok(Success::new(Ready { version }))
 }
 
 /// Figures for Prometheus
@@ -51,6 +51,7 @@ async fn readyz(State(api): State<Api>) -> ApiResult<Ready> {
     responses((status = 200, description = "In its text format", body = String, content_type = "text/plain")))]
 async fn metrics(State(api): State<Api>) -> impl IntoResponse {
     api.activity.mark_viewed();
-    api.metrics.set_status(api.status.get(&api.sessions).await.ok().as_ref());
+    let status = api.status.get(&api.sessions, async |store| store.status().await).await;
+    api.metrics.set_status(status.ok().as_ref());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
 }

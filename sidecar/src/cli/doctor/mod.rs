@@ -12,6 +12,7 @@ mod partitions;
 mod sidecars;
 mod pooler;
 mod endpoints;
+mod troubles;
 mod transactions;
 
 use clap::Args;
@@ -72,6 +73,7 @@ async fn examine(connection: &Connection, database: &Database, outbound: &Outbou
         record("tables", tables::check_missed(connection, findings).await, findings);
         record("settings", settings::check_stored(connection, findings).await, findings);
         record("sidecars", sidecars::check(connection, findings).await, findings);
+        record("webhooks", troubles::check(connection, findings).await, findings);
         match Outbound::new(outbound) {
             Ok(outbound) => record("webhooks", endpoints::check(connection, &outbound, findings).await, findings),
             Err(error) => findings.problem("receivers", format!("{error:#}"), "pg-webhooks serve says the same."),

@@ -56,7 +56,7 @@ mod tests {
         let status = serde_json::json!({
             "version": "0.1.0", "sidecars": sidecars, "shards": 2, "shards_held": shards_held, "unread": 0, "oldest_unread_at": null,
             "pending": 0, "overdue": 0, "oldest_due_at": null, "behind_seconds": behind_seconds, "endpoints": 0, "disabled": 0,
-            "in_trouble": [], "invalid_settings": [], "unreadable": [], "missed": 0, "missed_reasons": []
+            "in_trouble": [], "invalid_settings": [], "unreadable": [], "missed": 0, "missed_reasons": [], "given_up": 0
         });
         let mut findings = Findings::default();
         judge(&serde_json::from_value(status).unwrap(), &mut findings);

@@ -46,6 +46,8 @@ function format(Kind, options = {}) {
 }
 
 export const number = (value) => format(Intl.NumberFormat).format(value);
+/** A number that was counted up to a limit. */
+export const atLeast = (value, limit) => number(value) + (value >= limit ? '+' : '');
 export const bytes = (value) => format(Intl.NumberFormat, { style: 'unit', unit: 'byte', unitDisplay: 'long' }).format(value);
 
 /** A share of 1, rounded down: 100 % means all. */

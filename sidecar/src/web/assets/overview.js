@@ -2,15 +2,15 @@
 
 import * as api from './api.js';
 import { h } from './dom.js';
-import { t, number, duration, percent, distance } from './language.js';
+import { t, atLeast, number, duration, percent, distance } from './language.js';
 import { throughput, backlog, recent, success } from './charts.js';
-import { address, away, empty, loading, reason, shape, snippet, state, table } from './parts.js';
+import { address, away, empty, givenUp, loading, reason, shape, snippet, state, table, waiting } from './parts.js';
 
 const PERIOD_MS = 2000;
 /** The history comes in stretches of ten seconds. */
 const HISTORY_MS = 10_000;
 /** `webhooks.status` counts no further. */
-const UNREAD_COUNTED = 10_000;
+const MAX_COUNTED = 10_000;
 
 export function overview(screen) {
     let history = null, historyAt = 0;
@@ -66,8 +66,8 @@ function figures(status, points) {
         figure('sidecars', number(status.sidecars), t('figure.sidecars.note', { held: status.shards_held, n: status.shards }), status.shards_held < status.shards),
         figure('behind', isBehind ? duration(status.behind_seconds * 1000) : '0\u00a0s', isBehind && Number.isFinite(oldest)
             ? t('figure.behind.note', { time: distance(oldest) }) : t('figure.behind.none'), status.behind_seconds > 30),
-        figure('unread', number(status.unread) + (status.unread >= UNREAD_COUNTED ? '+' : ''), t('figure.unread.note')),
-        figure('pending', number(status.pending), t('figure.pending.note', { n: status.overdue })),
+        figure('unread', atLeast(status.unread, MAX_COUNTED), t('figure.unread.note')),
+        figure('pending', atLeast(status.pending, MAX_COUNTED), t('figure.pending.note', { n: status.overdue })),
         figure('delivered', number(delivered), t('figure.hour')),
         figure('success', made ? percent(delivered / made) : '–', t('figure.success.note', { n: made - delivered })));
 }
@@ -89,7 +89,7 @@ function list(webhooks) {
             { label: t('health.recent'), kind: 'chart', cell: recent },
             { label: t('health.delivered'), kind: 'number', cell: success },
             { label: t('health.latency'), kind: 'number', cell: (one) => one.attempts ? [duration(one.p50_ms), h('span.note', {}, duration(one.p95_ms))] : '–' },
-            { label: t('health.pending'), kind: 'number', cell: (one) => [number(one.pending ?? 0), one.next_attempt_at && one.active && h('span.note', {}, away(one.next_attempt_at))] },
+            { label: t('health.pending'), kind: 'number', cell: (one) => [waiting(one.pending ?? 0), one.next_attempt_at && one.active && h('span.note', {}, away(one.next_attempt_at))] },
             { label: t('health.error'), kind: 'error', cell: trouble },
         ],
     });
@@ -97,7 +97,7 @@ function list(webhooks) {
 
 function trouble(one) {
     if (!one.active) return [reason(one.disabled_reason ?? ''), one.disabled_at && h('span.note', {}, away(one.disabled_at))];
-    return one.last_error ? [reason(one.last_error), h('span.note', {}, away(one.last_error_at))] : null;
+    return one.last_error ? [reason(one.last_error), h('span.note', {}, away(one.last_error_at)), givenUp(one)] : null;
 }
 
 // A secret is never shown again, so one that the database makes up in passing would be known to nobody.

@@ -1,7 +1,7 @@
 // What views are put together from: states, times, copyable text, tables, notices, dialogs.
 
 import { h, s, patchChildren } from './dom.js';
-import { t, known, clock, moment, distance } from './language.js';
+import { t, atLeast, known, clock, moment, distance } from './language.js';
 
 // States ------------------------------------------------------------------------------------------------------------
 
@@ -242,3 +242,9 @@ export function openForm(title, { fields, submit, label, isDanger = false }) {
         h('button', { type: 'button', onclick: control.close, autofocus: isDanger }, t('cancel')),
         h(isDanger ? 'button.danger' : 'button.primary', { type: 'submit' }, typeof label === 'function' ? label() : label))));
 }
+
+/** How many deliveries wait for a webhook; `webhooks.health` counts no further. */
+export const waiting = (count) => atLeast(count, 1000);
+
+/** How many deliveries of the last hour are tried no more. */
+export const givenUp = ({ given_up: n }) => n > 0 && h('span.note', {}, t('health.given-up', { n }));

@@ -2,10 +2,10 @@
 
 import * as api from './api.js';
 import { h } from './dom.js';
-import { t, number, duration } from './language.js';
+import { t, duration } from './language.js';
 import { recent, success } from './charts.js';
 import { acts } from './webhook-acts.js';
-import { address, away, copyButton, loading, reason, shape, state, time, when } from './parts.js';
+import { address, away, copyButton, givenUp, loading, reason, shape, state, time, waiting, when } from './parts.js';
 import { Events } from './events.js';
 import { Log } from './log.js';
 
@@ -49,10 +49,10 @@ export function webhook(screen, id) {
             h('div.chart', {}, h('dt', {}, t('health.recent')), h('dd', {}, recent(health))),
             figure(t('health.delivered'), success(health), t('health.of', { n: health.attempts })),
             figure(t('health.latency'), health.attempts ? duration(health.p50_ms) : '–', health.attempts ? t('health.p95', { time: duration(health.p95_ms) }) : null),
-            figure(t('health.pending'), number(health.pending), health.next_attempt_at && known.active && [t('next'), ' ', away(health.next_attempt_at)]),
+            figure(t('health.pending'), waiting(health.pending), health.next_attempt_at && known.active && [t('next'), ' ', away(health.next_attempt_at)]),
             h('div', {}, h('dt', {}, t('events')), h('dd', {}, known.events.map((name) => h('code.chip', {}, name)))),
             h('div', {}, h('dt', {}, t('secret')), h('dd', {}, known.has_secret ? t('secret.has') : h('span.state.wait', {}, shape('bad'), t('secret.none'))),
                 h('dd.note', {}, t('created'), ' ', time(known.created_at))),
-            health.last_error && h('div.wide', {}, h('dt', {}, t('health.error')), h('dd', {}, reason(health.last_error)), h('dd.note', {}, away(health.last_error_at))));
+            health.last_error && h('div.wide', {}, h('dt', {}, t('health.error')), h('dd', {}, reason(health.last_error)), h('dd.note', {}, away(health.last_error_at)), health.given_up > 0 && h('dd.note', {}, givenUp(health))));
     }
 }

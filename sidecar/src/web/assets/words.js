@@ -154,6 +154,7 @@ export const words = {
     'health.latency': ['Median, p95', 'Médiane, p95'],
     'health.p95': ['95% within {time}', '95 % en moins de {time}'],
     'health.pending': ['Waiting', 'En attente'],
+    'health.given-up': ['{n} message of the last hour is not tried again|{n} messages of the last hour are not tried again', '{n} message de la dernière heure ne sera plus tenté|{n} messages de la dernière heure ne seront plus tentés'],
     'health.error': ['Last error', 'Dernière erreur'],
     'shards': ['Shards and who holds them', 'Les shards et les sidecars qui les tiennent'],
     'shard': ['Shard', 'Shard'],
