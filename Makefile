@@ -35,7 +35,7 @@ SOURCES_SIDECAR   := $(SOURCES) sidecar/Cargo.toml $(shell find sidecar/src -typ
 SOURCES_DEMO      := $(SOURCES) tests/Cargo.toml $(shell find tests/src -type f)
 
 # The install script is these files of sql/, in this order.
-SCRIPT  := tables rules partitions endpoints capture attachments cursor leases sidecar report history redelivery status tokens grants attach_existing
+SCRIPT  := tables rules partitions endpoints capture attachments cursor leases sidecar due report history redelivery status tokens grants attach_existing
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The build with the micro-benchmarks.

@@ -140,3 +140,93 @@ COMMENT ON FUNCTION webhooks.follow_endpoint() IS
 
 CREATE TRIGGER follow_endpoint AFTER UPDATE OF active, url, secret, previous_secret OR DELETE ON webhooks.endpoint
     FOR EACH ROW EXECUTE FUNCTION webhooks.follow_endpoint();
+
+-- The order of the log is that in which what is about one row happened. (xid, seq) is not: a transaction takes its id
+-- before it waits for the row. What had ended when its last event was captured is: whoever had the row before is among
+-- that. It gives a transaction a position beyond its own id, so what is read by the ids comes in order up to the first
+-- id that is not read.
+
+CREATE FUNCTION webhooks.flush_commits(xids bigint[]) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'flush_commits_wrapper';
+COMMENT ON FUNCTION webhooks.flush_commits(bigint[]) IS
+    'Waits until the commits of these transactions are on disk (synchronous_commit = off): a crash cannot undo what has '
+    'been sent';
+
+CREATE FUNCTION webhooks.log_position(xid xid8, horizon xid8) RETURNS xid8
+    LANGUAGE sql IMMUTABLE
+RETURN greatest((xid::text::bigint + 1)::text::xid8, horizon);
+COMMENT ON FUNCTION webhooks.log_position(xid8, xid8) IS
+    'The position of a transaction in the order of the log, by the horizon of its last event';
+
+CREATE FUNCTION webhooks.ended_after(ended integer, reference integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+RETURN (ended::bigint - reference + 6442450944) % 4294967296;
+COMMENT ON FUNCTION webhooks.ended_after(integer, integer) IS
+    'Orders counts of ended transactions that are near to each other: only their low 32 bits are kept';
+
+CREATE FUNCTION webhooks.first_transactions(open_xids xid8[], new_from xid8, seen_now pg_snapshot, max_events integer,
+                                            OUT looked_at xid8[], OUT looked_to xid8, OUT chosen xid8[])
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan
+    SET jit = off
+AS $$
+DECLARE
+    no_end    CONSTANT xid8 := '18446744073709551615';
+    at_xid    xid8;
+    position  xid8;
+    positions xid8[] := '{}';
+    ends      integer[] := '{}';
+    counts    integer[] := '{}';
+    nearest   xid8 := no_end;
+    nearest_count integer;
+    last_seq  integer;
+    last_horizon xid8;
+    last_ended integer;
+BEGIN
+    looked_at := '{}';
+    LOOP
+        IF cardinality(open_xids) > 0 THEN
+            at_xid := open_xids[1];
+            open_xids := open_xids[2:];
+        ELSE
+            SELECT e.xid INTO at_xid FROM webhooks.event e
+             WHERE e.xid >= new_from AND (e.xid, e.seq) > (coalesce(at_xid, '0'), 2147483647)
+               AND pg_visible_in_snapshot(e.xid, seen_now)
+             ORDER BY e.xid, e.seq LIMIT 1;
+            IF NOT FOUND THEN
+                looked_to := no_end;
+                EXIT;
+            END IF;
+        END IF;
+        SELECT e.seq, e.horizon, e.ended INTO last_seq, last_horizon, last_ended FROM webhooks.event e
+         WHERE e.xid = at_xid ORDER BY e.xid DESC, e.seq DESC LIMIT 1;
+        CONTINUE WHEN NOT FOUND;
+        position := webhooks.log_position(at_xid, last_horizon);
+        looked_at := looked_at || at_xid;
+        positions := positions || position;
+        ends := ends || last_ended;
+        counts := counts || last_seq + 1;
+        IF position < nearest THEN
+            nearest := position;
+            nearest_count := last_seq + 1;
+        END IF;
+        looked_to := at_xid;
+        -- Whatever comes behind is later than the first ones, and these are enough.
+        EXIT WHEN nearest <= at_xid AND (nearest_count >= max_events OR cardinality(looked_at) >= max_events);
+    END LOOP;
+
+    SELECT array_agg(t.xid) INTO chosen
+      FROM (SELECT f.xid, f.position,
+                   row_number() OVER the_order AS place, sum(f.count) OVER the_order AS total
+              FROM unnest(looked_at, positions, ends, counts) AS f (xid, position, ended, count)
+            WINDOW the_order AS (ORDER BY f.position, webhooks.ended_after(f.ended, ends[1]), f.xid
+                                 ROWS UNBOUNDED PRECEDING)) t
+     WHERE t.position <= looked_to AND (t.place = 1 OR t.total <= max_events);
+END
+$$;
+COMMENT ON FUNCTION webhooks.first_transactions(xid8[], xid8, pg_snapshot, integer) IS
+    'The first transactions in the order of the log, whatever lies between them by their ids: chosen, as many as make '
+    'max_events or one that makes more. looked_at are all that it went through, up to the id looked_to';

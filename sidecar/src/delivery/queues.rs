@@ -14,27 +14,20 @@
 //!
 //! A pure state machine under a clock of the caller's: it holds whatever stands for a delivery and sends nothing.
 
+mod endpoint;
+mod pace;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many requests to an endpoint are under way at first.
-const INITIAL_WINDOW: f64 = 4.0;
+use self::endpoint::{Endpoint, MAX_PROBE_INTERVAL, Row};
+
 /// How long a delivery waits for the answer to the one before it about the same row.
 const MAX_ROW_WAIT: Duration = Duration::from_secs(2);
 /// How long a request must be out, and nothing answered, for its origin to count as silent.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How much of what was accepted in a second a paced endpoint gets.
-const PACE_MARGIN: f64 = 0.97;
-const PACE_HELD_FOR: Duration = Duration::from_secs(60);
-const PACE_GROWTH_PER_SECOND: f64 = 0.05;
-const MIN_PACE: f64 = 0.2;
-const MAX_PAUSE: Duration = Duration::from_secs(6 * 3600);
-/// How many failures in a row, with no success between them, make an endpoint stand still.
-const MAX_FAILURES: usize = 1000;
-const MIN_PROBE_INTERVAL: Duration = Duration::from_secs(1);
-const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an idle endpoint's window, pace and failures are remembered.
 const MEMORY: Duration = Duration::from_secs(300);
 /// How often [`advance`](Queues::advance) looks for silence.
@@ -100,51 +93,6 @@ pub enum Outcome {
     Ours,
 }
 
-#[derive(Debug)]
-struct Endpoint<D> {
-    origin: Arc<str>,
-    limits: EndpointLimits,
-    firsts: VecDeque<(Option<i64>, D)>,
-    retries: VecDeque<D>,
-    /// Of each row with a request under way: since when, and what waits for its answer.
-    rows: HashMap<i64, Row<D>>,
-    /// How many wait so.
-    waiting: usize,
-    in_flight: usize,
-    window: f64,
-    is_probing_window: bool,
-    /// Losses of requests that began before it belong to the same congestion.
-    halved_at: Option<Instant>,
-    pace: Pace,
-    failures: usize,
-    probe_interval: Duration,
-    is_in_ring: bool,
-    is_retry_next: bool,
-    wants_retries: bool,
-    used_at: Instant,
-}
-
-#[derive(Debug)]
-struct Row<D> {
-    since: Instant,
-    waiting: VecDeque<D>,
-}
-
-/// How fast an endpoint may be sent to.
-#[derive(Debug, Default)]
-struct Pace {
-    /// Requests a second that the endpoint's options permit.
-    most: Option<f64>,
-    /// Requests a second that a 429 has set; none: as many as the window lets.
-    rate: Option<f64>,
-    set_at: Option<Instant>,
-    next_at: Option<Instant>,
-    /// One request has to be accepted before others follow.
-    is_paused: bool,
-    /// When requests were accepted in the last second.
-    accepted: VecDeque<Instant>,
-}
-
 #[derive(Debug, Default)]
 struct Origin {
     in_flight: usize,
@@ -152,153 +100,6 @@ struct Origin {
     unanswered_since: Option<Instant>,
     is_silent: bool,
     has_timed_out: bool,
-}
-
-impl<D> Endpoint<D> {
-    fn new(origin: Arc<str>, now: Instant) -> Self {
-        Self {
-            origin,
-            limits: EndpointLimits::default(),
-            firsts: VecDeque::new(),
-            retries: VecDeque::new(),
-            rows: HashMap::new(),
-            waiting: 0,
-            in_flight: 0,
-            window: INITIAL_WINDOW,
-            is_probing_window: true,
-            halved_at: None,
-            pace: Pace::default(),
-            failures: 0,
-            probe_interval: MIN_PROBE_INTERVAL,
-            is_in_ring: false,
-            is_retry_next: false,
-            wants_retries: false,
-            used_at: now,
-        }
-    }
-
-    fn is_failing(&self) -> bool {
-        self.failures >= MAX_FAILURES
-    }
-
-    fn slots(&self, limits: Limits) -> usize {
-        let most = self.limits.in_flight.unwrap_or(limits.per_endpoint).max(1);
-        if self.is_failing() || self.pace.is_paused { 1 } else { (self.window as usize).clamp(1, most) }
-    }
-
-    fn has_ready(&self) -> bool {
-        !self.firsts.is_empty() || !self.retries.is_empty()
-    }
-
-    /// The next delivery, of firsts and retries in turn.
-    fn pop(&mut self, now: Instant) -> Option<(Lane, D)> {
-        self.is_retry_next = !self.is_retry_next;
-        if self.retries.is_empty() || !self.is_retry_next && !self.firsts.is_empty() {
-            let (key, delivery) = self.firsts.pop_front()?;
-            if let Some(row) = key.and_then(|key| self.rows.get_mut(&key)) {
-                row.since = now;
-            }
-            return Some((Lane::First(key), delivery));
-        }
-        Some((Lane::Retry, self.retries.pop_front()?))
-    }
-
-    /// The answer about a row is there, or has been waited for long enough: the next one may go.
-    fn release(&mut self, key: i64, now: Instant) {
-        let Some(row) = self.rows.get_mut(&key) else { return };
-        match row.waiting.pop_front() {
-            Some(delivery) => {
-                row.since = now;
-                self.waiting -= 1;
-                self.firsts.push_back((Some(key), delivery));
-            }
-            None => drop(self.rows.remove(&key)),
-        }
-    }
-
-    fn count(&mut self, outcome: Outcome, started: Instant, limits: Limits, now: Instant) {
-        match outcome {
-            Outcome::Accepted => {
-                if self.is_failing() {
-                    self.pace.next_at = None;
-                    self.probe_interval = MIN_PROBE_INTERVAL;
-                }
-                self.failures = 0;
-                self.pace.accepted(now);
-            }
-            Outcome::Failed | Outcome::Throttled(_) | Outcome::Silent => self.failures += 1,
-            Outcome::Answered | Outcome::Ours => {}
-        }
-        let is_loss = matches!(outcome, Outcome::Failed | Outcome::Throttled(_) | Outcome::Silent);
-        let is_new = self.halved_at.is_none_or(|at| started > at);
-        match outcome {
-            Outcome::Ours => {}
-            _ if is_loss && is_new => {
-                if let Outcome::Throttled(pause) = outcome {
-                    self.pace.throttle(pause, now);
-                }
-                self.window = (self.window / 2.0).max(1.0);
-                self.is_probing_window = false;
-                self.halved_at = Some(now);
-            }
-            _ if is_loss => {}
-            _ => {
-                self.window += if self.is_probing_window { 1.0 } else { 1.0 / self.window.floor() };
-                self.window = self.window.min(self.limits.in_flight.unwrap_or(limits.per_endpoint) as f64);
-            }
-        }
-    }
-}
-
-impl Pace {
-    fn accepted(&mut self, now: Instant) {
-        self.is_paused = false;
-        self.accepted.push_back(now);
-        self.forget(now);
-    }
-
-    fn forget(&mut self, now: Instant) {
-        while self.accepted.front().is_some_and(|&at| now >= at + Duration::from_secs(1)) {
-            self.accepted.pop_front();
-        }
-    }
-
-    fn throttle(&mut self, pause: Option<Duration>, now: Instant) {
-        self.forget(now);
-        let accepted = self.accepted.len() as f64;
-        let before = self.set_rate(now).unwrap_or(f64::INFINITY);
-        let rate = if accepted > 0.0 { PACE_MARGIN * accepted } else { before / 2.0 };
-        self.rate = Some(if rate.is_finite() { rate.max(MIN_PACE) } else { 1.0 });
-        self.set_at = Some(now);
-        self.is_paused = pause.is_some();
-        let pause = pause.unwrap_or_default().min(MAX_PAUSE);
-        self.next_at = Some(now + pause.max(self.interval(now)));
-    }
-
-    /// How many requests may begin in a second.
-    fn rate(&self, now: Instant) -> Option<f64> {
-        let set = self.set_rate(now);
-        self.most.map_or(set, |most| Some(set.map_or(most, |set| set.min(most))))
-    }
-
-    /// The rate that a 429 has set, by now: it is held for a while, and then grows.
-    fn set_rate(&self, now: Instant) -> Option<f64> {
-        let grown_for = now.saturating_duration_since(self.set_at? + PACE_HELD_FOR).as_secs_f64();
-        Some(self.rate? * (1.0 + PACE_GROWTH_PER_SECOND * grown_for))
-    }
-
-    fn interval(&self, now: Instant) -> Duration {
-        self.rate(now).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate))
-    }
-
-    fn started(&mut self, now: Instant) {
-        if self.rate(now).is_some() {
-            // What was not used is lost, but for the delay with which a timer comes.
-            let interval = self.interval(now);
-            let due_at = self.next_at.unwrap_or(now);
-            self.next_at = Some(due_at.max(now - interval.min(Duration::from_millis(100))) + interval);
-        }
-    }
 }
 
 impl<D> Queues<D> {
@@ -562,16 +363,6 @@ impl<D> Queues<D> {
             state.is_in_ring = true;
             self.ring.push_back(endpoint);
         }
-    }
-}
-
-impl<D> Endpoint<D> {
-    fn queued(&self) -> usize {
-        self.firsts.len() + self.retries.len() + self.waiting
-    }
-
-    fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.queued() == 0
     }
 }
 

@@ -7,24 +7,19 @@
 //!
 //! Pure: it is told what was read and what was reported, and says what to read and what to store.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod held;
+mod reader;
+mod rows;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use webhooks_core::done_set::DoneSet;
 
+use self::reader::{Chunk, Reader, Resume, Stand};
 use super::event::{Delivery, Source};
 use super::values::Xid;
-
-/// The most endpoints that get a row of their own in one report.
-const MAX_NEW_ROWS: usize = 64;
-/// An endpoint that has had something open for so long gets a row of its own: the shard's is not to wait for it.
-const MAX_SHARD_LAG: Duration = Duration::from_secs(1);
-/// So few endpoints' rows are worked out for each report.
-const FEW_ENDPOINTS: usize = 64;
-/// How often the rows of more are worked out, and how often an endpoint's is written.
-const ROWS_INTERVAL: Duration = Duration::from_millis(100);
-const ENDPOINT_ROW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much is read.
 #[derive(Clone, Copy, Debug)]
@@ -55,55 +50,11 @@ pub struct Readers {
     next_number: u64,
 }
 
-#[derive(Debug)]
-struct Reader {
-    stand: Stand,
-    /// How far it has read. At the front it is the front's, and this besides where it is `ahead`.
-    position: Arc<DoneSet>,
-    row: Option<Row>,
-    row_at: Option<Instant>,
-    chunks: VecDeque<Chunk>,
-    /// Deliveries that were taken, and whose report is not acknowledged.
-    held: usize,
-    /// Of the transactions below it, something may be logged or pending.
-    retaken_before: Option<u64>,
-    /// The number of the first query that knows the position.
-    known_since: u64,
-}
-
-/// Where an endpoint stands.
-#[derive(Debug)]
-enum Stand {
-    Front,
-    /// A sweep has read to its end for it: the front's next look begins early enough to take it along.
-    Near,
-    Behind,
-    /// Nothing is read for it until all that it holds is reported; then it begins anew there. None: it is disabled.
-    Held(Option<Resume>),
-}
-
-#[derive(Debug)]
-struct Resume {
-    done: Arc<DoneSet>,
-    row: Option<Row>,
-    retaken_before: u64,
-}
-
 /// A row of `webhooks.cursor` that is an endpoint's own.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub moved: Xid,
     pub done: Arc<DoneSet>,
-}
-
-/// What an endpoint has taken of one chunk.
-#[derive(Debug)]
-struct Chunk {
-    number: u64,
-    before: Arc<DoneSet>,
-    taken_at: Instant,
-    /// Deliveries whose result is in no report.
-    open: usize,
 }
 
 /// What to read next.
@@ -152,30 +103,6 @@ pub struct CursorRow {
     pub done: Option<Arc<DoneSet>>,
     /// `moved` of the row that the endpoint has.
     pub known: Option<Xid>,
-}
-
-impl Reader {
-    fn new(stand: Stand, position: Arc<DoneSet>, known_since: u64) -> Self {
-        Self {
-            stand,
-            position,
-            row: None,
-            row_at: None,
-            chunks: VecDeque::new(),
-            held: 0,
-            retaken_before: None,
-            known_since,
-        }
-    }
-
-    /// Whether the database has a row of its own.
-    fn has_row(&self) -> bool {
-        self.row.is_some() || matches!(self.stand, Stand::Held(Some(Resume { row: Some(_), .. })))
-    }
-
-    fn has_room(&self, deliveries: usize, sizes: ReadSizes) -> bool {
-        self.held == 0 || self.held + deliveries <= sizes.held
-    }
 }
 
 impl Readers {
@@ -388,198 +315,6 @@ impl Readers {
         reader.stand = Stand::Behind;
         self.near.remove(&endpoint);
         self.ahead.remove(&endpoint);
-    }
-
-    /// Takes what is told of an endpoint; returns whether what is queued for it is to be dropped.
-    pub fn take_news(&mut self, news: News, seen_before: u64) -> bool {
-        let News { endpoint, is_active, moved, done } = news;
-        let done = done.filter(|_| is_active).map(Arc::new);
-        if !self.endpoints.contains_key(&endpoint) {
-            let Some(done) = &done else { return false };
-            self.endpoints.insert(endpoint, Reader::new(Stand::Behind, Arc::clone(done), self.next_number));
-        }
-        let reader = self.endpoints.get_mut(&endpoint).expect("it was entered before");
-        let known = match &reader.stand {
-            Stand::Held(Some(Resume { row: Some(row), .. })) => Some(row.moved),
-            _ => reader.row.as_ref().map(|row| row.moved),
-        };
-        if known.is_some_and(|known| known >= moved) {
-            return false;
-        }
-        let resume = done.map(|done| Resume {
-            row: Some(Row { moved, done: Arc::clone(&done) }),
-            done,
-            retaken_before: seen_before,
-        });
-        self.hold(endpoint, resume);
-        true
-    }
-
-    /// Gives back what an endpoint has not started: it is to be read for it again later. What is queued is to be dropped.
-    pub fn give_back(&mut self, endpoint: i32) {
-        if let Some(reader) = self.endpoints.get(&endpoint)
-            && !matches!(reader.stand, Stand::Held(_))
-        {
-            let done = self.settled(endpoint);
-            let retaken_before = self.front.xmax().max(self.position(endpoint).xmax());
-            self.hold(endpoint, Some(Resume { done, row: None, retaken_before }));
-        }
-    }
-
-    fn hold(&mut self, endpoint: i32, resume: Option<Resume>) {
-        self.near.remove(&endpoint);
-        self.ahead.remove(&endpoint);
-        let reader = self.endpoints.get_mut(&endpoint).expect("it was entered before");
-        reader.stand = Stand::Held(resume);
-        self.go_on_if_idle(endpoint);
-    }
-
-    /// These deliveries were taken, and dropped from the queue before they were started.
-    pub fn dropped(&mut self, endpoint: i32, deliveries: usize) {
-        if let Some(reader) = self.endpoints.get_mut(&endpoint) {
-            reader.held -= deliveries;
-            self.go_on_if_idle(endpoint);
-        }
-    }
-
-    /// A held endpoint whose results are all acknowledged begins anew.
-    fn go_on_if_idle(&mut self, endpoint: i32) {
-        let number = self.next_number;
-        let Some(reader) = self.endpoints.get_mut(&endpoint).filter(|reader| reader.held == 0) else { return };
-        let Stand::Held(resume) = &mut reader.stand else { return };
-        match resume.take() {
-            None => drop(self.endpoints.remove(&endpoint)),
-            Some(Resume { done, row, retaken_before }) => {
-                let row = row.or(reader.row.take());
-                *reader =
-                    Reader { row, retaken_before: Some(retaken_before), ..Reader::new(Stand::Behind, done, number) };
-            }
-        }
-    }
-
-    /// The result of a delivery goes into a report.
-    pub fn settle(&mut self, endpoint: i32, chunk: u64) {
-        let Some(reader) = self.endpoints.get_mut(&endpoint) else { return };
-        self.is_changed = true;
-        if let Ok(at) = reader.chunks.binary_search_by_key(&chunk, |chunk| chunk.number) {
-            reader.chunks[at].open -= 1;
-        }
-        while reader.chunks.front().is_some_and(|chunk| chunk.open == 0) {
-            reader.chunks.pop_front();
-        }
-    }
-
-    /// The report with results of so many deliveries of the log is acknowledged.
-    pub fn acknowledged(&mut self, endpoint: i32, deliveries: usize) {
-        self.dropped(endpoint, deliveries);
-        self.forget_if_plain(endpoint);
-    }
-
-    fn forget_if_plain(&mut self, endpoint: i32) {
-        let is_ahead = self.ahead.contains(&endpoint);
-        let is_plain = |reader: &Reader| {
-            matches!(reader.stand, Stand::Front)
-                && reader.held == 0
-                && !reader.has_row()
-                && reader.retaken_before.is_none()
-        };
-        if !is_ahead && self.endpoints.get(&endpoint).is_some_and(is_plain) {
-            self.endpoints.remove(&endpoint);
-        }
-    }
-
-    /// When the rows are to be stored, if no result takes them along before.
-    pub fn rows_due_at(&self, now: Instant) -> Option<Instant> {
-        self.is_changed.then(|| self.rows_at.map_or(now, |at| at + ROWS_INTERVAL))
-    }
-
-    /// The rows of the next report. The shard's is always there, since with it goes the report's number.
-    pub fn rows(&mut self, now: Instant) -> Vec<CursorRow> {
-        if self.endpoints.len() > FEW_ENDPOINTS && self.rows_at.is_some_and(|at| now < at + ROWS_INTERVAL) {
-            return vec![CursorRow { endpoint: 0, done: Some(Arc::clone(&self.stored)), known: None }];
-        }
-        self.rows_at = Some(now);
-        self.is_changed = false;
-        self.forget_retaken();
-        let detached = self.detached(now);
-        let waits = |(endpoint, reader): &(&i32, &Reader)| {
-            !reader.has_row() && !matches!(reader.stand, Stand::Held(None)) && !detached.contains(endpoint)
-        };
-        let waited_for = self.endpoints.iter().filter(waits).map(|(&endpoint, _)| self.settled(endpoint));
-        let shard = waited_for.fold(Arc::clone(&self.front), |row, settled| intersection(row, &settled));
-        let mut rows = self.endpoint_rows(&shard, &detached, now);
-        rows.push(CursorRow { endpoint: 0, done: Some(shard), known: None });
-        rows
-    }
-
-    /// Of an endpoint that has read all below the transaction, nothing more can have been retaken.
-    fn forget_retaken(&mut self) {
-        let retaken = self.endpoints.iter().filter_map(|(&endpoint, reader)| Some((endpoint, reader.retaken_before?)));
-        for (endpoint, before) in retaken.collect::<Vec<_>>() {
-            if self.position(endpoint).xmin() >= before {
-                self.endpoints.get_mut(&endpoint).expect("it was just there").retaken_before = None;
-                self.forget_if_plain(endpoint);
-            }
-        }
-    }
-
-    /// The endpoints that the shard's row does not wait for any longer: those furthest behind.
-    fn detached(&self, now: Instant) -> HashSet<i32> {
-        let lags = |reader: &Reader| match &reader.stand {
-            Stand::Held(None) => false,
-            Stand::Front => reader.chunks.front().is_some_and(|chunk| now >= chunk.taken_at + MAX_SHARD_LAG),
-            _ => true,
-        };
-        let mut behind: Vec<(u64, i32)> = self
-            .endpoints
-            .iter()
-            .filter(|(_, reader)| !reader.has_row() && lags(reader))
-            .map(|(&endpoint, _)| (self.settled(endpoint).xmin(), endpoint))
-            .collect();
-        behind.sort_unstable();
-        behind.into_iter().take(MAX_NEW_ROWS).map(|(_, endpoint)| endpoint).collect()
-    }
-
-    fn endpoint_rows(&mut self, shard: &Arc<DoneSet>, detached: &HashSet<i32>, now: Instant) -> Vec<CursorRow> {
-        let mut rows = Vec::new();
-        let endpoints: Vec<i32> = self.endpoints.keys().copied().collect();
-        for endpoint in endpoints {
-            let settled = self.settled(endpoint);
-            let reader = self.endpoints.get_mut(&endpoint).expect("it was just there");
-            let done = match &reader.row {
-                None if detached.contains(&endpoint) => Some(settled),
-                None => continue,
-                Some(_) if matches!(reader.stand, Stand::Held(_)) => continue,
-                // Nor does it go back: what it had skipped would come after all.
-                Some(row)
-                    if matches!(reader.stand, Stand::Front) && within(shard, &settled) && within(&row.done, shard) =>
-                {
-                    None
-                }
-                Some(row) if *row.done == *settled => continue,
-                Some(_) if reader.row_at.is_some_and(|at| now < at + ENDPOINT_ROW_INTERVAL) => {
-                    self.is_changed = true;
-                    continue;
-                }
-                Some(_) => Some(settled),
-            };
-            reader.row_at = Some(now);
-            rows.push(CursorRow { endpoint, done, known: reader.row.as_ref().map(|row| row.moved) });
-        }
-        rows
-    }
-
-    /// The database has written these of the rows.
-    pub fn written(&mut self, rows: &[CursorRow], written: &HashMap<i32, Xid>) {
-        for row in rows {
-            let Some(&moved) = written.get(&row.endpoint) else { continue };
-            match (&row.done, self.endpoints.get_mut(&row.endpoint)) {
-                (Some(done), _) if row.endpoint == 0 => self.stored = Arc::clone(done),
-                // What has been told of it meanwhile counts.
-                (_, Some(Reader { stand: Stand::Held(None | Some(Resume { row: Some(_), .. })), .. })) | (_, None) => {}
-                (done, Some(reader)) => reader.row = done.clone().map(|done| Row { moved, done }),
-            }
-        }
     }
 
     /// Whether there are laggards.
