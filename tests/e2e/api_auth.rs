@@ -136,7 +136,7 @@ async fn a_cookie_writes_only_from_a_page_of_this_server() {
 }
 
 #[tokio::test]
-async fn who_trickles_the_body_of_a_login_holds_up_no_one_with_a_token() {
+async fn who_trickles_the_body_of_a_login_holds_up_nobody() {
     let db = Cluster::shared().await.database().await;
     let api = Api::start(&db).await;
     let head = b"POST /session HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
@@ -146,10 +146,7 @@ async fn who_trickles_the_body_of_a_login_holds_up_no_one_with_a_token() {
         connection.write_all(head).await.expect("it reads");
         trickling.push(connection);
     }
-    eventually(Duration::from_secs(5), "logins are refused", async || {
-        (log_in(&api, "pgw_x").await.status == 503).then_some(())
-    })
-    .await;
+    log_in(&api, api.token.as_deref().expect("it has one")).await.data(200);
     api.stranger().get("/healthz").await.data(200);
     api.get(LIST).await.data(200);
 }

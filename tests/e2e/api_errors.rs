@@ -137,6 +137,7 @@ async fn a_stuck_database_costs_callers_seconds_and_deliveries_nothing() {
         (stage.db.one::<i64>(waiting).await == 4).then_some(())
     })
     .await;
+    api.stranger().get("/healthz").await.data(200);
     stage.db.run("INSERT INTO products (sku, name, price) VALUES ('A', 'a', 1)").await;
     stage.receiver.wait_at("/all", 1).await;
     for caller in callers {

@@ -4,6 +4,7 @@
 mod announcements;
 mod api;
 mod api_auth;
+mod api_connections;
 mod api_errors;
 mod api_log;
 mod api_operation;

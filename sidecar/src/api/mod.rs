@@ -12,6 +12,7 @@ mod metrics;
 
 // Every request.
 mod server;
+mod connections;
 mod router;
 mod guard;
 mod auth;

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::require_token;
 use super::error::ApiError;
-use super::guard::{MAX_CONCURRENT_LOGINS, MAX_CONCURRENT_REQUESTS, guard};
+use super::guard::{MAX_CONCURRENT_LOGINS, MAX_CONCURRENT_REQUESTS, guard, mark_busy, read_body};
 use super::metrics::count_request;
 use super::request::MAX_BODY_BYTES;
 use super::routes::{attempts, events, history, login, openapi, probes, sending, status, webhooks};
@@ -37,7 +37,8 @@ pub fn router(api: Api) -> Router {
         .route_layer(from_fn_with_state(Api::clone(&api), require_token))
         .merge(probes::routes())
         .layer(guarded(MAX_CONCURRENT_REQUESTS))
-        .merge(login::routes().layer(guarded(MAX_CONCURRENT_LOGINS)))
+        .merge(probes::liveness())
+        .merge(login::routes().layer(guarded(MAX_CONCURRENT_LOGINS)).layer(from_fn(read_body)))
         .split_for_parts();
     let router = router
         .merge(openapi::routes(&document))
@@ -57,6 +58,7 @@ fn answering(router: Router) -> Router {
         .layer(unless_set(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(unless_set(CACHE_CONTROL, "no-store"))
         .layer(map_response(count_request))
+        .layer(from_fn(mark_busy))
 }
 
 /// Answers 404 for an unknown path.

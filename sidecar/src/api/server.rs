@@ -1,5 +1,5 @@
-//! The connections of the API: accepted up to a number, closed if a request's head takes long, and allowed to finish at
-//! a stop. Also the upkeep between requests.
+//! The connections of the API: accepted up to a number, beyond which an idle one closes; closed if a request's head takes
+//! long, and allowed to finish at a stop. Also the upkeep between requests.
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tower::Layer;
 
+use super::connections::Connections;
+use super::guard::REQUEST_TIMEOUT;
 use super::state::Api;
 
 const MAX_CONNECTIONS: usize = 512;
 /// How long a request's head may take, and the next one on an idle connection.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests under way may take to finish at a stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -24,11 +27,15 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Serves until told to stop.
 pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = GracefulShutdown::new();
-    loop {
+    let shutdown = GracefulShutdown::new();
+    let connections = Arc::new(Connections::default());
+    for number in 0.. {
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
-            (slot, listener.accept().await)
+            let accepted = listener.accept().await;
+            if slots.available_permits() == 0 {
+                connections.evict();
+            }
+            (Arc::clone(&slots).acquire_owned().await.expect("nobody closes it"), accepted)
         };
         let (slot, accepted) = tokio::select! {
             accepted = accepted => accepted,
@@ -40,20 +47,24 @@ pub async fn run(listener: TcpListener, router: Router, mut stop: watch::Receive
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
-        let connection = http1::Builder::new()
+        let connection = connections.add(number, peer.ip());
+        let told = (Extension(ConnectInfo(peer)), Extension(connection.clone()));
+        // Around the router: a layer of its own would wrap each route anew.
+        let service = TowerToHyperService::new(told.layer(router.clone()));
+        let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
+        let serving = shutdown.watch(serving);
+        let task = tokio::spawn(async move {
             // A connection that breaks, or carries no HTTP, concerns nobody else.
-            let _ = connection.await;
+            let _ = serving.await;
             drop(slot);
         });
+        connection.served_by(task.abort_handle());
     }
     drop(listener);
-    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await;
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, shutdown.shutdown()).await;
 }
 
 /// Closes idle sessions, forgets idle callers, and refreshes the last hour while somebody views it.
@@ -68,8 +79,10 @@ pub async fn run_upkeep(api: Api) {
             }
             () = api.activity.next_refresh() => {
                 // The next refresh reads what this one could not.
-                if let Err(error) = api.activity.refresh(&api.sessions).await {
-                    tracing::debug!("no history for now: {}", error.message());
+                match tokio::time::timeout(REQUEST_TIMEOUT, api.activity.refresh(&api.sessions)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!("no history for now: {}", error.message()),
+                    Err(_) => tracing::debug!("no history for now: the database does not answer"),
                 }
             }
         }

@@ -5,13 +5,14 @@
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::borrow::Borrow;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error};
 
 use super::error::ApiError;
 use crate::database::Database;
-use crate::store::Store;
+use crate::store::{Session, Store};
 
 const MAX_SESSIONS: usize = 4;
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,12 +26,33 @@ pub struct SessionPool {
     pool: Pool,
 }
 
-/// A session for as long as one request needs it.
-pub struct PooledClient(Object);
+/// A session for as long as one request needs it. It goes back to the pool, unless a call was cut off: a connection that
+/// lives and is silent would cost the next request its time, too.
+pub struct PooledClient {
+    /// `None` only while it is dropped.
+    session: Option<Object>,
+    was_cut_off: AtomicBool,
+}
 
 impl Borrow<Client> for PooledClient {
     fn borrow(&self) -> &Client {
-        &self.0
+        self.session.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Session for PooledClient {
+    fn call_was_cut_off(&self) {
+        self.was_cut_off.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for PooledClient {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take()
+            && self.was_cut_off.load(Ordering::Relaxed)
+        {
+            drop(Object::take(session));
+        }
     }
 }
 
@@ -55,7 +77,7 @@ impl SessionPool {
     /// Returns the functions of the database, called with a session of the pool; or a 503 that says why there is none.
     pub async fn store(&self) -> Result<Store<PooledClient>, ApiError> {
         match self.pool.get().await {
-            Ok(session) => Ok(Store::new(PooledClient(session))),
+            Ok(session) => Ok(Store::new(PooledClient { session: Some(session), was_cut_off: AtomicBool::new(false) })),
             Err(PoolError::Backend(error)) => {
                 // Its `Display` leaves out the cause.
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -13,14 +13,33 @@ pub use records::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::borrow::Borrow;
-use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error};
 
 /// A point in time, in UTC.
 pub type Time = chrono::DateTime<chrono::Utc>;
 
 type Result<T> = std::result::Result<T, StoreError>;
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A session to call functions with.
+pub trait Session: Borrow<Client> {
+    /// A call was given up before its answer came, which may never come: nobody should wait behind it.
+    fn call_was_cut_off(&self) {}
+}
+
+impl Session for &Client {}
+
+/// Tells the session if it is dropped while a call is under way.
+struct Call<'a, C: Session>(Option<&'a C>);
+
+impl<C: Session> Drop for Call<'_, C> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.call_was_cut_off();
+        }
+    }
+}
 
 /// The functions of the extension, called with one session.
 pub struct Store<C> {
@@ -74,7 +93,7 @@ pub struct Replay {
     pub dry_run: bool,
 }
 
-impl<C: Borrow<Client>> Store<C> {
+impl<C: Session> Store<C> {
     pub fn new(client: C) -> Self {
         Self { client }
     }
@@ -238,12 +257,12 @@ impl<C: Borrow<Client>> Store<C> {
     }
 
     async fn rows<T: DeserializeOwned>(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<T>> {
-        let rows = self.client.borrow().query(sql, parameters).await?;
+        let rows = self.answer(self.client.borrow().query(sql, parameters)).await?;
         rows.iter().map(|row| Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)).collect()
     }
 
     async fn row<T: DeserializeOwned>(&self, sql: &str, parameters: Parameters<'_>) -> Result<T> {
-        let row = self.client.borrow().query_one(sql, parameters).await?;
+        let row = self.answer(self.client.borrow().query_one(sql, parameters)).await?;
         Ok(serde_json::from_value(row.try_get::<_, Value>(0)?)?)
     }
 
@@ -251,11 +270,18 @@ impl<C: Borrow<Client>> Store<C> {
     where
         T: for<'r> tokio_postgres::types::FromSql<'r>,
     {
-        Ok(self.client.borrow().query_one(sql, parameters).await?.try_get(0)?)
+        Ok(self.answer(self.client.borrow().query_one(sql, parameters)).await?.try_get(0)?)
     }
 
     async fn call(&self, sql: &str, parameters: Parameters<'_>) -> Result<()> {
-        self.client.borrow().query_one(sql, parameters).await?;
+        self.answer(self.client.borrow().query_one(sql, parameters)).await?;
         Ok(())
+    }
+
+    async fn answer<T>(&self, answer: impl Future<Output = std::result::Result<T, Error>>) -> Result<T> {
+        let mut call = Call(Some(&self.client));
+        let answer = answer.await;
+        call.0 = None;
+        Ok(answer?)
     }
 }

@@ -27,8 +27,13 @@ struct Ready {
     version: String,
 }
 
+/// What answers however many requests are under way.
+pub fn liveness() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(healthz))
+}
+
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+    OpenApiRouter::new().routes(routes!(readyz)).routes(routes!(metrics))
 }
 
 /// The process is alive
