@@ -39,9 +39,12 @@ pub struct Readers {
     sweep: Option<Arc<DoneSet>>,
     /// Those that hold something, have a row of their own, or do not stand at the front.
     endpoints: HashMap<i32, Reader>,
-    /// Those of them that are `Near`, and those at the front that have read beyond it.
+    /// Those of them that are `Near`, those that do not follow the front, and those at the front that have read beyond it.
     near: HashSet<i32>,
+    apart: HashSet<i32>,
     ahead: HashSet<i32>,
+    /// Of these endpoints, something may be logged or pending of the transactions below one.
+    retaken: HashMap<i32, u64>,
     /// The shard's row in the database, and when the one after it was last worked out.
     stored: Arc<DoneSet>,
     rows_at: Option<Instant>,
@@ -113,13 +116,16 @@ impl Readers {
             let reader = Reader::new(Stand::Behind, Arc::clone(&row.done), 0);
             (endpoint, Reader { row: Some(row), ..reader })
         };
+        let endpoints: HashMap<i32, Reader> = rows.into_iter().map(behind).collect();
         Self {
             sizes,
             front: Arc::clone(&shard),
             sweep: None,
-            endpoints: rows.into_iter().map(behind).collect(),
             near: HashSet::new(),
+            apart: endpoints.keys().copied().collect(),
             ahead: HashSet::new(),
+            retaken: HashMap::new(),
+            endpoints,
             stored: shard,
             rows_at: None,
             is_changed: false,
@@ -141,28 +147,28 @@ impl Readers {
     pub fn front_query(&mut self) -> Query {
         let near = self.near.iter().map(|endpoint| &self.endpoints[endpoint].position);
         let from = near.fold(Arc::clone(&self.front), intersection);
-        let follows = |reader: &Reader| matches!(reader.stand, Stand::Front | Stand::Near);
-        let except = self.endpoints.iter().filter(|(_, reader)| !follows(reader)).map(|(&endpoint, _)| endpoint);
-        let except = except.collect();
-        let retaken = self.retaken(follows);
+        let except: Vec<i32> = self.apart.iter().copied().collect();
+        let retaken = self.retaken.iter().filter(|(endpoint, _)| !self.apart.contains(endpoint));
+        let retaken = retaken.map(|(&endpoint, &before)| (endpoint, before)).collect();
         Query { number: self.number(), from, only: None, except, retaken }
     }
 
     /// What the sweep reads next, for the laggards that have room for a chunk; none where no laggard has.
     pub fn sweep_query(&mut self, may_read: impl Fn(i32) -> bool) -> Option<Query> {
-        let is_ready = |(endpoint, reader): &(&i32, &Reader)| {
+        let is_ready = |endpoint: &i32| {
+            let reader = &self.endpoints[endpoint];
             matches!(reader.stand, Stand::Behind)
                 && reader.has_room(self.sizes.chunk, self.sizes)
-                && may_read(**endpoint)
+                && may_read(*endpoint)
         };
-        let ready: Vec<i32> = self.endpoints.iter().filter(is_ready).map(|(&endpoint, _)| endpoint).collect();
+        let ready: Vec<i32> = self.apart.iter().copied().filter(is_ready).collect();
         let positions = || ready.iter().map(|endpoint| &self.endpoints[endpoint].position);
         let first = Arc::clone(positions().next()?);
         // A sweep that nobody with room follows is over: the others are further behind.
         let follows_sweep = |from: &Arc<DoneSet>| positions().any(|position| within(from, position));
         let going_on = self.sweep.take().filter(follows_sweep);
         let from = going_on.unwrap_or_else(|| positions().fold(first, intersection));
-        let retaken = self.retaken(|reader| matches!(reader.stand, Stand::Behind));
+        let retaken = ready.iter().filter_map(|&endpoint| Some((endpoint, *self.retaken.get(&endpoint)?))).collect();
         Some(Query { number: self.number(), from, only: Some(ready), except: Vec::new(), retaken })
     }
 
@@ -223,6 +229,8 @@ impl Readers {
             reader.stand = if meets { Stand::Front } else { Stand::Behind };
             if meets {
                 self.ahead.insert(endpoint);
+            } else {
+                self.apart.insert(endpoint);
             }
         }
         self.front = front;
@@ -266,6 +274,7 @@ impl Readers {
             if is_complete {
                 reader.stand = Stand::Near;
                 self.near.insert(endpoint);
+                self.apart.remove(&endpoint);
             }
         }
         self.sweep = (!is_complete).then_some(done);
@@ -315,11 +324,12 @@ impl Readers {
         reader.stand = Stand::Behind;
         self.near.remove(&endpoint);
         self.ahead.remove(&endpoint);
+        self.apart.insert(endpoint);
     }
 
-    /// Whether there are laggards.
+    /// Whether there are endpoints that do not follow the front.
     pub fn has_laggards(&self) -> bool {
-        self.endpoints.values().any(|reader| matches!(reader.stand, Stand::Behind))
+        !self.apart.is_empty()
     }
 
     /// All up to there is reported or pending, as far as this process knows.
@@ -339,11 +349,6 @@ impl Readers {
             Stand::Front => Arc::clone(&self.front),
             _ => Arc::clone(&reader.position),
         }
-    }
-
-    fn retaken(&self, is_read: impl Fn(&Reader) -> bool) -> Vec<(i32, u64)> {
-        let retaken = |(&endpoint, reader): (&i32, &Reader)| Some((endpoint, reader.retaken_before?));
-        self.endpoints.iter().filter(|(_, reader)| is_read(reader)).filter_map(retaken).collect()
     }
 
     fn number(&mut self) -> u64 {

@@ -13,6 +13,7 @@ impl Readers {
         if !self.endpoints.contains_key(&endpoint) {
             let Some(done) = &done else { return false };
             self.endpoints.insert(endpoint, Reader::new(Stand::Behind, Arc::clone(done), self.next_number));
+            self.apart.insert(endpoint);
         }
         let reader = self.endpoints.get_mut(&endpoint).expect("it was entered before");
         let known = match &reader.stand {
@@ -45,6 +46,7 @@ impl Readers {
     fn hold(&mut self, endpoint: i32, resume: Option<Resume>) {
         self.near.remove(&endpoint);
         self.ahead.remove(&endpoint);
+        self.apart.insert(endpoint);
         let reader = self.endpoints.get_mut(&endpoint).expect("it was entered before");
         reader.stand = Stand::Held(resume);
         self.go_on_if_idle(endpoint);
@@ -64,11 +66,15 @@ impl Readers {
         let Some(reader) = self.endpoints.get_mut(&endpoint).filter(|reader| reader.held == 0) else { return };
         let Stand::Held(resume) = &mut reader.stand else { return };
         match resume.take() {
-            None => drop(self.endpoints.remove(&endpoint)),
+            None => {
+                self.endpoints.remove(&endpoint);
+                self.apart.remove(&endpoint);
+                self.retaken.remove(&endpoint);
+            }
             Some(Resume { done, row, retaken_before }) => {
                 let row = row.or(reader.row.take());
-                *reader =
-                    Reader { row, retaken_before: Some(retaken_before), ..Reader::new(Stand::Behind, done, number) };
+                *reader = Reader { row, ..Reader::new(Stand::Behind, done, number) };
+                self.retaken.insert(endpoint, retaken_before);
             }
         }
     }

@@ -17,8 +17,6 @@ pub struct Reader {
     pub chunks: VecDeque<Chunk>,
     /// Deliveries that were taken, and whose report is not acknowledged.
     pub held: usize,
-    /// Of the transactions below it, something may be logged or pending.
-    pub retaken_before: Option<u64>,
     /// The number of the first query that knows the position.
     pub known_since: u64,
 }
@@ -55,16 +53,7 @@ pub struct Chunk {
 impl Reader {
     /// Begins at a position, holding nothing.
     pub fn new(stand: Stand, position: Arc<DoneSet>, known_since: u64) -> Self {
-        Self {
-            stand,
-            position,
-            row: None,
-            row_at: None,
-            chunks: VecDeque::new(),
-            held: 0,
-            retaken_before: None,
-            known_since,
-        }
+        Self { stand, position, row: None, row_at: None, chunks: VecDeque::new(), held: 0, known_since }
     }
 
     /// Whether the database has a row of its own.

@@ -38,13 +38,8 @@ impl Readers {
     /// Forgets an endpoint of which there is nothing to know: it is at the front, and holds nothing.
     pub(super) fn forget_if_plain(&mut self, endpoint: i32) {
         let is_ahead = self.ahead.contains(&endpoint);
-        let is_plain = |reader: &Reader| {
-            matches!(reader.stand, Stand::Front)
-                && reader.held == 0
-                && !reader.has_row()
-                && reader.retaken_before.is_none()
-        };
-        if !is_ahead && self.endpoints.get(&endpoint).is_some_and(is_plain) {
+        let is_plain = |reader: &Reader| matches!(reader.stand, Stand::Front) && reader.held == 0 && !reader.has_row();
+        if !is_ahead && !self.retaken.contains_key(&endpoint) && self.endpoints.get(&endpoint).is_some_and(is_plain) {
             self.endpoints.remove(&endpoint);
         }
     }
@@ -75,10 +70,10 @@ impl Readers {
 
     /// Of an endpoint that has read all below the transaction, nothing more can have been retaken.
     fn forget_retaken(&mut self) {
-        let retaken = self.endpoints.iter().filter_map(|(&endpoint, reader)| Some((endpoint, reader.retaken_before?)));
-        for (endpoint, before) in retaken.collect::<Vec<_>>() {
+        let retaken: Vec<(i32, u64)> = self.retaken.iter().map(|(&endpoint, &before)| (endpoint, before)).collect();
+        for (endpoint, before) in retaken {
             if self.position(endpoint).xmin() >= before {
-                self.endpoints.get_mut(&endpoint).expect("it was just there").retaken_before = None;
+                self.retaken.remove(&endpoint);
                 self.forget_if_plain(endpoint);
             }
         }
