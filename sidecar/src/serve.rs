@@ -14,7 +14,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
     open_files::raise_limit();
     // The API comes first: it installs the recorder in which the delivery looks its metrics up.
     let api = match settings.listen {
-        Some(address) => Some(api::start(address, settings.database()?, settings.api_rate, stop.clone()).await?),
+        Some(address) => {
+            let state = api::Shared::new(settings.database()?, settings.api_rate, settings.trusted_proxies.clone())?;
+            Some(api::start(address, state, stop.clone()).await?)
+        }
         None => None,
     };
     let unreported = supervisor::run(settings, stop).await?;

@@ -36,6 +36,10 @@ pub struct Settings {
     /// Serve the REST API and the page on this address, port 0 for a free one; the role must be in webhooks_api, too
     #[arg(long, env = "PG_WEBHOOKS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Networks of proxies whose X-Forwarded-For the API believes, comma-separated
+    #[arg(long, env = "PG_WEBHOOKS_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = net,
+        default_value = "127.0.0.0/8,::1/128")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Requests a second that the API accepts with one token; a burst may have twice as many
     #[arg(long, env = "PG_WEBHOOKS_API_RATE", default_value = "50")]
     pub api_rate: NonZeroU32,

@@ -6,6 +6,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub struct Credential<'a> {
 pub async fn require_token(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     if request.method() != Method::OPTIONS {
         let credential = Credential::of(request.headers())?;
-        let caller = authenticate(&api, &credential, origin(&request)).await?;
+        let caller = authenticate(&api, &credential, origin(&request, &api.trusted_proxies)).await?;
         api.limits.check_rate(&caller.id)?;
         if !is_safe(request.method()) {
             if credential.is_cookie {
@@ -101,18 +102,52 @@ pub fn check_own_page(headers: &HeaderMap) -> Result<(), ApiError> {
     .hint("Send X-Requested-With: pg-webhooks from the same origin, or the token in Authorization."))
 }
 
-/// Returns the address that a request comes from. A proxy on this machine is believed when it names another.
-pub fn origin(request: &Request) -> IpAddr {
+/// Returns the address that a request comes from: the last one that no trusted proxy has.
+pub fn origin(request: &Request, trusted_proxies: &[IpNet]) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    if !peer.to_canonical().is_loopback() {
-        return peer;
+    let mut origin = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_canonical();
+    let lists = request.headers().get_all("x-forwarded-for").iter().rev();
+    let forwarded = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
+    for address in forwarded {
+        if !trusted_proxies.iter().any(|net| net.contains(&origin)) {
+            break;
+        }
+        // What cannot be read, the proxy has not written.
+        let Ok(address) = address.trim().parse::<IpAddr>() else { break };
+        origin = address.to_canonical();
     }
-    let forwarded = request.headers().get_all("x-forwarded-for").iter().next_back();
-    let forwarded = forwarded.and_then(|list| list.to_str().ok()).and_then(|list| list.rsplit(',').next());
-    forwarded.and_then(|address| address.trim().parse().ok()).unwrap_or(peer)
+    origin
 }
 
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn origin_of(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let mut request = Request::new(Body::empty());
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
+        for list in forwarded {
+            request.headers_mut().append("x-forwarded-for", list.parse().unwrap());
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        origin(&request, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_who_calls_and_only_of_its_own_caller() {
+        let local = ["127.0.0.0/8"];
+        assert_eq!(origin_of("127.0.0.1", &["10.1.1.1, 192.0.2.7"], &local), "192.0.2.7");
+        assert_eq!(origin_of("::ffff:127.0.0.1", &["10.1.1.1", "192.0.2.7"], &local), "192.0.2.7");
+        assert_eq!(origin_of("10.0.0.5", &["192.0.2.7"], &local), "10.0.0.5", "nobody trusts it");
+        assert_eq!(origin_of("10.0.0.5", &["192.0.2.7"], &["10.0.0.0/8"]), "192.0.2.7");
+        assert_eq!(origin_of("10.0.0.5", &["192.0.2.7, 10.0.0.9"], &["10.0.0.0/8"]), "192.0.2.7", "two proxies");
+        assert_eq!(origin_of("127.0.0.1", &["192.0.2.7, unknown"], &local), "127.0.0.1");
+        assert_eq!(origin_of("127.0.0.1", &["9.9.9.9"], &[]), "127.0.0.1");
+        assert_eq!(origin_of("127.0.0.1", &[], &local), "127.0.0.1");
+    }
 }

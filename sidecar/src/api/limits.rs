@@ -1,5 +1,4 @@
-//! The limits on one caller: requests a second for each token, and failed authentications for each address. An address
-//! beyond its limit is refused before the database is asked.
+//! The limits on one caller: requests a second for each token, and failed authentications for each address.
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::collections::HashMap;

@@ -27,24 +27,18 @@ mod routes;
 
 use anyhow::Context;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::database::Database;
+pub use state::Shared;
 
 /// Binds `address` and serves until told to stop. The task ends when the last request has its answer.
-pub async fn start(
-    address: SocketAddr,
-    database: Database,
-    requests_per_second: NonZeroU32,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<JoinHandle<()>> {
+pub async fn start(address: SocketAddr, state: Shared, stop: watch::Receiver<bool>) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
-    let api = Arc::new(state::Shared::new(database, requests_per_second)?);
+    let api = Arc::new(state);
     tracing::info!("the API listens on http://{address}");
     let upkeep = tokio::spawn(server::run_upkeep(Arc::clone(&api)));
     Ok(tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! The state that all requests share.
 
+use ipnet::IpNet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -25,11 +26,17 @@ pub struct Shared {
     pub version: LastAnswer<String>,
     pub activity: Activity,
     pub metrics: Metrics,
+    /// Whose X-Forwarded-For counts.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Shared {
     /// Opens no session, and installs the recorder of the metrics.
-    pub fn new(database: Database, requests_per_second: NonZeroU32) -> anyhow::Result<Self> {
+    pub fn new(
+        database: Database,
+        requests_per_second: NonZeroU32,
+        trusted_proxies: Vec<IpNet>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             sessions: SessionPool::new(database)?,
             tokens: Tokens::default(),
@@ -38,6 +45,7 @@ impl Shared {
             version: LastAnswer::default(),
             activity: Activity::default(),
             metrics: Metrics::install()?,
+            trusted_proxies,
         })
     }
 

@@ -16,7 +16,7 @@ use super::sessions::SessionPool;
 use crate::store::TokenState;
 
 const TOKEN_CACHE_TTL: Duration = Duration::from_secs(3);
-/// How long a token that was valid is looked up again even if its address is refused.
+/// How long a token that was valid is looked up again without waiting for those of addresses that guess.
 const KNOWN_TOKEN_TTL: Duration = Duration::from_secs(3600);
 const MAX_CACHED_TOKENS: usize = 1024;
 
@@ -42,12 +42,16 @@ pub enum Role {
 #[derive(Default)]
 pub struct Tokens {
     known: Mutex<HashMap<Hash, (Instant, Arc<Caller>)>>,
+    /// Held while the database is asked about a token from an address that guesses.
+    checking_guess: tokio::sync::Mutex<()>,
 }
 
 type Hash = [u8; 32];
 
 impl Tokens {
-    /// Returns whose token it is, or a 401; or a 429 for an address that has sent too many invalid ones.
+    /// Returns whose token it is, or a 401; or a 429 for an address that has sent too many invalid ones. A valid token counts
+    /// wherever it comes from, but the tokens of such addresses are checked one after another: they take one session of the
+    /// pool at most.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -56,16 +60,22 @@ impl Tokens {
         limits: &RateLimits,
     ) -> Result<Arc<Caller>, ApiError> {
         let hash: Hash = Sha256::digest(token).into();
+        let mut checking = None;
+        let mut refusal = None;
         match self.remembered(&hash) {
             Some((at, caller)) if at.elapsed() < TOKEN_CACHE_TTL => return Ok(caller),
             Some(_) => {}
-            None => limits.check_address(from)?,
+            None => refusal = limits.check_address(from).err(),
+        }
+        if refusal.is_some() {
+            checking = Some(self.checking_guess.lock().await);
         }
         // Tokens are ASCII; the database need not see anything else.
         let told = match token.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => sessions.store().await?.authenticate(token).await?,
             false => TokenState { id: None, name: None, role: None, state: "unknown".to_owned() },
         };
+        drop(checking);
         match caller(told) {
             Ok(caller) => {
                 let caller = Arc::new(caller);
@@ -75,7 +85,7 @@ impl Tokens {
             Err(error) => {
                 self.known.lock().expect("nobody panics under it").remove(&hash);
                 limits.record_failure(from);
-                Err(error)
+                Err(refusal.unwrap_or(error))
             }
         }
     }

@@ -47,7 +47,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 #[utoipa::path(post, path = "/session", tag = "session", operation_id = "log_in", request_body = Login, security(()),
     responses((status = 200, description = "Logged in", body = Success<LoggedIn>), CreateErrors))]
 async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCookie<LoggedIn> {
-    let from = origin(&request);
+    let from = origin(&request, &api.trusted_proxies);
     let attributes = attributes(request.headers());
     let Body(Login { token }) = Body::from_request(request, &()).await?;
     let caller = authenticate(&api, &Credential::told(&token), from).await?;
@@ -60,7 +60,8 @@ async fn log_in(State(api): State<Api>, _: NoParams, request: Request) -> WithCo
 #[utoipa::path(get, path = "/session", tag = "session", operation_id = "show_session",
     responses((status = 200, description = "By this token", body = Success<LoggedIn>), ListErrors))]
 async fn show(State(api): State<Api>, _: NoParams, request: Request) -> ApiResult<LoggedIn> {
-    let caller = authenticate(&api, &Credential::of(request.headers())?, origin(&request)).await?;
+    let caller =
+        authenticate(&api, &Credential::of(request.headers())?, origin(&request, &api.trusted_proxies)).await?;
     api.limits.check_rate(&caller.id)?;
     Ok(Success::new(LoggedIn { token: Arc::unwrap_or_clone(caller) }))
 }
