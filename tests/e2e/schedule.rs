@@ -139,7 +139,8 @@ async fn a_changed_schedule_is_followed_without_a_restart() {
 #[tokio::test]
 async fn what_fails_together_does_not_come_back_together() {
     let stage = Stage::start().await;
-    stage.receiver.answer("/all", Answer::status(429).header("Retry-After", "600"));
+    stage.db.retry_schedule("10min").await;
+    stage.receiver.answer("/all", Answer::status(500));
     stage.db.run("SELECT webhooks.emit('order.paid', '{}') FROM generate_series(1, 50)").await;
     let all = "SELECT count(*) FROM webhooks.attempt";
     eventually(Duration::from_secs(20), "all failed", async || (stage.db.one::<i64>(all).await == 50).then_some(()))

@@ -39,9 +39,9 @@ impl Status {
         }
         output::line("")?;
         let now = connection.now().await?;
-        let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "GIVEN UP", "LAST ERROR"])
-            .whole(&[0, 1, 2, 3, 4, 5])
-            .numbers(&[2, 3, 4, 5]);
+        let mut table = Table::new(&["WEBHOOK", "STATE", "24H", "P95", "WAITING", "LAST ERROR"])
+            .whole(&[0, 1, 2, 3, 4])
+            .numbers(&[2, 3, 4]);
         for one in health {
             let error = match (one.last_error, one.last_error_at) {
                 (Some(error), Some(at)) => match one.failing_since {
@@ -56,11 +56,11 @@ impl Status {
                 format!("{}/{}", one.delivered, one.attempts).into(),
                 one.p95_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")).into(),
                 output::at_least(one.pending, 1000).into(),
-                cell(
-                    if one.given_up > 0 { Tone::Bad } else { Tone::Plain },
-                    &output::at_least(one.given_up.into(), 1000),
-                ),
-                error.into(),
+                if one.given_up > 0 {
+                    cell(Tone::Bad, &format!("{} given up; {error}", output::at_least(one.given_up.into(), 1000)))
+                } else {
+                    error.into()
+                },
             ]);
         }
         table.print()?;
