@@ -48,8 +48,8 @@ pub struct Readers {
     /// The shard's row in the database, and when the one after it was last worked out.
     stored: Arc<DoneSet>,
     rows_at: Option<Instant>,
-    /// Whether there is something that the rows do not say.
-    is_changed: bool,
+    /// Since when there is something that the rows do not say.
+    changed_at: Option<Instant>,
     next_number: u64,
 }
 
@@ -128,7 +128,7 @@ impl Readers {
             endpoints,
             stored: shard,
             rows_at: None,
-            is_changed: false,
+            changed_at: None,
             next_number: 1,
         }
     }
@@ -175,7 +175,9 @@ impl Readers {
     /// Takes what was read by a query; returns what is to be delivered.
     pub fn accept(&mut self, query: &Query, chunk: ReadChunk, now: Instant) -> Vec<Delivery> {
         let ReadChunk { deliveries, done, is_complete, events, left_out } = chunk;
-        self.is_changed |= events > 0;
+        if events > 0 {
+            self.changed_at.get_or_insert(now);
+        }
         let mut for_endpoints: HashMap<i32, Vec<Delivery>> = HashMap::new();
         for delivery in deliveries {
             for_endpoints.entry(delivery.endpoint).or_default().push(delivery);
@@ -224,7 +226,7 @@ impl Readers {
                 reader.position = Arc::new(reader.position.union(done));
             }
             self.near.remove(&endpoint);
-            self.is_changed = true;
+            self.changed_at.get_or_insert(now);
             let meets = within(&front, &reader.position);
             reader.stand = if meets { Stand::Front } else { Stand::Behind };
             if meets {

@@ -148,7 +148,7 @@ impl ResultBuffer {
         let settled: Vec<Settled> = self.settled.drain(..count).collect();
         for result in &settled {
             if let Source::Log(chunk) = result.delivery.source {
-                readers.settle(result.delivery.endpoint, chunk);
+                readers.settle(result.delivery.endpoint, chunk, now);
             }
         }
         let number = getrandom::u64().unwrap_or_default() as i64;

@@ -245,7 +245,7 @@ impl ShardState {
 
     /// When the next report is due, if none is under way.
     pub fn report_due_at(&self, now: Instant) -> Option<Instant> {
-        [self.results.due_at(now), self.readers.rows_due_at(now)].into_iter().flatten().min()
+        [self.results.due_at(now), self.readers.rows_due_at()].into_iter().flatten().min()
     }
 
     /// Packs the report that is due; none where none is.

@@ -18,9 +18,9 @@ const ENDPOINT_ROW_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Readers {
     /// The result of a delivery goes into a report.
-    pub fn settle(&mut self, endpoint: i32, chunk: u64) {
+    pub fn settle(&mut self, endpoint: i32, chunk: u64, now: Instant) {
         let Some(reader) = self.endpoints.get_mut(&endpoint) else { return };
-        self.is_changed = true;
+        self.changed_at.get_or_insert(now);
         if let Ok(at) = reader.chunks.binary_search_by_key(&chunk, |chunk| chunk.number) {
             reader.chunks[at].open -= 1;
         }
@@ -45,8 +45,9 @@ impl Readers {
     }
 
     /// When the rows are to be stored, if no result takes them along before.
-    pub fn rows_due_at(&self, now: Instant) -> Option<Instant> {
-        self.is_changed.then(|| self.rows_at.map_or(now, |at| at + ROWS_INTERVAL))
+    pub fn rows_due_at(&self) -> Option<Instant> {
+        let changed_at = self.changed_at?;
+        Some(self.rows_at.map_or(changed_at, |at| at.max(changed_at)) + ROWS_INTERVAL)
     }
 
     /// The rows of the next report. The shard's is always there, since with it goes the report's number.
@@ -55,7 +56,7 @@ impl Readers {
             return vec![CursorRow { endpoint: 0, done: Some(Arc::clone(&self.stored)), known: None }];
         }
         self.rows_at = Some(now);
-        self.is_changed = false;
+        self.changed_at = None;
         self.forget_retaken();
         let detached = self.detached(now);
         let waits = |(endpoint, reader): &(&i32, &Reader)| {
@@ -114,7 +115,7 @@ impl Readers {
                 }
                 Some(row) if *row.done == *settled => continue,
                 Some(_) if reader.row_at.is_some_and(|at| now < at + ENDPOINT_ROW_INTERVAL) => {
-                    self.is_changed = true;
+                    self.changed_at.get_or_insert(now);
                     continue;
                 }
                 Some(_) => Some(settled),

@@ -544,7 +544,7 @@ impl World {
             self.reports += 1;
             for (delivery, _) in sidecar.results.drain(..count) {
                 if let Source::Log(chunk) = delivery.source {
-                    sidecar.readers.settle(delivery.endpoint, chunk);
+                    sidecar.readers.settle(delivery.endpoint, chunk, self.now);
                     *report.of_log.entry(delivery.endpoint).or_default() += 1;
                 }
                 report.results.push((delivery.endpoint, (delivery.event.xid.unsigned(), delivery.event.seq)));
